@@ -1,0 +1,336 @@
+//! Typed settings: one TOML file, every key also as an environment variable.
+//!
+//! Whatever is wrong with a settings file is found when it is loaded, and said with the key and its line. The rest of
+//! the program only ever sees [`Settings`] that passed [`check`](Settings::check).
+
+mod cache;
+mod load;
+mod secret;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use cache::{CacheSettings, Policy};
+pub use load::{ConfigError, load};
+pub use secret::ApiKey;
+pub use units::{ByteLimit, Span};
+
+/// The name of the cache that is used when a request names none, and whose settings every cache inherits.
+pub const DEFAULT_CACHE: &str = "default";
+
+/// Everything an operator can set.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where and how HTTP is served.
+    pub server: Server,
+    /// Where entries live.
+    pub storage: Storage,
+    /// The embedding model.
+    pub embedding: Embedding,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Per-cache settings; `default` holds for every cache that isn't named, and for every key that a named one omits.
+    pub caches: BTreeMap<String, CacheSettings>,
+    /// Who may call, by API key. None configured: one local tenant, loopback only.
+    pub tenants: BTreeMap<String, Tenant>,
+    /// The providers that requests are forwarded to.
+    pub providers: BTreeMap<String, Provider>,
+    /// What users ask for, mapped to providers' models.
+    pub models: BTreeMap<String, Model>,
+    /// Forwarding.
+    pub router: Router,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// Largest request body of the OpenAI-compatible API, which may carry images.
+    pub max_body: ByteLimit,
+    /// Largest request body of the cache API.
+    pub max_cache_body: ByteLimit,
+    /// Time a client may take to send a request's head, and again for its body.
+    pub read_timeout: Span,
+    /// Connections served at once; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// How long a shutdown waits for requests in flight.
+    pub drain_timeout: Span,
+    /// Whether a cache springs into being on its first store. Otherwise only configured caches exist.
+    pub create_caches: bool,
+    /// Whether replies tell the best candidate's cosine (`x-refrain-cosine`).
+    pub expose_cosine: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            max_body: ByteLimit::mib(64),
+            max_cache_body: ByteLimit::mib(4),
+            read_timeout: Span(Duration::from_secs(30)),
+            max_connections: 10_000,
+            drain_timeout: Span(Duration::from_secs(30)),
+            create_caches: true,
+            expose_cosine: true,
+        }
+    }
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The database's directory; made when it is missing.
+    pub path: PathBuf,
+    /// What an acknowledged store survives.
+    pub durability: Durability,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { path: PathBuf::from("data"), durability: Durability::Buffered }
+    }
+}
+
+/// What an acknowledged store survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The process being killed, but not the machine losing power.
+    Buffered,
+    /// The machine losing power.
+    Fsync,
+}
+
+/// `[embedding]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Embedding {
+    /// A name under `models_dir`, or a directory.
+    pub model: String,
+    /// Where models are looked for, each in a directory of its name.
+    pub models_dir: PathBuf,
+    /// Which processor computes.
+    pub device: Device,
+    /// Texts that may wait to be embedded; when it is full, requests go on without the cache.
+    pub queue: usize,
+    /// Tokens of the longest text that is still embedded; longer prompts are matched exactly only.
+    pub max_tokens: usize,
+    /// Tokens of one forward pass, padding included.
+    pub batch_tokens: usize,
+}
+
+impl Default for Embedding {
+    fn default() -> Self {
+        Self {
+            model: "all-MiniLM-L6-v2".into(),
+            models_dir: PathBuf::from("models"),
+            device: Device::Auto,
+            queue: 256,
+            max_tokens: 2048,
+            batch_tokens: 4096,
+        }
+    }
+}
+
+/// Which processor computes embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// A GPU when the program was built for one and one is there, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first NVIDIA GPU, or an error.
+    Cuda,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,refrain::store=debug`.
+    pub level: String,
+    /// Lines for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// The shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line per event.
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// `[tenants.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tenant {
+    /// The tenant's keys, each literal or `env:NAME`.
+    pub api_keys: Vec<ApiKey>,
+}
+
+/// `[providers.NAME]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Which API the provider speaks.
+    #[serde(default)]
+    pub kind: ProviderKind,
+    /// Address that paths such as `/chat/completions` are appended to, for example `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// The key sent to the provider, literal or `env:NAME`. Without one, and without tenants, the caller's own
+    /// `Authorization` goes through.
+    pub api_key: Option<ApiKey>,
+    /// Time to open a connection.
+    #[serde(default = "Provider::default_connect_timeout")]
+    pub connect_timeout: Span,
+    /// Longest silence of the provider, before the first byte and between two.
+    #[serde(default = "Provider::default_read_timeout")]
+    pub read_timeout: Span,
+}
+
+impl Provider {
+    fn default_connect_timeout() -> Span {
+        Span(Duration::from_secs(5))
+    }
+
+    fn default_read_timeout() -> Span {
+        Span(Duration::from_secs(300))
+    }
+
+    /// OpenAI itself, for a start without a settings file where `OPENAI_API_KEY` is set.
+    fn openai_from_environment() -> Self {
+        Self {
+            kind: ProviderKind::Openai,
+            base_url: "https://api.openai.com/v1".into(),
+            api_key: Some(ApiKey::from_env("OPENAI_API_KEY")),
+            connect_timeout: Self::default_connect_timeout(),
+            read_timeout: Self::default_read_timeout(),
+        }
+    }
+}
+
+/// Which API a provider speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// OpenAI's, which most others speak too.
+    #[default]
+    Openai,
+}
+
+/// `[models.ALIAS]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Tried in order until one answers.
+    pub targets: Vec<Target>,
+}
+
+/// One model of one provider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// A name under `[providers]`.
+    pub provider: String,
+    /// The provider's name of the model.
+    pub model: String,
+}
+
+/// `[router]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Router {
+    /// Where models that no alias names go. May be omitted where there is only one provider.
+    pub default_provider: Option<String>,
+}
+
+impl Settings {
+    /// The settings of the cache called `id`: its own keys, else those of `[caches.default]`, else built-in ones.
+    #[must_use]
+    pub fn cache(&self, id: &str) -> CacheSettings {
+        let base = self.caches.get(DEFAULT_CACHE).cloned().unwrap_or_default();
+        match self.caches.get(id) {
+            Some(own) if id != DEFAULT_CACHE => own.clone().over(&base),
+            _ => base,
+        }
+    }
+
+    /// What no type can express: references that must resolve, ranges, and who may be served where.
+    ///
+    /// # Errors
+    /// A sentence that names the key and says what to do.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |key: String, why: String| Err(ConfigError::Invalid { key, why });
+        if !self.server.listen.ip().is_loopback() && self.tenants.is_empty() {
+            return invalid(
+                "server.listen".into(),
+                format!(
+                    "{} can be reached from other machines, but no API keys are configured, so anybody could read and \
+                     fill the cache. Add keys ([tenants.NAME] api_keys = [\"env:NAME_KEY\"]) or listen on 127.0.0.1",
+                    self.server.listen
+                ),
+            );
+        }
+        for (name, tenant) in &self.tenants {
+            if tenant.api_keys.is_empty() {
+                return invalid(format!("tenants.{name}.api_keys"), "a tenant needs at least one API key".into());
+            }
+        }
+        for (alias, model) in &self.models {
+            if model.targets.is_empty() {
+                return invalid(format!("models.{alias}.targets"), "needs at least one target".into());
+            }
+            for target in &model.targets {
+                if !self.providers.contains_key(&target.provider) {
+                    return invalid(
+                        format!("models.{alias}.targets"),
+                        format!(
+                            "there is no provider `{0}`; add [providers.{0}] or name one of: {1}",
+                            target.provider,
+                            self.providers.keys().cloned().collect::<Vec<_>>().join(", ")
+                        ),
+                    );
+                }
+            }
+        }
+        if let Some(name) = &self.router.default_provider
+            && !self.providers.contains_key(name)
+        {
+            return invalid("router.default_provider".into(), format!("there is no provider `{name}`"));
+        }
+        for (name, provider) in &self.providers {
+            if let Err(error) = reqwest::Url::parse(&provider.base_url) {
+                return invalid(format!("providers.{name}.base_url"), format!("not a URL: {error}"));
+            }
+        }
+        for (id, cache) in &self.caches {
+            cache.check().map_err(|(key, why)| ConfigError::Invalid { key: format!("caches.{id}.{key}"), why })?;
+        }
+        if self.embedding.queue == 0 || self.embedding.batch_tokens == 0 || self.embedding.max_tokens == 0 {
+            return invalid("embedding".into(), "queue, batch_tokens and max_tokens must be at least 1".into());
+        }
+        if self.server.max_connections == 0 {
+            return invalid("server.max_connections".into(), "must be at least 1".into());
+        }
+        Ok(())
+    }
+}

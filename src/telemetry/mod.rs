@@ -1,0 +1,138 @@
+//! What can be watched: metric names, and how logs look. Prompt texts never reach either.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config;
+
+const LOOKUPS: &str = "refrain_lookups_total";
+const STORES: &str = "refrain_stores_total";
+const STEP: &str = "refrain_step_seconds";
+const EMBED_BATCH: &str = "refrain_embed_batch_texts";
+const DEGRADED: &str = "refrain_degraded_total";
+const UPSTREAM: &str = "refrain_upstream_responses_total";
+const ENTRIES: &str = "refrain_entries";
+const SCOPES: &str = "refrain_scopes";
+
+/// Upper bounds of the step histogram's buckets in seconds: from a point read to a slow model's answer.
+const STEP_BUCKETS: [f64; 17] =
+    [0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0, 60.0];
+
+/// A step in the life of a request whose duration is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The exact lookup.
+    Exact,
+    /// An embedding as its caller sees it: waiting and running.
+    Embed,
+    /// A text waiting for its batch.
+    EmbedWait,
+    /// A batch in the model.
+    EmbedRun,
+    /// The nearest neighbours' search.
+    Search,
+    /// The decision.
+    Decide,
+    /// The durable write and the index insert.
+    Store,
+    /// Until the provider's response head.
+    Upstream,
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Embed => "embed",
+            Self::EmbedWait => "embed_wait",
+            Self::EmbedRun => "embed_run",
+            Self::Search => "search",
+            Self::Decide => "decide",
+            Self::Store => "store",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Installs the metrics recorder. Returns the handle that renders them.
+///
+/// # Errors
+/// Where a recorder is installed already.
+pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(STEP.into()), &STEP_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(EMBED_BATCH.into()), &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])?
+        .install_recorder()?;
+    describe_counter!(LOOKUPS, "Lookups by cache and outcome");
+    describe_counter!(STORES, "Stores by cache and result");
+    describe_histogram!(STEP, "Seconds that each step of a request took");
+    describe_histogram!(EMBED_BATCH, "Texts per embedding batch");
+    describe_counter!(DEGRADED, "Requests that went on without the cache, by the part that failed them");
+    describe_counter!(UPSTREAM, "Provider responses by provider and status class");
+    describe_gauge!(ENTRIES, "Entries in the semantic index");
+    describe_gauge!(SCOPES, "Scopes in the semantic index");
+    Ok(handle)
+}
+
+/// Sends log events to standard error.
+///
+/// # Errors
+/// Where the filter isn't understood.
+pub fn install_logs(log: &config::Log) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|error| format!("log.level = {:?}: {error}", log.level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let installed = match log.format {
+        config::LogFormat::Text => builder.try_init(),
+        config::LogFormat::Json => builder.json().try_init(),
+    };
+    installed.map_err(|error| error.to_string())
+}
+
+/// A step ended after `duration`.
+pub fn step(step: Step, duration: Duration) {
+    histogram!(STEP, "step" => step.name()).record(duration);
+}
+
+/// A lookup in `cache` ended with `outcome`.
+pub fn lookup(cache: &str, outcome: &'static str) {
+    counter!(LOOKUPS, "cache" => cache.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// A store in `cache` ended with `result`.
+pub fn store(cache: &str, result: &'static str) {
+    counter!(STORES, "cache" => cache.to_owned(), "result" => result).increment(1);
+}
+
+/// A batch of `texts` texts was embedded.
+pub fn embed_batch(texts: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "batches are small")]
+    histogram!(EMBED_BATCH).record(texts as f64);
+}
+
+/// A request went on without the cache because `part` failed.
+pub fn degraded(part: &'static str) {
+    counter!(DEGRADED, "part" => part).increment(1);
+}
+
+/// `provider` answered with `status`, or not at all.
+pub fn upstream(provider: &str, status: Option<u16>) {
+    let class = match status {
+        Some(200..=299) => "2xx",
+        Some(300..=399) => "3xx",
+        Some(400..=499) => "4xx",
+        Some(_) => "5xx",
+        None => "unreachable",
+    };
+    counter!(UPSTREAM, "provider" => provider.to_owned(), "status" => class).increment(1);
+}
+
+/// The semantic index holds `entries` in `scopes`.
+pub fn index_size(entries: usize, scopes: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    let (entries, scopes) = (entries as f64, scopes as f64);
+    gauge!(ENTRIES).set(entries);
+    gauge!(SCOPES).set(scopes);
+}
