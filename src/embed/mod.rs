@@ -1,0 +1,18 @@
+//! Text → unit vector.
+//!
+//! [`Embedder`] is the handle that the rest of the program holds: cheap to clone, it puts texts into a bounded queue and
+//! awaits their vectors. Behind it one thread owns the tokenizer and the model and embeds whatever is waiting as one
+//! batch. Nothing outside this room knows candle or tokens.
+
+mod bert;
+pub mod fetch;
+mod manifest;
+mod model;
+mod tokens;
+mod vector;
+mod worker;
+
+pub use manifest::{FileHash, Manifest, Pooling, Source};
+pub use model::{Model, ModelError, ModelIdentity};
+pub use vector::{Cosine, Embedding, TextEmbedding, dot};
+pub use worker::{EmbedError, Embedder, Prefix, WorkerSettings};

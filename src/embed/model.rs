@@ -1,0 +1,239 @@
+//! A model directory, checked and loaded.
+
+use std::path::{Path, PathBuf};
+
+use super::bert::Bert;
+use super::manifest::{Manifest, read_json};
+use super::tokens::Tokens;
+use super::vector::{Embedding, TextEmbedding};
+use crate::config;
+
+/// Why a model can't be used. Each message says what is wrong with which file.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Neither a directory nor a name under the models directory.
+    #[error(
+        "there is no embedding model `{name}`: neither a directory nor in {}. Known there: {known}", models_dir.display()
+    )]
+    Unknown {
+        /// What the settings say.
+        name: String,
+        /// Where it was looked for.
+        models_dir: PathBuf,
+        /// The models that are there.
+        known: String,
+    },
+    /// A file of the model isn't there.
+    #[error("{} is missing; run `refrain model fetch {name}`", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The model.
+        name: String,
+    },
+    /// The directory doesn't say how it is to be used.
+    #[error(
+        "{} has no manifest.toml (nor sentence-transformers' 1_Pooling/config.json), so its pooling is unknown. \
+         Write one: pooling = \"mean\" or \"cls\", dimension = …, window = …", directory.display()
+    )]
+    NoManifest {
+        /// The model's directory.
+        directory: PathBuf,
+    },
+    /// A file can't be read.
+    #[error("can't read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A file isn't what it should be.
+    #[error("{}: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file's contents aren't those that the manifest names.
+    #[error("{} has sha256 {found}, but its manifest says {expected}; delete it and run `refrain model fetch`", path.display())]
+    WrongHash {
+        /// The file.
+        path: PathBuf,
+        /// Of the file.
+        found: String,
+        /// Of the manifest.
+        expected: String,
+    },
+    /// The GPU that the settings ask for isn't there.
+    #[error("embedding.device = \"cuda\", but {0}")]
+    Device(String),
+    /// The loaded model fails on a probe text.
+    #[error("the model in {} can't embed a probe text: {why}", directory.display())]
+    Probe {
+        /// The model's directory.
+        directory: PathBuf,
+        /// The cause.
+        why: String,
+    },
+}
+
+/// Which model made a vector: vectors of different identities can't be compared.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ModelIdentity {
+    /// The model's directory name.
+    pub name: String,
+    /// Components of its embeddings.
+    pub dimension: usize,
+    /// blake3 of weights, tokenizer, config and of what the manifest says about using them.
+    pub digest: String,
+}
+
+/// A loaded embedding model.
+pub struct Model {
+    tokens: Tokens,
+    bert: Bert,
+    identity: ModelIdentity,
+    manifest: Manifest,
+}
+
+impl Model {
+    /// The files that every model directory must have.
+    pub const FILES: [&'static str; 3] = ["model.safetensors", "tokenizer.json", "config.json"];
+
+    /// The directory of `name`: itself where it is one, else its namesake in `models_dir`.
+    ///
+    /// # Errors
+    /// [`ModelError::Unknown`], with the names that would have worked.
+    pub fn directory(name: &str, models_dir: &Path) -> Result<PathBuf, ModelError> {
+        let named = models_dir.join(name);
+        if named.is_dir() {
+            return Ok(named);
+        }
+        let direct = PathBuf::from(name);
+        if direct.is_dir() {
+            return Ok(direct);
+        }
+        let known = Self::list(models_dir).join(", ");
+        Err(ModelError::Unknown {
+            name: name.to_owned(),
+            models_dir: models_dir.to_owned(),
+            known: if known.is_empty() { "none".into() } else { known },
+        })
+    }
+
+    /// The names of the models in `models_dir`, sorted.
+    #[must_use]
+    pub fn list(models_dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(models_dir).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter(|entry| entry.path().join(Manifest::FILE).is_file())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Loads the model that the settings name, and embeds a probe text, so that whatever is wrong with it is found at
+    /// start.
+    ///
+    /// # Errors
+    /// See [`ModelError`].
+    pub fn load(settings: &config::Embedding) -> Result<Self, ModelError> {
+        let directory = Self::directory(&settings.model, &settings.models_dir)?;
+        let name = directory.file_name().map_or_else(|| settings.model.clone(), |n| n.to_string_lossy().into_owned());
+        for file in Self::FILES {
+            let path = directory.join(file);
+            if !path.is_file() {
+                return Err(ModelError::Missing { path, name });
+            }
+        }
+        let manifest = Manifest::of_directory(&directory)?;
+        let digest = digest(&directory, &manifest)?;
+        let identity = ModelIdentity { name, dimension: manifest.dimension, digest };
+        let tokens = Tokens::load(&directory, &manifest)?;
+        let bert = Bert::load(&directory, &manifest, settings.device, read_json(&directory.join("config.json"))?)?;
+        let model = Self { tokens, bert, identity, manifest };
+        model
+            .embed(&["probe"], settings.max_tokens, settings.batch_tokens)
+            .map_err(|why| why.to_string())
+            .and_then(|mut made| made.pop().flatten().ok_or_else(|| "its vector is zero or not finite".to_owned()))
+            .map_err(|why| ModelError::Probe { directory, why })?;
+        Ok(model)
+    }
+
+    /// Which model this is.
+    #[must_use]
+    pub fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    /// How it is used.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What computes, for the log: `cpu` or `cuda`.
+    #[must_use]
+    pub fn device(&self) -> &'static str {
+        self.bert.device()
+    }
+
+    /// Embeds `texts`, one result each and in their order; `None` for a text of more than `max_tokens` tokens, or
+    /// without any direction.
+    ///
+    /// # Errors
+    /// Whatever candle says; the texts are not to blame.
+    pub(super) fn embed(
+        &self,
+        texts: &[&str],
+        max_tokens: usize,
+        batch_tokens: usize,
+    ) -> Result<Vec<Option<TextEmbedding>>, candle_core::Error> {
+        let windowed: Vec<_> = texts.iter().map(|text| self.tokens.windows(text, max_tokens)).collect();
+        let inputs: Vec<&[u32]> = windowed.iter().flatten().flat_map(|text| text.inputs()).collect();
+        let mut vectors = self.bert.embed(&inputs, batch_tokens)?.into_iter();
+        Ok(windowed
+            .into_iter()
+            .map(|text| {
+                let text = text?;
+                let vectors: Vec<Vec<f32>> = vectors.by_ref().take(text.len()).collect();
+                text.assemble(vectors)
+            })
+            .collect())
+    }
+}
+
+/// A digest of everything that decides what vector a text gets. Checks the manifest's own hashes on the way.
+fn digest(directory: &Path, manifest: &Manifest) -> Result<String, ModelError> {
+    let mut hasher = blake3::Hasher::new();
+    for file in Model::FILES {
+        let path = directory.join(file);
+        if let Some(expected) = manifest.files.get(file) {
+            super::fetch::verify(&path, expected)?;
+        }
+        let bytes = std::fs::read(&path).map_err(|source| ModelError::Read { path, source })?;
+        hasher.update(blake3::hash(&bytes).as_bytes());
+    }
+    hasher.update(format!("{:?} {} {:?}", manifest.pooling, manifest.window, manifest.query_prefix).as_bytes());
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+impl TextEmbedding {
+    /// From the vectors of a text's windows and the tokens in each; the mean weighs each window by its tokens.
+    pub(super) fn pooled(windows: &[(usize, Vec<f32>)], parts: Vec<Embedding>) -> Option<Self> {
+        let (_, first) = windows.first()?;
+        let mut sum = vec![0.0f32; first.len()];
+        for (tokens, vector) in windows {
+            let unit = Embedding::normalised(vector.clone())?;
+            #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^24")]
+            let weight = *tokens as f32;
+            for (total, x) in sum.iter_mut().zip(unit.as_slice()) {
+                *total += weight * x;
+            }
+        }
+        Some(Self { whole: Embedding::normalised(sum)?, parts })
+    }
+}

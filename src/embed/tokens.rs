@@ -1,0 +1,139 @@
+//! Text → windows of token ids.
+
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+use super::manifest::Manifest;
+use super::model::ModelError;
+use super::vector::{Embedding, TextEmbedding};
+
+/// Tokens that neighbouring windows share, so that no phrase is cut in every window.
+const OVERLAP: usize = 32;
+/// Tokens at each end of a long text that are embedded once more on their own: instructions stand at the start or the
+/// end, and a change of a few words there must not drown in a window of hundreds.
+const EDGE: usize = 48;
+/// A text of more bytes per token than this has words that no vocabulary holds; it is refused before it is tokenized,
+/// because tokenizing megabytes only to count them would hold up everybody else's batch.
+const MAX_BYTES_PER_TOKEN: usize = 32;
+
+/// A model's tokenizer and window.
+pub(super) struct Tokens {
+    tokenizer: Tokenizer,
+    /// The special tokens around every window, as the tokenizer's own template puts them.
+    before: Vec<u32>,
+    after: Vec<u32>,
+    window: usize,
+}
+
+impl Tokens {
+    pub(super) fn load(directory: &Path, manifest: &Manifest) -> Result<Self, ModelError> {
+        let path = directory.join("tokenizer.json");
+        let malformed = |why: String| ModelError::Malformed { path: path.clone(), why };
+        let mut tokenizer = Tokenizer::from_file(&path).map_err(|error| malformed(error.to_string()))?;
+        // Shipped tokenizers often pad every text to a fixed length and truncate; windows and batches are our business.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| malformed(error.to_string()))?;
+        let probe = tokenizer.encode_fast("a", true).map_err(|error| malformed(error.to_string()))?;
+        let plain = tokenizer.encode_fast("a", false).map_err(|error| malformed(error.to_string()))?;
+        let at = probe
+            .get_ids()
+            .windows(plain.len().max(1))
+            .position(|ids| ids == plain.get_ids())
+            .ok_or_else(|| malformed("its template does not keep the text's own tokens together".into()))?;
+        let before = probe.get_ids()[..at].to_vec();
+        let after = probe.get_ids()[at + plain.len()..].to_vec();
+        if manifest.window <= before.len() + after.len() + OVERLAP {
+            return Err(malformed(format!("a window of {} tokens leaves no room for text", manifest.window)));
+        }
+        Ok(Self { tokenizer, before, after, window: manifest.window })
+    }
+
+    /// `None` for a text of more than `max_tokens` tokens, or one that the tokenizer refuses.
+    pub(super) fn windows(&self, text: &str, max_tokens: usize) -> Option<Windows> {
+        if text.len() > max_tokens.saturating_mul(MAX_BYTES_PER_TOKEN) {
+            return None;
+        }
+        let encoding = self.tokenizer.encode_fast(text, false).ok()?;
+        let ids = encoding.get_ids();
+        if ids.len() > max_tokens {
+            return None;
+        }
+        let capacity = self.window - self.before.len() - self.after.len();
+        let dressed = |ids: &[u32]| [&self.before, ids, &self.after].concat();
+        let spans = spans(ids.len(), capacity);
+        let mut inputs: Vec<Vec<u32>> = spans.iter().map(|span| dressed(&ids[span.clone()])).collect();
+        let windows = inputs.len();
+        if windows > 1 {
+            inputs.push(dressed(&ids[..EDGE]));
+            inputs.push(dressed(&ids[ids.len() - EDGE..]));
+        }
+        Some(Windows { weights: spans.iter().map(|span| span.len().max(1)).collect(), inputs })
+    }
+}
+
+/// Windows over `tokens` tokens: each `capacity` long and overlapping the one before by [`OVERLAP`]; the last one ends
+/// with the text and so may overlap more. One window where everything fits.
+fn spans(tokens: usize, capacity: usize) -> Vec<std::ops::Range<usize>> {
+    if tokens <= capacity {
+        return vec![0..tokens];
+    }
+    let mut spans: Vec<_> = (0..)
+        .map(|n| n * (capacity - OVERLAP))
+        .take_while(|start| start + capacity < tokens)
+        .map(|start| start..start + capacity)
+        .collect();
+    spans.push(tokens - capacity..tokens);
+    spans
+}
+
+/// One text, ready for the model.
+pub(super) struct Windows {
+    /// First the windows, then for a long text its two edges.
+    inputs: Vec<Vec<u32>>,
+    /// Tokens of each window.
+    weights: Vec<usize>,
+}
+
+impl Windows {
+    pub(super) fn len(&self) -> usize {
+        self.inputs.len()
+    }
+
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &[u32]> {
+        self.inputs.iter().map(Vec::as_slice)
+    }
+
+    /// Puts the model's vectors, one per input, together. `None` where one has no direction.
+    pub(super) fn assemble(self, mut vectors: Vec<Vec<f32>>) -> Option<TextEmbedding> {
+        let parts = if vectors.len() > 1 {
+            vectors.iter().cloned().map(Embedding::normalised).collect::<Option<Vec<_>>>()?
+        } else {
+            Vec::new()
+        };
+        vectors.truncate(self.weights.len());
+        let windows: Vec<_> = self.weights.into_iter().zip(vectors).collect();
+        TextEmbedding::pooled(&windows, parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn windows_cover_every_token_and_none_is_too_long(tokens in 0usize..5000, capacity in 40usize..600) {
+            let spans = spans(tokens, capacity);
+            prop_assert_eq!(spans[0].start, 0);
+            prop_assert_eq!(spans[spans.len() - 1].end, tokens);
+            for pair in spans.windows(2) {
+                prop_assert!(pair[1].start > pair[0].start);
+                prop_assert!(pair[1].start + OVERLAP <= pair[0].end);
+            }
+            prop_assert!(spans.iter().all(|span| span.len() <= capacity));
+        }
+    }
+}

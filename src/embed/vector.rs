@@ -1,0 +1,172 @@
+//! Unit vectors and the angle between two.
+
+use std::sync::Arc;
+
+/// A vector of length 1, so that the dot product of two is their cosine. Cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding(Arc<[f32]>);
+
+impl Embedding {
+    /// Scales `values` to length 1. `None` where that is impossible: not finite, or all zero.
+    #[must_use]
+    pub fn normalised(mut values: Vec<f32>) -> Option<Self> {
+        let norm = values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+        if !norm.is_finite() || norm <= f64::EPSILON {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "f32 is the precision of embeddings")]
+        let scale = (1.0 / norm) as f32;
+        for x in &mut values {
+            *x *= scale;
+        }
+        Some(Self(values.into()))
+    }
+
+    /// Its components.
+    #[must_use]
+    pub fn as_slice(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// The number of components.
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The cosine of the angle to `other`, which must have the same dimension.
+    #[must_use]
+    pub fn cosine(&self, other: &Self) -> Cosine {
+        Cosine::new(dot(&self.0, &other.0))
+    }
+}
+
+/// The dot product of two slices of equal length, in eight independent sums that the compiler turns into SIMD lanes.
+#[must_use]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let mut sums = [0.0f32; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (x, y) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+/// The plain cosine of an angle, between -1 and 1.
+///
+/// The LangCache API speaks of the *normalised* cosine (1 + cos) / 2 instead; it is converted at that API's border, by
+/// [`normalised`](Self::normalised) and [`from_normalised`](Self::from_normalised), and nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Cosine(f32);
+
+impl Cosine {
+    /// The largest, between a vector and itself.
+    pub const ONE: Self = Self(1.0);
+
+    /// Clamps what rounding pushed out of range; NaN becomes the smallest, so that it never matches.
+    #[must_use]
+    pub fn new(value: f32) -> Self {
+        if value.is_nan() { Self(-1.0) } else { Self(value.clamp(-1.0, 1.0)) }
+    }
+
+    /// As a plain number.
+    #[must_use]
+    pub fn get(self) -> f32 {
+        self.0
+    }
+
+    /// (1 + cos) / 2, between 0 and 1.
+    #[must_use]
+    pub fn normalised(self) -> f32 {
+        f32::midpoint(1.0, self.0)
+    }
+
+    /// The plain cosine of a normalised one.
+    #[must_use]
+    pub fn from_normalised(value: f32) -> Self {
+        Self::new(2.0 * value - 1.0)
+    }
+
+    /// The smaller of two.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+}
+
+/// What the embedder makes of one text.
+///
+/// A text longer than the model's window is embedded window by window. `whole` is the mean of the windows and serves to
+/// *find* neighbours; `parts` serve to *judge* them, because two long texts that differ only in their last sentence have
+/// nearly the same mean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextEmbedding {
+    /// The text's vector.
+    pub whole: Embedding,
+    /// Empty for a text of one window, else the text's edges and windows in order.
+    pub parts: Vec<Embedding>,
+}
+
+impl TextEmbedding {
+    /// The cosine to another text: that of the weakest pair of parts. Long texts with different numbers of parts don't
+    /// correspond, so they have the smallest cosine there is.
+    #[must_use]
+    pub fn cosine(&self, other: &Self) -> Cosine {
+        if self.parts.len() != other.parts.len() {
+            return Cosine::new(-1.0);
+        }
+        let parts = self.parts.iter().zip(&other.parts).map(|(a, b)| a.cosine(b));
+        parts.fold(self.whole.cosine(&other.whole), Cosine::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn dot_agrees_with_the_plain_sum(values in prop::collection::vec((-1.0f32..1.0, -1.0f32..1.0), 0..100)) {
+            let (a, b): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
+            let plain: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+            prop_assert!((f64::from(dot(&a, &b)) - plain).abs() < 1e-4);
+        }
+
+        #[test]
+        fn a_normalised_vector_has_length_one(values in prop::collection::vec(-1e3f32..1e3, 1..50)) {
+            if let Some(unit) = Embedding::normalised(values) {
+                prop_assert!((unit.cosine(&unit).get() - 1.0).abs() < 1e-5);
+            }
+        }
+
+        #[test]
+        fn the_two_scales_of_similarity_convert_both_ways(value in -1.0f32..=1.0) {
+            let cosine = Cosine::new(value);
+            prop_assert!((Cosine::from_normalised(cosine.normalised()).get() - value).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn what_has_no_direction_is_no_embedding() {
+        for values in [vec![0.0; 4], vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0], vec![]] {
+            assert_eq!(Embedding::normalised(values), None);
+        }
+    }
+
+    #[test]
+    fn the_weakest_part_decides() {
+        let unit = |x: f32, y: f32| Embedding::normalised(vec![x, y]).unwrap();
+        let long = |last: Embedding| TextEmbedding { whole: unit(1.0, 0.0), parts: vec![unit(1.0, 0.0), last] };
+        assert!(long(unit(1.0, 0.0)).cosine(&long(unit(1.0, 0.0))).get() > 0.999);
+        assert!(long(unit(1.0, 0.0)).cosine(&long(unit(0.0, 1.0))).get() < 0.001);
+        let short = TextEmbedding { whole: unit(1.0, 0.0), parts: vec![] };
+        assert!(short.cosine(&long(unit(1.0, 0.0))).get() < 0.0);
+    }
+}
