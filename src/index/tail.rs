@@ -1,0 +1,111 @@
+//! The exact part of an index: contiguous vectors, scanned from end to end.
+
+use std::collections::HashMap;
+
+use super::row::{Filter, Row};
+use super::{Key, Neighbour};
+use crate::embed::{Cosine, dot};
+
+/// A row together with the number of its insertion, by which a replaced row is told from its replacement.
+#[derive(Clone)]
+pub(super) struct Version<K> {
+    pub(super) row: Row<K>,
+    number: u64,
+}
+
+pub(super) struct Tail<K> {
+    dimension: usize,
+    /// Row i's vector is `vectors[i * dimension..][..dimension]`.
+    vectors: Vec<f32>,
+    rows: Vec<Version<K>>,
+    slots: HashMap<K, usize>,
+    inserted: u64,
+}
+
+/// A copy of a tail, to be worked on without holding its lock.
+pub(super) struct Snapshot<K> {
+    dimension: usize,
+    vectors: Vec<f32>,
+    rows: Vec<Version<K>>,
+}
+
+impl<K: Key> Tail<K> {
+    pub(super) fn new(dimension: usize) -> Self {
+        Self { dimension, vectors: Vec::new(), rows: Vec::new(), slots: HashMap::new(), inserted: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Adds a row whose key isn't there yet.
+    pub(super) fn push(&mut self, row: Row<K>, vector: &[f32]) {
+        debug_assert_eq!(vector.len(), self.dimension);
+        self.slots.insert(row.key, self.rows.len());
+        self.inserted += 1;
+        self.rows.push(Version { row, number: self.inserted });
+        self.vectors.extend_from_slice(vector);
+    }
+
+    pub(super) fn remove(&mut self, key: &K) -> bool {
+        self.slots.get(key).copied().is_some_and(|slot| {
+            self.remove_slot(slot);
+            true
+        })
+    }
+
+    /// Removes exactly the row of this version.
+    pub(super) fn remove_version(&mut self, version: &Version<K>) -> bool {
+        match self.slots.get(&version.row.key) {
+            Some(&slot) if self.rows[slot].number == version.number => {
+                self.remove_slot(slot);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Fills the gap with the last row, so that rows stay contiguous.
+    fn remove_slot(&mut self, slot: usize) {
+        let removed = self.rows.swap_remove(slot);
+        self.slots.remove(&removed.row.key);
+        let last = self.rows.len();
+        if slot < last {
+            self.slots.insert(self.rows[slot].row.key, slot);
+            self.vectors.copy_within(last * self.dimension..(last + 1) * self.dimension, slot * self.dimension);
+        }
+        self.vectors.truncate(last * self.dimension);
+    }
+
+    pub(super) fn search(&self, query: &[f32], k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
+        let mut best: Vec<Neighbour<K>> = Vec::with_capacity(k + 1);
+        for (version, vector) in self.rows.iter().zip(self.vectors.chunks_exact(self.dimension)) {
+            let cosine = dot(query, vector);
+            let enters = best.len() < k || best.last().is_some_and(|worst| cosine > worst.cosine.get());
+            if enters && filter.admits(&version.row) {
+                let at = best.partition_point(|neighbour| neighbour.cosine.get() >= cosine);
+                best.insert(at, Neighbour { key: version.row.key, cosine: Cosine::new(cosine) });
+                best.truncate(k);
+            }
+        }
+        best
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot<K> {
+        Snapshot { dimension: self.dimension, vectors: self.vectors.clone(), rows: self.rows.clone() }
+    }
+}
+
+impl<K: Key> Snapshot<K> {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Version<K>> {
+        self.rows.iter()
+    }
+
+    pub(super) fn vectors(&self) -> impl Iterator<Item = &[f32]> {
+        self.vectors.chunks_exact(self.dimension)
+    }
+}
