@@ -1,0 +1,376 @@
+//! The only file that knows RocksDB.
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode,
+    Options, WriteBatch, WriteOptions,
+};
+
+use super::super::{CacheKey, CacheName, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use super::record::{
+    self, ExpiryKey, VectorKey, VectorRecord, decode, decode_parts, decode_vector, encode, encode_parts, encode_vector,
+};
+use crate::config::Durability;
+use crate::embed::{Embedding, ModelIdentity, TextEmbedding};
+use crate::index::Tag;
+
+/// Of the layout of column families and keys.
+const SCHEMA: u32 = 1;
+/// Blocks of all column families together that are kept uncompressed.
+const BLOCK_CACHE: usize = 64 << 20;
+/// Expired entries that one sweep takes, so that none holds up the writes for long.
+const SWEEP: usize = 1000;
+
+/// What the column families hold.
+mod family {
+    /// `"identity"` → schema and model.
+    pub(super) const META: &str = "default";
+    /// [`entry_key`](super::record::entry_key) → [`Entry`](super::Entry).
+    pub(super) const ENTRIES: &str = "entries";
+    /// [`VectorKey`](super::VectorKey) → vector, expiry and tags: what the index is loaded from.
+    pub(super) const VECTORS: &str = "vectors";
+    /// [`entry_key`](super::record::entry_key) → vectors of a long prompt's parts; nothing for the many short ones.
+    pub(super) const PARTS: &str = "parts";
+    /// [`exact_key`](super::record::exact_key) → ids of the entries of that text.
+    pub(super) const EXACT: &str = "exact";
+    /// [`ExpiryKey`](super::ExpiryKey) → nothing. An entry that was replaced may have several; the entry's own expiry
+    /// counts.
+    pub(super) const EXPIRY: &str = "expiry";
+    /// cache key → tenant and id.
+    pub(super) const CACHES: &str = "caches";
+    /// cache key ‖ name → statistics and policy state.
+    pub(super) const STATE: &str = "state";
+
+    pub(super) const ALL: [&str; 8] = [META, ENTRIES, VECTORS, PARTS, EXACT, EXPIRY, CACHES, STATE];
+}
+
+/// Why a database can't be used. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{} is in use by another process; stop that one or set storage.path to another directory", path.display())]
+    InUse {
+        /// The database.
+        path: PathBuf,
+    },
+    /// It can't be opened.
+    #[error("can't open the database in {}: {source}", path.display())]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// What RocksDB says.
+        source: rocksdb::Error,
+    },
+    /// A program of another version wrote it.
+    #[error("the database in {} has schema {found}, this program needs {SCHEMA}", path.display())]
+    Schema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// Another model's vectors are in it.
+    #[error(
+        "the database in {} was filled with embeddings of {} ({} dimensions, {}), but the settings name {} \
+         ({} dimensions, {}). Vectors of two models can't be compared. Set embedding.model back, or set storage.path to \
+         an empty directory to start anew", path.display(), found.name, found.dimension, &found.digest[..12.min(found.digest.len())],
+        wanted.name, wanted.dimension, &wanted.digest[..12.min(wanted.digest.len())]
+    )]
+    Model {
+        /// The database.
+        path: PathBuf,
+        /// The model whose vectors it holds.
+        found: Box<ModelIdentity>,
+        /// The model that the settings name.
+        wanted: Box<ModelIdentity>,
+    },
+    /// Its contents can't be read.
+    #[error("the database holds a record that can't be read")]
+    Damaged(#[from] StoreError),
+    /// The operating system refuses.
+    #[error(transparent)]
+    Io(std::io::Error),
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Identity {
+    schema: u32,
+    model: ModelIdentity,
+}
+
+/// One entry with everything that is written for it.
+pub(super) struct Put<'e> {
+    pub(super) cache: CacheKey,
+    pub(super) text: TextHash,
+    pub(super) entry: &'e Entry,
+    pub(super) embedding: Option<&'e TextEmbedding>,
+    pub(super) tags: &'e [Tag],
+}
+
+pub(super) struct Database {
+    db: DB,
+    durability: Durability,
+}
+
+impl Database {
+    pub(super) fn open(path: &Path, durability: Durability, model: &ModelIdentity) -> Result<Self, OpenError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_keep_log_file_num(4);
+        options.increase_parallelism(2);
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
+        blocks.set_bloom_filter(10.0, false);
+        let families = family::ALL.map(|name| {
+            let mut options = Options::default();
+            options.set_block_based_table_factory(&blocks);
+            options.set_compression_type(DBCompressionType::Lz4);
+            ColumnFamilyDescriptor::new(name, options)
+        });
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(|source| {
+            let path = path.to_owned();
+            // RocksDB has no error kind of its own for a held lock file.
+            if source.as_ref().contains("lock") { OpenError::InUse { path } } else { OpenError::Open { path, source } }
+        })?;
+        let database = Self { db, durability };
+        database.identify(path, model)?;
+        Ok(database)
+    }
+
+    /// Writes schema and model into a new database; compares them with an old one's.
+    fn identify(&self, path: &Path, model: &ModelIdentity) -> Result<(), OpenError> {
+        const KEY: &str = "identity";
+        let meta = self.family(family::META)?;
+        match self.db.get_cf(meta, KEY).map_err(failed)? {
+            Some(bytes) => {
+                let identity: Identity = decode(&bytes)?;
+                if identity.schema != SCHEMA {
+                    return Err(OpenError::Schema { path: path.to_owned(), found: identity.schema });
+                }
+                if identity.model != *model {
+                    let (found, wanted) = (Box::new(identity.model), Box::new(model.clone()));
+                    return Err(OpenError::Model { path: path.to_owned(), found, wanted });
+                }
+                Ok(())
+            }
+            None => {
+                let identity = Identity { schema: SCHEMA, model: model.clone() };
+                Ok(self.db.put_cf(meta, KEY, encode(&identity)?).map_err(failed)?)
+            }
+        }
+    }
+
+    /// Every vector, in the order of caches and scopes.
+    pub(super) fn vectors(&self) -> impl Iterator<Item = Result<(VectorKey, VectorRecord), StoreError>> {
+        let iterator = self.family(family::VECTORS).map(|vectors| self.db.iterator_cf(vectors, IteratorMode::Start));
+        let (iterator, error) = match iterator {
+            Ok(iterator) => (Some(iterator), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        error.into_iter().chain(iterator.into_iter().flatten().map(|item| {
+            let (key, value) = item.map_err(failed)?;
+            Ok((VectorKey::read(&key)?, decode_vector(&value)?))
+        }))
+    }
+
+    pub(super) fn entry(&self, cache: CacheKey, id: EntryId) -> Result<Option<Entry>, StoreError> {
+        let found = self.db.get_pinned_cf(self.family(family::ENTRIES)?, record::entry_key(cache, id));
+        found.map_err(failed)?.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    /// A long prompt's parts; none for a short one.
+    pub(super) fn parts(&self, cache: CacheKey, id: EntryId) -> Result<Vec<Embedding>, StoreError> {
+        let found = self.db.get_pinned_cf(self.family(family::PARTS)?, record::entry_key(cache, id)).map_err(failed)?;
+        found.map_or(Ok(Vec::new()), |bytes| decode_parts(&bytes))
+    }
+
+    pub(super) fn entries_of_text(&self, scope: ScopeKey, text: TextHash) -> Result<Vec<Entry>, StoreError> {
+        let Some(exact) = self.exact(scope, text)? else { return Ok(Vec::new()) };
+        let mut entries = Vec::with_capacity(exact.ids.len());
+        for id in exact.ids {
+            entries.extend(self.entry(exact.cache, id)?);
+        }
+        Ok(entries)
+    }
+
+    pub(super) fn put(&self, put: &Put<'_>) -> Result<(), StoreError> {
+        let Put { cache, text, entry, .. } = *put;
+        let mut exact = self.exact(entry.scope, text)?.unwrap_or(Exact { cache, ids: Vec::new() });
+        if !exact.ids.contains(&entry.id) {
+            exact.ids.push(entry.id);
+        }
+        let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
+        let mut batch = WriteBatch::default();
+        let entry_key = record::entry_key(cache, entry.id);
+        batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode(entry)?);
+        batch.put_cf(self.family(family::EXACT)?, record::exact_key(entry.scope, text), encode(&exact)?);
+        let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
+        batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);
+        match put.embedding {
+            Some(vector) => {
+                let value = encode_vector(entry.expires, put.tags, &vector.whole)?;
+                batch.put_cf(self.family(family::VECTORS)?, vector_key, value);
+                if !vector.parts.is_empty() {
+                    batch.put_cf(self.family(family::PARTS)?, entry_key, encode_parts(&vector.parts)?);
+                }
+            }
+            None => batch.delete_cf(self.family(family::VECTORS)?, vector_key),
+        }
+        self.write(batch)
+    }
+
+    pub(super) fn delete(&self, cache: CacheKey, text: TextHash, entry: &Entry) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        for name in [family::ENTRIES, family::PARTS] {
+            batch.delete_cf(self.family(name)?, record::entry_key(cache, entry.id));
+        }
+        let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
+        batch.delete_cf(self.family(family::VECTORS)?, vector_key);
+        let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
+        batch.delete_cf(self.family(family::EXPIRY)?, expiry.bytes());
+        let exact_key = record::exact_key(entry.scope, text);
+        if let Some(mut exact) = self.exact(entry.scope, text)? {
+            exact.ids.retain(|id| *id != entry.id);
+            let family = self.family(family::EXACT)?;
+            if exact.ids.is_empty() {
+                batch.delete_cf(family, exact_key);
+            } else {
+                batch.put_cf(family, exact_key, encode(&exact)?);
+            }
+        }
+        self.write(batch)
+    }
+
+    /// Removes a whole cache: entries and vectors are ranges, and the exact keys follow from the entries.
+    pub(super) fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        let exact = self.family(family::EXACT)?;
+        self.for_each_entry(cache, |entry| {
+            batch.delete_cf(exact, record::exact_key(entry.scope, TextHash::of(&entry.prompt)));
+        })?;
+        for name in [family::ENTRIES, family::VECTORS, family::PARTS] {
+            let family = self.family(name)?;
+            match after(cache) {
+                Some(end) => batch.delete_range_cf(family, cache.0.to_vec(), end.to_vec()),
+                // The last cache key of all has no end, and all else lies before it.
+                None => batch.delete_range_cf(family, cache.0.to_vec(), vec![0xff; 65]),
+            }
+        }
+        self.write(batch)
+    }
+
+    pub(super) fn ids_where(
+        &self,
+        cache: CacheKey,
+        condition: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<EntryId>, StoreError> {
+        let mut ids = Vec::new();
+        self.for_each_entry(cache, |entry| {
+            if condition(&entry) {
+                ids.push(entry.id);
+            }
+        })?;
+        Ok(ids)
+    }
+
+    /// The first keys that are due at `now`.
+    pub(super) fn expired(&self, now: Timestamp) -> Result<Vec<ExpiryKey>, StoreError> {
+        let mut due = Vec::new();
+        for item in self.db.iterator_cf(self.family(family::EXPIRY)?, IteratorMode::Start).take(SWEEP) {
+            let key = ExpiryKey::read(&item.map_err(failed)?.0)?;
+            if key.at > now {
+                break;
+            }
+            due.push(key);
+        }
+        Ok(due)
+    }
+
+    pub(super) fn forget_expiry(&self, key: &ExpiryKey) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        batch.delete_cf(self.family(family::EXPIRY)?, key.bytes());
+        self.write(batch)
+    }
+
+    pub(super) fn add_cache(&self, name: &CacheName) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        let value = encode(&(&name.tenant, &name.id))?;
+        batch.put_cf(self.family(family::CACHES)?, CacheKey::new(&name.tenant, &name.id).0, value);
+        self.write(batch)
+    }
+
+    pub(super) fn caches(&self) -> Result<Vec<CacheName>, StoreError> {
+        self.db
+            .iterator_cf(self.family(family::CACHES)?, IteratorMode::Start)
+            .map(|item| {
+                let (tenant, id) = decode(&item.map_err(failed)?.1)?;
+                Ok(CacheName { tenant, id })
+            })
+            .collect()
+    }
+
+    pub(super) fn save_state(&self, cache: CacheKey, name: &str, state: &[u8]) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(family::STATE)?, [&cache.0, name.as_bytes()].concat(), state);
+        self.write(batch)
+    }
+
+    pub(super) fn load_state(&self, cache: CacheKey, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.family(family::STATE)?, [&cache.0, name.as_bytes()].concat()).map_err(failed)
+    }
+
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(failed)
+    }
+
+    /// Everything in `batch` or nothing.
+    fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(self.durability == Durability::Fsync);
+        self.db.write_opt(batch, &options).map_err(failed)
+    }
+
+    fn exact(&self, scope: ScopeKey, text: TextHash) -> Result<Option<Exact>, StoreError> {
+        let found = self.db.get_pinned_cf(self.family(family::EXACT)?, record::exact_key(scope, text));
+        found.map_err(failed)?.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    fn for_each_entry(&self, cache: CacheKey, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
+        let from = IteratorMode::From(&cache.0, Direction::Forward);
+        for item in self.db.iterator_cf(self.family(family::ENTRIES)?, from) {
+            let (key, value) = item.map_err(failed)?;
+            if !key.starts_with(&cache.0) {
+                break;
+            }
+            each(decode(&value)?);
+        }
+        Ok(())
+    }
+
+    fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
+        self.db.cf_handle(name).ok_or_else(|| StoreError::Damaged(format!("the database has no family {name}")))
+    }
+}
+
+/// The entries of one text in one scope. The cache is part of the scope, but a hash can't be asked for it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Exact {
+    cache: CacheKey,
+    ids: Vec<EntryId>,
+}
+
+/// The first key after all that begin with `cache`.
+fn after(cache: CacheKey) -> Option<[u8; 16]> {
+    u128::from_be_bytes(cache.0).checked_add(1).map(u128::to_be_bytes)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used in map_err")]
+fn failed(error: rocksdb::Error) -> StoreError {
+    if error.as_ref().contains("No space left") {
+        StoreError::Full(error.into())
+    } else {
+        StoreError::Failed(error.into())
+    }
+}

@@ -1,0 +1,107 @@
+//! Every scope's index.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::super::{CacheKey, EntryId, ScopeKey};
+use crate::embed::Embedding;
+use crate::index::{Filter, Neighbour, Row, VectorIndex};
+use crate::telemetry;
+
+type Scopes = HashMap<ScopeKey, Arc<VectorIndex<EntryId>>>;
+
+/// One index per scope that has vectors: scopes can't meet, because nothing holds two of them.
+pub(super) struct Memory {
+    dimension: usize,
+    caches: RwLock<HashMap<CacheKey, Scopes>>,
+}
+
+impl Memory {
+    pub(super) fn new(dimension: usize) -> Self {
+        Self { dimension, caches: RwLock::new(HashMap::new()) }
+    }
+
+    pub(super) fn insert(&self, cache: CacheKey, scope: ScopeKey, row: Row<EntryId>, vector: &Embedding) {
+        // Inserted under the map's lock in either case, so that `remove` can't drop an emptied index from the map between
+        // finding it and filling it.
+        if let Some(index) = self.caches.read().get(&cache).and_then(|scopes| scopes.get(&scope)) {
+            index.insert(row, vector);
+            return;
+        }
+        let mut caches = self.caches.write();
+        let new = || Arc::new(VectorIndex::new(self.dimension));
+        caches.entry(cache).or_default().entry(scope).or_insert_with(new).insert(row, vector);
+    }
+
+    pub(super) fn remove(&self, cache: CacheKey, scope: ScopeKey, id: &EntryId) {
+        let emptied = match self.index(cache, scope) {
+            Some(index) => index.remove(id) && index.is_empty(),
+            None => false,
+        };
+        if emptied {
+            let mut caches = self.caches.write();
+            if let Some(scopes) = caches.get_mut(&cache) {
+                if scopes.get(&scope).is_some_and(|index| index.is_empty()) {
+                    scopes.remove(&scope);
+                }
+                if scopes.is_empty() {
+                    caches.remove(&cache);
+                }
+            }
+        }
+    }
+
+    pub(super) fn flush(&self, cache: CacheKey) {
+        self.caches.write().remove(&cache);
+    }
+
+    pub(super) fn search(
+        &self,
+        cache: CacheKey,
+        scope: ScopeKey,
+        query: &Embedding,
+        k: usize,
+        filter: &Filter,
+    ) -> Vec<Neighbour<EntryId>> {
+        self.index(cache, scope).map(|index| index.search(query, k, filter)).unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self, cache: CacheKey, scope: ScopeKey) -> bool {
+        !self.caches.read().get(&cache).is_some_and(|scopes| scopes.contains_key(&scope))
+    }
+
+    pub(super) fn wants_absorbing(&self, cache: CacheKey, scope: ScopeKey) -> bool {
+        self.index(cache, scope).is_some_and(|index| index.wants_absorbing())
+    }
+
+    pub(super) fn absorb(&self, cache: CacheKey, scope: ScopeKey) {
+        if let Some(index) = self.index(cache, scope) {
+            index.absorb();
+        }
+    }
+
+    /// Absorbs every tail that is long enough.
+    pub(super) fn absorb_all(&self) {
+        let indexes: Vec<_> = self.caches.read().values().flat_map(HashMap::values).cloned().collect();
+        for index in indexes {
+            if index.wants_absorbing() {
+                index.absorb();
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.caches.read().values().flat_map(HashMap::values).map(|index| index.len()).sum()
+    }
+
+    pub(super) fn report_size(&self) {
+        let scopes = self.caches.read().values().map(HashMap::len).sum();
+        telemetry::index_size(self.len(), scopes);
+    }
+
+    fn index(&self, cache: CacheKey, scope: ScopeKey) -> Option<Arc<VectorIndex<EntryId>>> {
+        self.caches.read().get(&cache)?.get(&scope).cloned()
+    }
+}

@@ -1,0 +1,134 @@
+//! Keys and values as RocksDB holds them.
+//!
+//! Values begin with a version byte, followed by postcard. Keys are fixed-length parts, so that every entry of a cache, and
+//! every vector of a scope, lies in one range.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::super::{CacheKey, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use crate::embed::Embedding;
+use crate::index::Tag;
+
+/// The version of every value's format.
+const VERSION: u8 = 1;
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    postcard::to_extend(value, vec![VERSION]).map_err(|error| StoreError::Failed(error.into()))
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| StoreError::Damaged(error.to_string())),
+        Some((version, _)) => {
+            Err(StoreError::Damaged(format!("it has format {version}, this program reads {VERSION}")))
+        }
+        None => Err(StoreError::Damaged("it is empty".into())),
+    }
+}
+
+/// cache ‖ id
+pub(super) fn entry_key(cache: CacheKey, id: EntryId) -> [u8; 32] {
+    join(&[&cache.0, &id.0])
+}
+
+/// scope ‖ text
+pub(super) fn exact_key(scope: ScopeKey, text: TextHash) -> [u8; 64] {
+    join(&[&scope.0, &text.0])
+}
+
+/// cache ‖ scope ‖ id
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct VectorKey {
+    pub(super) cache: CacheKey,
+    pub(super) scope: ScopeKey,
+    pub(super) id: EntryId,
+}
+
+impl VectorKey {
+    pub(super) fn bytes(self) -> [u8; 64] {
+        join(&[&self.cache.0, &self.scope.0, &self.id.0])
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
+        let part = |range| bytes.get(range).ok_or_else(|| StoreError::Damaged("a vector's key is too short".into()));
+        Ok(Self {
+            cache: CacheKey(fixed(part(0..16)?)?),
+            scope: ScopeKey(fixed(part(16..48)?)?),
+            id: EntryId(fixed(part(48..64)?)?),
+        })
+    }
+}
+
+/// expiry, big-endian so that the soonest comes first ‖ cache ‖ id
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ExpiryKey {
+    pub(super) at: Timestamp,
+    pub(super) cache: CacheKey,
+    pub(super) id: EntryId,
+}
+
+impl ExpiryKey {
+    pub(super) fn bytes(self) -> [u8; 40] {
+        join(&[&self.at.0.to_be_bytes(), &self.cache.0, &self.id.0])
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
+        let part = |range| bytes.get(range).ok_or_else(|| StoreError::Damaged("an expiry's key is too short".into()));
+        Ok(Self {
+            at: Timestamp(u64::from_be_bytes(fixed(part(0..8)?)?)),
+            cache: CacheKey(fixed(part(8..24)?)?),
+            id: EntryId(fixed(part(24..40)?)?),
+        })
+    }
+}
+
+/// A vector as it lies on disk.
+#[derive(Serialize, Deserialize)]
+struct VectorValue {
+    expires: Timestamp,
+    tags: Vec<Tag>,
+    vector: Vec<f32>,
+}
+
+/// A vector with what the index must know about it.
+pub(super) struct VectorRecord {
+    pub(super) expires: Timestamp,
+    pub(super) tags: Vec<Tag>,
+    pub(super) embedding: Embedding,
+}
+
+pub(super) fn encode_vector(expires: Timestamp, tags: &[Tag], vector: &Embedding) -> Result<Vec<u8>, StoreError> {
+    encode(&VectorValue { expires, tags: tags.to_vec(), vector: vector.as_slice().to_vec() })
+}
+
+pub(super) fn decode_vector(bytes: &[u8]) -> Result<VectorRecord, StoreError> {
+    let VectorValue { expires, tags, vector } = decode(bytes)?;
+    Ok(VectorRecord { expires, tags, embedding: unit(vector)? })
+}
+
+pub(super) fn encode_parts(parts: &[Embedding]) -> Result<Vec<u8>, StoreError> {
+    encode(&parts.iter().map(Embedding::as_slice).collect::<Vec<_>>())
+}
+
+pub(super) fn decode_parts(bytes: &[u8]) -> Result<Vec<Embedding>, StoreError> {
+    decode::<Vec<Vec<f32>>>(bytes)?.into_iter().map(unit).collect()
+}
+
+fn unit(values: Vec<f32>) -> Result<Embedding, StoreError> {
+    Embedding::normalised(values).ok_or_else(|| StoreError::Damaged("a vector has no direction".into()))
+}
+
+fn join<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut key = [0; N];
+    let mut at = 0;
+    for part in parts {
+        key[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    debug_assert_eq!(at, N);
+    key
+}
+
+fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Damaged("a key has the wrong length".into()))
+}

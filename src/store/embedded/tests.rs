@@ -1,0 +1,219 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::embed::TextEmbedding;
+use crate::store::Answer;
+
+const DIMENSION: usize = 8;
+
+fn identity(name: &str) -> ModelIdentity {
+    ModelIdentity { name: name.into(), dimension: DIMENSION, digest: "0".repeat(64) }
+}
+
+fn open(path: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(path, Durability::Buffered, &identity("m")).unwrap()
+}
+
+fn attributes(pairs: &[(&str, &str)]) -> Attributes {
+    Attributes::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>())
+}
+
+fn cache(n: u8) -> CacheKey {
+    CacheKey::new("t", &n.to_string())
+}
+
+fn scope(n: u8) -> ScopeKey {
+    ScopeKey::new(cache(n), &[n; 32])
+}
+
+/// A vector of its own for each prompt.
+fn vector(prompt: &str) -> TextEmbedding {
+    let hash = blake3::hash(prompt.as_bytes());
+    let values = hash.as_bytes()[..DIMENSION].iter().map(|byte| f32::from(*byte) - 127.5).collect();
+    TextEmbedding { whole: Embedding::normalised(values).unwrap(), parts: vec![] }
+}
+
+fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64) -> NewEntry {
+    NewEntry {
+        cache: cache(n),
+        scope: scope(n),
+        prompt: prompt.into(),
+        answer: Answer { text: text.into(), completion: None },
+        attributes: attributes.clone(),
+        created: Timestamp(1),
+        expires: Timestamp(expires),
+        embedding: Some(vector(prompt)),
+    }
+}
+
+async fn exact(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Option<String> {
+    let found = store.find_exact(scope(n), TextHash::of(prompt), &Attributes::default(), Timestamp(now)).await.unwrap();
+    found.map(|entry| entry.answer.text)
+}
+
+async fn near(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Vec<String> {
+    let query = vector(prompt).whole;
+    let found = store.nearest(cache(n), scope(n), &query, 50, &Attributes::default(), Timestamp(now)).await.unwrap();
+    found.into_iter().map(|candidate| candidate.entry.prompt).collect()
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Put { cache: u8, prompt: u8, answer: u16, expires: u64, embedded: bool },
+    Delete { cache: u8, prompt: u8 },
+    DeleteMatching { cache: u8, group: u8 },
+    Flush { cache: u8 },
+    Sweep,
+    Reopen,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        12 => (0u8..2, 0u8..12, any::<u16>(), prop_oneof![Just(5u64), Just(1000)], any::<bool>())
+            .prop_map(|(cache, prompt, answer, expires, embedded)| Op::Put { cache, prompt, answer, expires, embedded }),
+        3 => (0u8..2, 0u8..12).prop_map(|(cache, prompt)| Op::Delete { cache, prompt }),
+        1 => (0u8..2, 0u8..3).prop_map(|(cache, group)| Op::DeleteMatching { cache, group }),
+        1 => (0u8..2).prop_map(|cache| Op::Flush { cache }),
+        2 => Just(Op::Sweep),
+        1 => Just(Op::Reopen),
+    ];
+    prop::collection::vec(op, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// A store is a map from (cache, prompt) to an answer with an expiry, and stays one across restarts. Prompts of one
+    /// group (prompt % 3) share an attribute.
+    #[test]
+    fn a_store_agrees_with_a_map(ops in ops()) {
+        const NOW: u64 = 10;
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut store = open(folder.path());
+            let mut model: BTreeMap<(u8, u8), (u16, u64, bool)> = BTreeMap::new();
+            let group = |prompt: u8| attributes(&[("group", &(prompt % 3).to_string())]);
+            for op in ops {
+                match op {
+                    Op::Put { cache, prompt, answer, expires, embedded } => {
+                        let mut new = entry(cache, &prompt.to_string(), &answer.to_string(), &group(prompt), expires);
+                        if !embedded {
+                            new.embedding = None;
+                        }
+                        store.put(new).await.unwrap();
+                        model.insert((cache, prompt), (answer, expires, embedded));
+                    }
+                    Op::Delete { cache: n, prompt } => {
+                        let id = EntryId::new(scope(n), TextHash::of(&prompt.to_string()), &group(prompt));
+                        let live = model.get(&(n, prompt)).is_some_and(|(_, expires, _)| *expires > NOW);
+                        assert_eq!(store.delete(cache(n), id, Timestamp(NOW)).await.unwrap(), live);
+                        if live {
+                            model.remove(&(n, prompt));
+                        }
+                    }
+                    Op::DeleteMatching { cache: n, group: g } => {
+                        let asked = attributes(&[("group", &g.to_string())]);
+                        let before = model.len();
+                        model.retain(|(c, prompt), (_, expires, _)| *c != n || prompt % 3 != g || *expires <= NOW);
+                        let deleted = store.delete_matching(cache(n), &asked, Timestamp(NOW)).await.unwrap();
+                        assert_eq!(deleted, (before - model.len()) as u64);
+                    }
+                    Op::Flush { cache: n } => {
+                        store.flush(cache(n)).await.unwrap();
+                        model.retain(|(c, _), _| *c != n);
+                    }
+                    Op::Sweep => {
+                        let before = model.len();
+                        model.retain(|_, (_, expires, _)| *expires > NOW);
+                        assert_eq!(store.sweep(Timestamp(NOW)).await.unwrap(), (before - model.len()) as u64);
+                    }
+                    Op::Reopen => {
+                        drop(store);
+                        store = reopen(folder.path());
+                    }
+                }
+            }
+            for n in 0..2 {
+                let mut expected_near = Vec::new();
+                for prompt in 0..12 {
+                    let text = prompt.to_string();
+                    let live = model.get(&(n, prompt)).filter(|(_, expires, _)| *expires > NOW);
+                    assert_eq!(exact(&store, n, &text, NOW).await, live.map(|(answer, _, _)| answer.to_string()));
+                    if live.is_some_and(|(_, _, embedded)| *embedded) {
+                        expected_near.push(text);
+                    }
+                }
+                let mut found = near(&store, n, "3", NOW).await;
+                found.sort_by_key(|prompt| prompt.parse::<u8>().unwrap());
+                assert_eq!(found, expected_near);
+            }
+        });
+    }
+}
+
+/// The thread that builds graphs may hold the database for a moment after its store was dropped.
+fn reopen(path: &Path) -> EmbeddedStore {
+    loop {
+        match EmbeddedStore::open(path, Durability::Buffered, &identity("m")) {
+            Ok(store) => return store,
+            Err(OpenError::InUse { .. }) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn equal_prompts_with_different_attributes_live_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (de, en) = (attributes(&[("lang", "de")]), attributes(&[("lang", "en"), ("tier", "1")]));
+    store.put(entry(0, "hi", "hallo", &de, 99)).await.unwrap();
+    store.put(entry(0, "hi", "hello", &en, 99)).await.unwrap();
+    let ask = async |asked: &Attributes| {
+        let found = store.find_exact(scope(0), TextHash::of("hi"), asked, Timestamp(2)).await.unwrap();
+        found.map(|entry| entry.answer.text)
+    };
+    assert_eq!(ask(&de).await.as_deref(), Some("hallo"));
+    assert_eq!(ask(&attributes(&[("tier", "1")])).await.as_deref(), Some("hello"));
+    assert_eq!(ask(&attributes(&[("tier", "2")])).await, None);
+    assert_eq!(store.delete_matching(cache(0), &de, Timestamp(2)).await.unwrap(), 1);
+    assert_eq!(ask(&de).await, None);
+    assert_eq!(ask(&en).await.as_deref(), Some("hello"));
+}
+
+#[tokio::test]
+async fn parts_of_long_prompts_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut new = entry(0, "long", "x", &Attributes::default(), 99);
+    let parts = vec![vector("a").whole, vector("b").whole];
+    new.embedding = Some(TextEmbedding { whole: vector("long").whole, parts: parts.clone() });
+    store.put(new).await.unwrap();
+    let query = vector("long").whole;
+    let found = store.nearest(cache(0), scope(0), &query, 1, &Attributes::default(), Timestamp(2)).await.unwrap();
+    for (part, expected) in found[0].parts.iter().zip(&parts) {
+        assert!(part.cosine(expected).get() > 0.9999);
+    }
+    assert_eq!(found[0].parts.len(), 2);
+}
+
+#[tokio::test]
+async fn another_model_and_a_second_process_are_refused_with_instructions() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let message = |opened: Result<EmbeddedStore, OpenError>| opened.err().map(|error| error.to_string()).unwrap();
+    let again = message(EmbeddedStore::open(folder.path(), Durability::Buffered, &identity("m")));
+    assert!(again.contains("another process"), "{again}");
+    drop(store);
+    drop(reopen(folder.path()));
+    let other = loop {
+        let message = message(EmbeddedStore::open(folder.path(), Durability::Buffered, &identity("other")));
+        if !message.contains("another process") {
+            break message;
+        }
+    };
+    assert!(other.contains("embedding.model") && other.contains("other"), "{other}");
+}

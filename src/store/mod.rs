@@ -1,0 +1,122 @@
+//! Durable entries and their nearest neighbours.
+//!
+//! [`Store`] is what the cache needs of a store, whichever it is; [`embedded`] is RocksDB with the vectors in memory.
+//! A store doesn't know why something is stored, or whether a neighbour is near enough.
+
+pub mod embedded;
+mod entry;
+mod key;
+
+use async_trait::async_trait;
+
+use crate::embed::{Cosine, Embedding};
+pub use entry::{Answer, Attributes, Entry, NewEntry, Timestamp};
+pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
+
+/// Why a store can't do what it was asked. None of these is the caller's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No space is left for writes; reads go on.
+    #[error("the disk is full")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// More operations wait than the store admits.
+    #[error("the store is overloaded ({0} operations are waiting)")]
+    Busy(usize),
+    /// A record isn't what was written.
+    #[error("a stored record is damaged: {0}")]
+    Damaged(String),
+    /// Anything else that the database says.
+    #[error("the store failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// An entry's vector near the one asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The near entry.
+    pub entry: Entry,
+    /// The plain cosine of the two whole vectors.
+    pub cosine: Cosine,
+    /// Vectors of the entry's parts, where its prompt is long.
+    pub parts: Vec<Embedding>,
+}
+
+/// A cache that has been stored into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheName {
+    /// Its owner.
+    pub tenant: String,
+    /// The `cacheId` of the API.
+    pub id: String,
+}
+
+/// Where entries live.
+///
+/// Every method may be called from many tasks at once and never blocks the caller's thread. What a finished
+/// [`put`](Store::put), [`delete`](Store::delete) or [`flush`](Store::flush) did, the next call sees.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Writes `entry` durably, then makes it visible. An entry of the same id is replaced.
+    async fn put(&self, entry: NewEntry) -> Result<EntryId, StoreError>;
+
+    /// The entry of `id` in `cache`, unless it has expired at `now`.
+    async fn get(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<Option<Entry>, StoreError>;
+
+    /// The newest entry in `scope` of exactly the text with the hash `text` that carries all of `attributes` and hasn't
+    /// expired at `now`.
+    async fn find_exact(
+        &self,
+        scope: ScopeKey,
+        text: TextHash,
+        attributes: &Attributes,
+        now: Timestamp,
+    ) -> Result<Option<Entry>, StoreError>;
+
+    /// Whether [`nearest`](Store::nearest) would find nothing in `scope` whatever it is asked, so that nothing need be
+    /// embedded. Answers at once.
+    fn nothing_near(&self, cache: CacheKey, scope: ScopeKey) -> bool;
+
+    /// The entries in `scope` with the `k` nearest vectors, nearest first, that carry all of `attributes` and haven't
+    /// expired at `now`.
+    async fn nearest(
+        &self,
+        cache: CacheKey,
+        scope: ScopeKey,
+        query: &Embedding,
+        k: usize,
+        attributes: &Attributes,
+        now: Timestamp,
+    ) -> Result<Vec<Candidate>, StoreError>;
+
+    /// Removes an entry and tells whether it was there.
+    async fn delete(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Removes the entries of `cache` that carry all of `attributes`, and counts them.
+    async fn delete_matching(
+        &self,
+        cache: CacheKey,
+        attributes: &Attributes,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Removes every entry of `cache`.
+    async fn flush(&self, cache: CacheKey) -> Result<(), StoreError>;
+
+    /// Removes what expired before `now`; returns how many entries. They were invisible already.
+    async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Remembers that a cache exists.
+    async fn add_cache(&self, name: &CacheName) -> Result<(), StoreError>;
+
+    /// The caches that exist.
+    async fn caches(&self) -> Result<Vec<CacheName>, StoreError>;
+
+    /// Keeps `state`, which only its owner understands, for `cache` under `name`.
+    async fn save_state(&self, cache: CacheKey, name: &'static str, state: Vec<u8>) -> Result<(), StoreError>;
+
+    /// What was kept for `cache` under `name`.
+    async fn load_state(&self, cache: CacheKey, name: &'static str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Writes that were only buffered reach the disk.
+    async fn sync(&self) -> Result<(), StoreError>;
+}
