@@ -2,8 +2,12 @@
 //!
 //! ARCHITECTURE.md draws the rooms. A module imports only modules under it in this list.
 
+pub mod cache;
 pub mod config;
+pub mod decide;
 pub mod embed;
 pub mod index;
+pub mod prompt;
+
 pub mod store;
 pub mod telemetry;

@@ -113,15 +113,15 @@ pub struct TextEmbedding {
 }
 
 impl TextEmbedding {
-    /// The cosine to another text: that of the weakest pair of parts. Long texts with different numbers of parts don't
-    /// correspond, so they have the smallest cosine there is.
+    /// The cosine of the least similar pair of parts of this text and another one with `parts`, whose whole vector is at
+    /// `whole` to this one's. Long texts with different numbers of parts don't correspond, so they have the smallest
+    /// cosine there is.
     #[must_use]
-    pub fn cosine(&self, other: &Self) -> Cosine {
-        if self.parts.len() != other.parts.len() {
+    pub fn weakest_part(&self, whole: Cosine, parts: &[Embedding]) -> Cosine {
+        if self.parts.len() != parts.len() {
             return Cosine::new(-1.0);
         }
-        let parts = self.parts.iter().zip(&other.parts).map(|(a, b)| a.cosine(b));
-        parts.fold(self.whole.cosine(&other.whole), Cosine::min)
+        self.parts.iter().zip(parts).map(|(a, b)| a.cosine(b)).fold(whole, Cosine::min)
     }
 }
 
@@ -163,10 +163,11 @@ mod tests {
     #[test]
     fn the_weakest_part_decides() {
         let unit = |x: f32, y: f32| Embedding::normalised(vec![x, y]).unwrap();
-        let long = |last: Embedding| TextEmbedding { whole: unit(1.0, 0.0), parts: vec![unit(1.0, 0.0), last] };
-        assert!(long(unit(1.0, 0.0)).cosine(&long(unit(1.0, 0.0))).get() > 0.999);
-        assert!(long(unit(1.0, 0.0)).cosine(&long(unit(0.0, 1.0))).get() < 0.001);
-        let short = TextEmbedding { whole: unit(1.0, 0.0), parts: vec![] };
-        assert!(short.cosine(&long(unit(1.0, 0.0))).get() < 0.0);
+        let text = |parts: &[Embedding]| TextEmbedding { whole: unit(1.0, 0.0), parts: parts.to_vec() };
+        let (near, far) = ([unit(1.0, 0.0), unit(1.0, 0.0)], [unit(1.0, 0.0), unit(0.0, 1.0)]);
+        assert!(text(&near).weakest_part(Cosine::ONE, &near).get() > 0.999);
+        assert!(text(&near).weakest_part(Cosine::ONE, &far).get() < 0.001);
+        assert!(text(&near).weakest_part(Cosine::ONE, &near[..1]).get() < 0.0);
+        assert_eq!(text(&[]).weakest_part(Cosine::new(0.5), &[]), Cosine::new(0.5));
     }
 }

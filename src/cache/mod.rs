@@ -1,0 +1,25 @@
+//! The life of a lookup and of a store.
+//!
+//! [`Caches`] finds or makes a [`Cache`]; a cache looks up (exact, then semantic, in the order asked) and stores. Its
+//! callers speak HTTP or replay traces; its store and its embedder know nothing of each other.
+
+mod lookup;
+mod registry;
+mod save;
+
+pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
+pub use registry::{Cache, Caches};
+pub use save::Save;
+
+use crate::store::StoreError;
+
+/// Why the cache can't do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// There is no such cache, and it may not spring into being.
+    #[error("there is no cache `{0}`; add [caches.{0}] to the settings, or set server.create_caches = true")]
+    Unknown(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,260 @@
+//! The caches of all tenants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::CacheError;
+use crate::config::{DEFAULT_CACHE, Policy, Settings};
+use crate::decide::{Observation, Rule, Statistics, Summary};
+use crate::embed::{Cosine, Embedder};
+use crate::store::{Attributes, CacheKey, CacheName, Entry, EntryId, Store, StoreError, Timestamp};
+use crate::telemetry;
+
+/// Where a cache's statistics are kept in the store.
+const STATISTICS: &str = "statistics";
+
+/// All caches of all tenants.
+pub struct Caches {
+    settings: Arc<Settings>,
+    store: Arc<dyn Store>,
+    embedder: Embedder,
+    caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
+}
+
+/// A named collection of entries with its own policy, owned by a tenant.
+pub struct Cache {
+    pub(super) name: CacheName,
+    pub(super) key: CacheKey,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) embedder: Embedder,
+    pub(super) rule: Rule,
+    pub(super) candidates: usize,
+    pub(super) ttl_millis: u64,
+    ignored_fields: Vec<String>,
+    /// Whether the store knows of this cache.
+    registered: std::sync::atomic::AtomicBool,
+    statistics: Mutex<Rolling>,
+}
+
+#[derive(Default)]
+struct Rolling {
+    statistics: Statistics,
+    unsaved: bool,
+}
+
+impl Caches {
+    /// Knows the caches that the store holds, with the statistics that were saved.
+    ///
+    /// # Errors
+    /// Where the store can't be read, or a cache's policy needs a threshold that neither the settings nor the model give.
+    pub async fn open(settings: Arc<Settings>, store: Arc<dyn Store>, embedder: Embedder) -> Result<Self, OpenError> {
+        let caches = Self { settings, store, embedder, caches: RwLock::new(HashMap::new()) };
+        for id in caches.settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
+            caches
+                .rule(id)
+                .ok_or_else(|| OpenError::NoThreshold(id.to_owned(), caches.embedder.identity().name.clone()))?;
+        }
+        for name in caches.store.caches().await? {
+            let cache = caches.build(name, true);
+            let saved = caches.store.load_state(cache.key, STATISTICS).await?;
+            match saved.map(|bytes| postcard::from_bytes(&bytes)).transpose() {
+                Ok(statistics) => cache.statistics.lock().statistics = statistics.unwrap_or_default(),
+                // Counts are not worth refusing to start for.
+                Err(error) => {
+                    tracing::warn!(cache = cache.name.id, %error, "saved statistics are unreadable; starting anew")
+                }
+            }
+            caches.caches.write().insert(cache.key, Arc::new(cache));
+        }
+        Ok(caches)
+    }
+
+    /// `tenant`'s cache `id`, made where it may spring into being. Nothing of it is written until its first store.
+    ///
+    /// # Errors
+    /// [`CacheError::Unknown`]
+    pub fn get(&self, tenant: &str, id: &str) -> Result<Arc<Cache>, CacheError> {
+        let key = CacheKey::new(tenant, id);
+        if let Some(cache) = self.caches.read().get(&key) {
+            return Ok(Arc::clone(cache));
+        }
+        let configured = id == DEFAULT_CACHE || self.settings.caches.contains_key(id);
+        if !configured && !self.settings.server.create_caches {
+            return Err(CacheError::Unknown(id.to_owned()));
+        }
+        let name = CacheName { tenant: tenant.to_owned(), id: id.to_owned() };
+        Ok(Arc::new(self.build(name, false)))
+    }
+
+    /// Like [`get`](Self::get), and remembers the cache: for lookups that count and stores.
+    ///
+    /// # Errors
+    /// [`CacheError::Unknown`], or the store's.
+    pub async fn get_or_create(&self, tenant: &str, id: &str) -> Result<Arc<Cache>, CacheError> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let mut cache = self.get(tenant, id)?;
+        if !cache.registered.load(Relaxed) {
+            self.store.add_cache(&cache.name).await?;
+            cache = Arc::clone(self.caches.write().entry(cache.key).or_insert(cache));
+            cache.registered.store(true, Relaxed);
+        }
+        Ok(cache)
+    }
+
+    /// The ids of `tenant`'s caches, sorted.
+    #[must_use]
+    pub fn list(&self, tenant: &str) -> Vec<String> {
+        let caches = self.caches.read();
+        let mut ids: Vec<String> =
+            caches.values().filter(|cache| cache.name.tenant == tenant).map(|cache| cache.name.id.clone()).collect();
+        ids.sort();
+        ids
+    }
+
+    /// Writes statistics that changed since they were last saved.
+    ///
+    /// # Errors
+    /// The store's; what couldn't be saved is saved the next time.
+    pub async fn save_statistics(&self) -> Result<(), StoreError> {
+        let caches: Vec<_> = self.caches.read().values().cloned().collect();
+        for cache in caches {
+            let Some(bytes) = cache.take_unsaved() else { continue };
+            if let Err(error) = self.store.save_state(cache.key, STATISTICS, bytes).await {
+                cache.statistics.lock().unsaved = true;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The embedder that all caches share.
+    #[must_use]
+    pub fn embedder(&self) -> &Embedder {
+        &self.embedder
+    }
+
+    /// The store that all caches share.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    fn build(&self, name: CacheName, registered: bool) -> Cache {
+        let settings = self.settings.cache(&name.id);
+        Cache {
+            key: CacheKey::new(&name.tenant, &name.id),
+            store: Arc::clone(&self.store),
+            embedder: self.embedder.clone(),
+            // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
+            rule: self.rule(&name.id).unwrap_or(Rule::Static { min_cosine: Cosine::ONE }),
+            candidates: settings.candidates(),
+            ttl_millis: u64::try_from(settings.ttl().0.as_millis()).unwrap_or(u64::MAX),
+            ignored_fields: settings.ignored_fields(),
+            registered: registered.into(),
+            statistics: Mutex::default(),
+            name,
+        }
+    }
+
+    fn rule(&self, id: &str) -> Option<Rule> {
+        let settings = self.settings.cache(id);
+        match settings.policy.unwrap_or_default() {
+            Policy::Static => {
+                let min_cosine = settings.min_cosine.or(self.embedder.manifest().min_cosine)?;
+                Some(Rule::Static { min_cosine: Cosine::new(min_cosine) })
+            }
+        }
+    }
+}
+
+/// Why the caches can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No threshold is known.
+    #[error("caches.{0}.min_cosine must be set: the manifest of the model {1} has no default threshold")]
+    NoThreshold(String, String),
+    /// The store can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Cache {
+    /// Its `cacheId`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.name.id
+    }
+
+    /// How it judges candidates.
+    #[must_use]
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// Request fields that don't separate scopes.
+    #[must_use]
+    pub fn ignored_fields(&self) -> &[String] {
+        &self.ignored_fields
+    }
+
+    /// How long an entry lives by default, in milliseconds.
+    #[must_use]
+    pub fn ttl_millis(&self) -> u64 {
+        self.ttl_millis
+    }
+
+    /// Its rolling counts now.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.statistics.lock().statistics.summary(Timestamp::now().0)
+    }
+
+    /// The entry of `id`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn entry(&self, id: EntryId) -> Result<Option<Entry>, CacheError> {
+        Ok(self.store.get(self.key, id, Timestamp::now()).await?)
+    }
+
+    /// Removes an entry and tells whether it was there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete(&self, id: EntryId) -> Result<bool, CacheError> {
+        Ok(self.store.delete(self.key, id, Timestamp::now()).await?)
+    }
+
+    /// Removes the entries that carry all of `attributes`, and counts them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_matching(&self, attributes: &Attributes) -> Result<u64, CacheError> {
+        Ok(self.store.delete_matching(self.key, attributes, Timestamp::now()).await?)
+    }
+
+    /// Removes every entry.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn flush(&self) -> Result<(), CacheError> {
+        Ok(self.store.flush(self.key).await?)
+    }
+
+    pub(super) fn observe(&self, seen: &Observation) {
+        telemetry::lookup(&self.name.id, seen.outcome.name());
+        let rolling = &mut *self.statistics.lock();
+        rolling.statistics.observe(Timestamp::now().0, seen);
+        rolling.unsaved = true;
+    }
+
+    fn take_unsaved(&self) -> Option<Vec<u8>> {
+        let rolling = &mut *self.statistics.lock();
+        if !std::mem::take(&mut rolling.unsaved) {
+            return None;
+        }
+        postcard::to_stdvec(&rolling.statistics).ok()
+    }
+}

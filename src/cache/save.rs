@@ -1,0 +1,78 @@
+//! One answer to remember.
+
+use super::CacheError;
+use super::registry::Cache;
+use crate::embed::{EmbedError, Prefix, TextEmbedding};
+use crate::prompt::{Question, Reach};
+use crate::store::{Answer, Attributes, EntryId, NewEntry, ScopeKey, StoreError, Timestamp};
+use crate::telemetry;
+
+/// A complete answer to a question.
+#[derive(Debug, Clone)]
+pub struct Save {
+    /// What was asked.
+    pub question: Question,
+    /// The answer.
+    pub answer: Answer,
+    /// What the entry can be filtered by.
+    pub attributes: Attributes,
+    /// How long it lives; the cache's default where unset.
+    pub ttl_millis: Option<u64>,
+    /// Whether a near text may be answered with it. Answers that depend on each word, such as tool calls, serve the same
+    /// text only.
+    pub semantic: bool,
+    /// The prompt's vector where it is known already.
+    pub embedding: Option<TextEmbedding>,
+}
+
+impl Cache {
+    /// Stores an answer durably; the next lookup sees it.
+    ///
+    /// Where the prompt can't be embedded now, the entry is stored all the same and serves its exact text.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn save(&self, save: Save) -> Result<EntryId, CacheError> {
+        let embedding = match save.question.reach {
+            Reach::Semantic if save.semantic => self.vector(&save.question.text, save.embedding).await,
+            _ => None,
+        };
+        let created = Timestamp::now();
+        let entry = NewEntry {
+            cache: self.key,
+            scope: ScopeKey::new(self.key, save.question.fingerprint.bytes()),
+            prompt: save.question.text,
+            answer: save.answer,
+            attributes: save.attributes,
+            created,
+            expires: created.after(save.ttl_millis.unwrap_or(self.ttl_millis)),
+            embedding,
+        };
+        let stored = self.store.put(entry).await;
+        telemetry::store(&self.name.id, if stored.is_ok() { "stored" } else { "failed" });
+        if let Err(error) = &stored {
+            log_failure(&self.name.id, error);
+        }
+        Ok(stored?)
+    }
+
+    async fn vector(&self, text: &str, known: Option<TextEmbedding>) -> Option<TextEmbedding> {
+        if known.is_some() {
+            return known;
+        }
+        match self.embedder.embed(text, Prefix::Query).await {
+            Ok(embedding) => Some(embedding),
+            Err(EmbedError::TooLong(_)) => None,
+            Err(error) => {
+                telemetry::degraded("embed_store");
+                tracing::warn!(cache = self.name.id, %error, "stored without a vector: it serves its exact text only");
+                None
+            }
+        }
+    }
+}
+
+fn log_failure(cache: &str, error: &StoreError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(cache, %error, cause, "an answer could not be stored");
+}

@@ -1,0 +1,136 @@
+//! From features to a verdict.
+
+use crate::embed::Cosine;
+
+use super::features::Features;
+
+/// How candidates are judged in a cache.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// One threshold for all.
+    Static {
+        /// Smallest plain cosine that is served.
+        min_cosine: Cosine,
+    },
+}
+
+/// What a caller asks for on top. It can only make a rule stricter.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Demand {
+    /// Serve nothing below this plain cosine.
+    pub min_cosine: Option<Cosine>,
+    /// Serve nothing whose probability of being wrong exceeds this.
+    pub max_error_rate: Option<f64>,
+    /// Serve nothing older than this, in milliseconds.
+    pub max_age_millis: Option<u64>,
+}
+
+/// Why a candidate is not served.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "guard")]
+pub enum Guard {
+    /// The prompts are too far apart.
+    BelowThreshold {
+        /// Smallest plain cosine that would have been served.
+        min_cosine: f32,
+    },
+    /// The caller bounds the error rate, and this rule can't estimate it.
+    NoErrorEstimate,
+    /// The caller wants a younger answer.
+    TooOld {
+        /// The candidate's age.
+        age_ms: u64,
+    },
+}
+
+/// What a rule says of a candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The probability that the candidate's answer is right, where the rule estimates one.
+    pub p_correct: Option<f64>,
+    /// What spoke against it; served if nothing did.
+    pub guards: Vec<Guard>,
+}
+
+impl Verdict {
+    /// Whether the candidate's answer is served.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.guards.is_empty()
+    }
+}
+
+impl Rule {
+    /// The smallest plain cosine that is served under `demand`: the operator's, or the caller's where that is stricter.
+    #[must_use]
+    pub fn min_cosine(&self, demand: &Demand) -> Cosine {
+        let Self::Static { min_cosine } = *self;
+        match demand.min_cosine {
+            Some(asked) if asked > min_cosine => asked,
+            _ => min_cosine,
+        }
+    }
+
+    /// Judges a semantic candidate of `age_millis`.
+    #[must_use]
+    pub fn judge(&self, features: &Features, age_millis: u64, demand: &Demand) -> Verdict {
+        let mut guards = Vec::new();
+        let min_cosine = self.min_cosine(demand);
+        if features.cosine < min_cosine {
+            guards.push(Guard::BelowThreshold { min_cosine: min_cosine.get() });
+        }
+        let Self::Static { .. } = self;
+        if demand.max_error_rate.is_some() {
+            guards.push(Guard::NoErrorEstimate);
+        }
+        guards.extend(demand.too_old(age_millis));
+        Verdict { p_correct: None, guards }
+    }
+}
+
+impl Demand {
+    /// What speaks against an answer of this age. Exact hits are judged by this alone.
+    #[must_use]
+    pub fn too_old(&self, age_millis: u64) -> Option<Guard> {
+        self.max_age_millis.is_some_and(|max| age_millis > max).then_some(Guard::TooOld { age_ms: age_millis })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule() -> Rule {
+        Rule::Static { min_cosine: Cosine::new(0.9) }
+    }
+
+    fn judge(cosine: f32, demand: Demand) -> Vec<Guard> {
+        rule().judge(&Features { cosine: Cosine::new(cosine) }, 1000, &demand).guards
+    }
+
+    #[test]
+    fn the_threshold_itself_is_served_and_what_is_below_is_not() {
+        assert!(judge(0.9, Demand::default()).is_empty());
+        assert_eq!(judge(0.899, Demand::default()), [Guard::BelowThreshold { min_cosine: 0.9 }]);
+    }
+
+    #[test]
+    fn a_caller_can_tighten_but_not_loosen() {
+        let asked = |cosine| Demand { min_cosine: Some(Cosine::new(cosine)), ..Demand::default() };
+        assert_eq!(judge(0.92, asked(0.95)), [Guard::BelowThreshold { min_cosine: 0.95 }]);
+        assert_eq!(judge(0.85, asked(0.5)), [Guard::BelowThreshold { min_cosine: 0.9 }]);
+    }
+
+    #[test]
+    fn a_bound_that_cannot_be_estimated_is_not_promised() {
+        let demand = Demand { max_error_rate: Some(0.5), ..Demand::default() };
+        assert_eq!(judge(1.0, demand), [Guard::NoErrorEstimate]);
+    }
+
+    #[test]
+    fn an_answer_exactly_as_old_as_allowed_is_served() {
+        let younger = |max| Demand { max_age_millis: Some(max), ..Demand::default() };
+        assert!(judge(1.0, younger(1000)).is_empty());
+        assert_eq!(judge(1.0, younger(999)), [Guard::TooOld { age_ms: 1000 }]);
+    }
+}

@@ -1,0 +1,230 @@
+//! A hash of meaning.
+
+use super::json::Json;
+
+/// A hash of everything in a request that isn't the last user text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+/// A request that readers may understand differently; it can't be compared with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request has {0}, which providers read differently")]
+pub struct Unclear(pub &'static str);
+
+impl Fingerprint {
+    /// Of requests that have none; they bypass the cache.
+    pub(super) const NONE: Self = Self([0; 32]);
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The hash of what `feed` writes; fingerprints of different `kind`s never meet.
+    pub(super) fn of(
+        kind: &str,
+        feed: impl FnOnce(&mut MeaningHasher) -> Result<(), Unclear>,
+    ) -> Result<Self, Unclear> {
+        let mut hasher = MeaningHasher(blake3::Hasher::new_derive_key("refrain fingerprint"));
+        hasher.text(kind);
+        feed(&mut hasher)?;
+        Ok(Self(*hasher.0.finalize().as_bytes()))
+    }
+}
+
+/// Writes values so that no two different ones read the same: each is preceded by its type and its length.
+pub(super) struct MeaningHasher(blake3::Hasher);
+
+impl MeaningHasher {
+    pub(super) fn value(&mut self, json: &Json) -> Result<(), Unclear> {
+        match json {
+            Json::Null => self.tag(b'0'),
+            Json::Bool(false) => self.tag(b'f'),
+            Json::Bool(true) => self.tag(b't'),
+            Json::Integer(value) => {
+                self.tag(b'i');
+                self.0.update(&value.to_le_bytes());
+            }
+            Json::Fraction(value) => {
+                self.tag(b'n');
+                self.0.update(&value.to_bits().to_le_bytes());
+            }
+            Json::String(text) => self.text(text),
+            Json::Array(items) => {
+                self.begin_array(items.len());
+                for item in items {
+                    self.value(item)?;
+                }
+            }
+            Json::Object(members) => {
+                self.begin_object(members.len());
+                for (key, value) in members {
+                    self.text(key);
+                    self.value(value)?;
+                }
+            }
+            Json::Unclear(why) => return Err(Unclear(why)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.sized(b's', text.len());
+        self.0.update(text.as_bytes());
+    }
+
+    pub(super) fn begin_array(&mut self, items: usize) {
+        self.sized(b'a', items);
+    }
+
+    pub(super) fn begin_object(&mut self, members: usize) {
+        self.sized(b'o', members);
+    }
+
+    /// The place where the last user text stood.
+    pub(super) fn hole(&mut self) {
+        self.tag(b'_');
+    }
+
+    fn sized(&mut self, tag: u8, size: usize) {
+        self.tag(tag);
+        self.0.update(&(size as u64).to_le_bytes());
+    }
+
+    fn tag(&mut self, tag: u8) {
+        self.0.update(&[tag]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn print(text: &str) -> Result<Fingerprint, Unclear> {
+        let json = Json::parse(text.as_bytes()).unwrap();
+        Fingerprint::of("test", |hasher| hasher.value(&json))
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-1e9..1e9f64).prop_map(Value::from),
+            "[a-c\u{e9}\" \\\\\n]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::vec(("[a-d]{0,2}", inner), 0..5)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Writes `value` with its keys in an order, spaces and number spellings that depend on `seed`.
+    fn spell(value: &Value, seed: &mut u64, out: &mut String) {
+        let mut next = || {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*seed >> 33) as usize
+        };
+        let space = ["", " ", "\n\t", "  \r\n"][next() % 4];
+        out.push_str(space);
+        match value {
+            Value::Number(number) => {
+                let integral = number.as_i64().filter(|n| n.abs() < 1 << 52);
+                match (integral, next() % 4) {
+                    (Some(n), 0) => out.push_str(&format!("{n}.0")),
+                    (Some(n), 1) => out.push_str(&format!("{n}e0")),
+                    (Some(n), 2) => out.push_str(&format!("{n}0E-1")),
+                    (None, 0) if number.is_f64() => out.push_str(&format!("{number}e+0").replacen("e-", "e-", 1)),
+                    _ => out.push_str(&number.to_string()),
+                }
+            }
+            Value::String(text) if next().is_multiple_of(2) => {
+                out.push('"');
+                for unit in text.encode_utf16() {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+                out.push('"');
+            }
+            Value::Array(items) => {
+                out.push('[');
+                for (i, item) in items.iter().enumerate() {
+                    out.push_str(if i == 0 { "" } else { "," });
+                    spell(item, seed, out);
+                }
+                out.push(']');
+            }
+            Value::Object(members) => {
+                let mut members: Vec<_> = members.iter().collect();
+                let turn = next() % members.len().max(1);
+                members.rotate_left(turn);
+                out.push('{');
+                for (i, (key, item)) in members.into_iter().enumerate() {
+                    out.push_str(if i == 0 { "" } else { " ," });
+                    out.push_str(&Value::from(key.clone()).to_string());
+                    out.push_str(" :");
+                    spell(item, seed, out);
+                }
+                out.push('}');
+            }
+            other => out.push_str(&other.to_string()),
+        }
+        out.push_str(space);
+    }
+
+    /// By value, as a reader compares: 1 equals 1.0.
+    fn same(a: &Value, b: &Value) -> bool {
+        match (a, b) {
+            (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
+                (Some(a), Some(b)) => a == b,
+                _ => a.as_f64() == b.as_f64(),
+            },
+            (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            (Value::Object(a), Value::Object(b)) => {
+                a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+            }
+            _ => a == b,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn spelling_does_not_change_a_fingerprint(value in value(), mut seed in any::<u64>()) {
+            let mut spelled = String::new();
+            spell(&value, &mut seed, &mut spelled);
+            prop_assert_eq!(print(&spelled), print(&value.to_string()), "{}", spelled);
+        }
+
+        #[test]
+        fn different_values_have_different_fingerprints(a in value(), b in value()) {
+            prop_assert_eq!(print(&a.to_string()) == print(&b.to_string()), same(&a, &b));
+        }
+    }
+
+    #[test]
+    fn numbers_are_compared_by_value() {
+        for (a, b) in
+            [("1", "1.0"), ("1", "1e0"), ("100", "1E2"), ("0", "-0.0"), ("0.5", "5e-1"), ("1e16", "10000000000000000")]
+        {
+            assert_eq!(print(a), print(b), "{a} {b}");
+        }
+        for (a, b) in
+            [("1", "2"), ("0.5", "0.25"), ("9007199254740993", "9007199254740992"), ("1", "\"1\""), ("1", "true")]
+        {
+            assert_ne!(print(a), print(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn what_readers_understand_differently_has_no_fingerprint() {
+        for text in ["{\"a\": 1, \"a\": 2}", "{\"a\": 1, \"\\u0061\": 1}", "[100000000000000000000000000]"] {
+            assert!(print(text).is_err(), "{text}");
+        }
+    }
+}
