@@ -8,6 +8,7 @@ pub mod decide;
 pub mod embed;
 pub mod index;
 pub mod prompt;
+pub mod router;
 
 pub mod store;
 pub mod telemetry;

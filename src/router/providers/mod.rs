@@ -1,0 +1,3 @@
+//! Providers' wire formats, a folder each. OpenAI's is also the one that answers are kept in.
+
+pub mod openai;

@@ -1,0 +1,11 @@
+//! OpenAI's chat completions: what is kept of a reply, and how it is played back.
+
+mod completion;
+mod replay;
+mod request;
+mod stream;
+
+pub use completion::{NotKept, Recording, record};
+pub use replay::{Delivery, completion, deliverable, stream};
+pub use request::{with_model, without_cache_controls};
+pub use stream::record_stream;
