@@ -2,13 +2,24 @@
 //!
 //! ARCHITECTURE.md draws the rooms. A module imports only modules under it in this list.
 
-pub mod cache;
-pub mod config;
-pub mod decide;
-pub mod embed;
-pub mod index;
-pub mod prompt;
+pub mod cli;
+
+pub mod http;
+
 pub mod router;
 
+pub mod cache;
+
+pub mod decide;
+
+pub mod prompt;
+
 pub mod store;
+
+pub mod index;
+
+pub mod embed;
+
+pub mod config;
+
 pub mod telemetry;

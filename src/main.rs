@@ -1,1 +1,5 @@
-fn main() {}
+//! The `refrain` command.
+
+fn main() -> std::process::ExitCode {
+    refrain::cli::run()
+}

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::pending::Before;
 use super::registry::Cache;
 use crate::decide::{Demand, Features, Guard, Observation, Outcome, Verdict};
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
@@ -135,6 +136,7 @@ struct Search<'l> {
     lookup: &'l Lookup,
     scope: ScopeKey,
     now: Timestamp,
+    before: Before,
     hits: Vec<Hit>,
     candidates: Vec<Considered>,
     guards: Vec<Guard>,
@@ -145,10 +147,12 @@ struct Search<'l> {
 
 impl<'l> Search<'l> {
     fn new(cache: &'l Cache, lookup: &'l Lookup) -> Self {
+        let scope = ScopeKey::new(cache.key, lookup.question.fingerprint.bytes());
         Self {
             cache,
             lookup,
-            scope: ScopeKey::new(cache.key, lookup.question.fingerprint.bytes()),
+            scope,
+            before: cache.pending.before_now(scope),
             now: Timestamp::now(),
             hits: Vec::new(),
             candidates: Vec::new(),
@@ -174,6 +178,7 @@ impl<'l> Search<'l> {
     async fn exact(&mut self) -> Result<(), Trouble> {
         let started = Instant::now();
         let text = TextHash::of(&self.lookup.question.text);
+        self.before.of_text(text).await;
         let found = self
             .cache
             .store
@@ -197,7 +202,7 @@ impl<'l> Search<'l> {
             self.reason = Some(why.to_owned());
             return Ok(());
         }
-        if self.cache.store.nothing_near(self.cache.key, self.scope) {
+        if self.before.is_empty() && self.cache.store.nothing_near(self.cache.key, self.scope) {
             return Ok(());
         }
         let query = match self.embed().await {
@@ -207,6 +212,7 @@ impl<'l> Search<'l> {
             }
             query => query.map_err(Trouble::Embed)?,
         };
+        self.before.all().await;
         let candidates = self.nearest(&query).await.map_err(Trouble::Store)?;
         let started = Instant::now();
         self.weigh(&query, candidates);

@@ -4,10 +4,12 @@
 //! callers speak HTTP or replay traces; its store and its embedder know nothing of each other.
 
 mod lookup;
+mod pending;
 mod registry;
 mod save;
 
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
+pub use pending::PendingSave;
 pub use registry::{Cache, Caches};
 pub use save::Save;
 

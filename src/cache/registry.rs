@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::CacheError;
+use super::pending::Pending;
 use crate::config::{DEFAULT_CACHE, Policy, Settings};
 use crate::decide::{Observation, Rule, Statistics, Summary};
 use crate::embed::{Cosine, Embedder};
@@ -35,6 +36,7 @@ pub struct Cache {
     ignored_fields: Vec<String>,
     /// Whether the store knows of this cache.
     registered: std::sync::atomic::AtomicBool,
+    pub(super) pending: Pending,
     statistics: Mutex<Rolling>,
 }
 
@@ -153,6 +155,7 @@ impl Caches {
             ttl_millis: u64::try_from(settings.ttl().0.as_millis()).unwrap_or(u64::MAX),
             ignored_fields: settings.ignored_fields(),
             registered: registered.into(),
+            pending: Pending::default(),
             statistics: Mutex::default(),
             name,
         }

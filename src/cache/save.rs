@@ -1,10 +1,11 @@
 //! One answer to remember.
 
 use super::CacheError;
+use super::pending::PendingSave;
 use super::registry::Cache;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
-use crate::store::{Answer, Attributes, EntryId, NewEntry, ScopeKey, StoreError, Timestamp};
+use crate::store::{Answer, Attributes, EntryId, NewEntry, ScopeKey, StoreError, TextHash, Timestamp};
 use crate::telemetry;
 
 /// A complete answer to a question.
@@ -26,6 +27,13 @@ pub struct Save {
 }
 
 impl Cache {
+    /// Says that an answer to `question` is about to be saved: until the result is dropped, lookups that could find it
+    /// wait for it.
+    #[must_use]
+    pub fn begin_save(&self, question: &Question) -> PendingSave {
+        self.pending.begin(ScopeKey::new(self.key, question.fingerprint.bytes()), TextHash::of(&question.text))
+    }
+
     /// Stores an answer durably; the next lookup sees it.
     ///
     /// Where the prompt can't be embedded now, the entry is stored all the same and serves its exact text.

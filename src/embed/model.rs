@@ -223,7 +223,7 @@ fn digest(directory: &Path, manifest: &Manifest) -> Result<String, ModelError> {
 
 impl TextEmbedding {
     /// From the vectors of a text's windows and the tokens in each; the mean weighs each window by its tokens.
-    pub(super) fn pooled(windows: &[(usize, Vec<f32>)], parts: Vec<Embedding>) -> Option<Self> {
+    pub(super) fn pooled(windows: &[(usize, Vec<f32>)], parts: Vec<Embedding>, tokens: usize) -> Option<Self> {
         let (_, first) = windows.first()?;
         let mut sum = vec![0.0f32; first.len()];
         for (tokens, vector) in windows {
@@ -234,6 +234,6 @@ impl TextEmbedding {
                 *total += weight * x;
             }
         }
-        Some(Self { whole: Embedding::normalised(sum)?, parts })
+        Some(Self { whole: Embedding::normalised(sum)?, parts, tokens })
     }
 }

@@ -68,7 +68,7 @@ impl Tokens {
             inputs.push(dressed(&ids[..EDGE]));
             inputs.push(dressed(&ids[ids.len() - EDGE..]));
         }
-        Some(Windows { weights: spans.iter().map(|span| span.len().max(1)).collect(), inputs })
+        Some(Windows { weights: spans.iter().map(|span| span.len().max(1)).collect(), inputs, tokens: ids.len() })
     }
 }
 
@@ -93,6 +93,8 @@ pub(super) struct Windows {
     inputs: Vec<Vec<u32>>,
     /// Tokens of each window.
     weights: Vec<usize>,
+    /// Of the whole text.
+    tokens: usize,
 }
 
 impl Windows {
@@ -113,7 +115,7 @@ impl Windows {
         };
         vectors.truncate(self.weights.len());
         let windows: Vec<_> = self.weights.into_iter().zip(vectors).collect();
-        TextEmbedding::pooled(&windows, parts)
+        TextEmbedding::pooled(&windows, parts, self.tokens)
     }
 }
 

@@ -108,8 +108,10 @@ impl Cosine {
 pub struct TextEmbedding {
     /// The text's vector.
     pub whole: Embedding,
-    /// Empty for a text of one window, else the text's edges and windows in order.
+    /// Empty for a text of one window, else the text's windows in order and then its two edges.
     pub parts: Vec<Embedding>,
+    /// The text's length in tokens, special ones not counted.
+    pub tokens: usize,
 }
 
 impl TextEmbedding {
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn the_weakest_part_decides() {
         let unit = |x: f32, y: f32| Embedding::normalised(vec![x, y]).unwrap();
-        let text = |parts: &[Embedding]| TextEmbedding { whole: unit(1.0, 0.0), parts: parts.to_vec() };
+        let text = |parts: &[Embedding]| TextEmbedding { whole: unit(1.0, 0.0), parts: parts.to_vec(), tokens: 0 };
         let (near, far) = ([unit(1.0, 0.0), unit(1.0, 0.0)], [unit(1.0, 0.0), unit(0.0, 1.0)]);
         assert!(text(&near).weakest_part(Cosine::ONE, &near).get() > 0.999);
         assert!(text(&near).weakest_part(Cosine::ONE, &far).get() < 0.001);

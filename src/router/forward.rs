@@ -43,6 +43,8 @@ pub struct Upstream {
     pub status: StatusCode,
     /// Its headers, without those that concern the connection.
     pub headers: HeaderMap,
+    /// Its body's length, where the provider told it.
+    pub content_length: Option<usize>,
     /// Its body, as it arrives.
     pub body: BoxStream<'static, Result<Bytes, reqwest::Error>>,
     /// Who answered.
@@ -114,10 +116,14 @@ impl Outgoing<'_> {
                 telemetry::step(Step::Upstream, started.elapsed());
                 telemetry::upstream(&provider.name, Some(response.status().as_u16()));
                 let mut headers = std::mem::take(response.headers_mut());
+                let content_length = headers.get(header::CONTENT_LENGTH).cloned();
                 remove_connection_headers(&mut headers);
+                // The body isn't changed, so its length holds on the way back.
+                headers.extend(content_length.iter().map(|length| (header::CONTENT_LENGTH, length.clone())));
                 Ok(Upstream {
                     status: response.status(),
                     headers,
+                    content_length: content_length.and_then(|length| length.to_str().ok()?.parse().ok()),
                     body: response.bytes_stream().boxed(),
                     provider: provider.name.clone(),
                     attempts,

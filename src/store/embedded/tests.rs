@@ -32,7 +32,7 @@ fn scope(n: u8) -> ScopeKey {
 fn vector(prompt: &str) -> TextEmbedding {
     let hash = blake3::hash(prompt.as_bytes());
     let values = hash.as_bytes()[..DIMENSION].iter().map(|byte| f32::from(*byte) - 127.5).collect();
-    TextEmbedding { whole: Embedding::normalised(values).unwrap(), parts: vec![] }
+    TextEmbedding { whole: Embedding::normalised(values).unwrap(), parts: vec![], tokens: 1 }
 }
 
 fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64) -> NewEntry {
@@ -190,7 +190,7 @@ async fn parts_of_long_prompts_come_back() {
     let store = open(folder.path());
     let mut new = entry(0, "long", "x", &Attributes::default(), 99);
     let parts = vec![vector("a").whole, vector("b").whole];
-    new.embedding = Some(TextEmbedding { whole: vector("long").whole, parts: parts.clone() });
+    new.embedding = Some(TextEmbedding { whole: vector("long").whole, parts: parts.clone(), tokens: 1 });
     store.put(new).await.unwrap();
     let query = vector("long").whole;
     let found = store.nearest(cache(0), scope(0), &query, 1, &Attributes::default(), Timestamp(2)).await.unwrap();

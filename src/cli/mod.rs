@@ -1,0 +1,75 @@
+//! The subcommands.
+
+mod check;
+mod model;
+mod serve;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, ConfigError, Settings};
+
+/// The settings file that is used when none is named, where there is one.
+const DEFAULT_FILE: &str = "refrain.toml";
+
+/// A semantic cache for LLM traffic.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the cache API and the OpenAI-compatible API.
+    Serve(ConfigArgument),
+    /// Check the settings and say what they amount to.
+    Check(ConfigArgument),
+    /// The embedding models.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+}
+
+#[derive(clap::Args)]
+struct ConfigArgument {
+    /// The settings file [default: refrain.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "REFRAIN_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgument {
+    fn load(&self) -> Result<Settings, ConfigError> {
+        let file = self.config.as_deref().or_else(|| Some(Path::new(DEFAULT_FILE)).filter(|file| file.exists()));
+        config::load(file, std::env::vars())
+    }
+}
+
+/// Why a command failed: a sentence for whoever typed it.
+type CommandError = Box<dyn std::error::Error>;
+
+/// Runs the command that was typed.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve(argument) => argument.load().map_err(CommandError::from).and_then(serve::run),
+        Command::Check(argument) => {
+            argument.load().map_err(CommandError::from).and_then(|settings| check::run(&settings))
+        }
+        Command::Model(command) => model::run(&command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("refrain: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

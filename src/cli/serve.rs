@@ -1,0 +1,102 @@
+//! `refrain serve`: puts the rooms together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::CommandError;
+use crate::cache::Caches;
+use crate::config::Settings;
+use crate::embed::{Embedder, Model, WorkerSettings};
+use crate::http::{self, App, Tenants};
+use crate::router::Router;
+use crate::store::embedded::EmbeddedStore;
+use crate::telemetry;
+
+/// What is still running on blocking threads after everything else has ended is given up after this.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) fn run(settings: Settings) -> Result<(), CommandError> {
+    telemetry::install_logs(&settings.log)?;
+    install_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
+    let result = runtime.block_on(serve(settings));
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
+}
+
+/// rustls asks for a default implementation of its cryptography, once per process.
+pub(super) fn install_tls() {
+    // An error only says that there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+async fn serve(settings: Settings) -> Result<(), CommandError> {
+    // First what fails fast.
+    let metrics = telemetry::install_metrics()?;
+    let tenants = Tenants::new(&settings)?;
+    let router = Router::new(&settings)?;
+    let listener = http::listen(settings.server.listen).await?;
+
+    let settings = Arc::new(settings);
+    let model = load_model(&settings).await?;
+    let store = open_store(&settings, &model).await?;
+    let embedding = &settings.embedding;
+    let worker = WorkerSettings {
+        queue: embedding.queue,
+        max_tokens: embedding.max_tokens,
+        batch_tokens: embedding.batch_tokens,
+    };
+    let embedder = Embedder::start(model, worker)?;
+    let caches = Caches::open(Arc::clone(&settings), Arc::new(store), embedder).await?;
+    let app =
+        Arc::new(App { settings, caches, router, tenants, metrics, saves: TaskTracker::new(), ready: true.into() });
+
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone()));
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    http::serve(app, listener, stop).await;
+    Ok(())
+}
+
+async fn load_model(settings: &Arc<Settings>) -> Result<Model, CommandError> {
+    let settings = Arc::clone(settings);
+    let model = tokio::task::spawn_blocking(move || Model::load(&settings.embedding)).await??;
+    let identity = model.identity();
+    tracing::info!(
+        model = identity.name,
+        dimension = identity.dimension,
+        device = model.device(),
+        "loaded the embedding model"
+    );
+    Ok(model)
+}
+
+async fn open_store(settings: &Arc<Settings>, model: &Model) -> Result<EmbeddedStore, CommandError> {
+    let (settings, identity) = (Arc::clone(settings), model.identity().clone());
+    let open = move || EmbeddedStore::open(&settings.storage.path, settings.storage.durability, &identity);
+    Ok(tokio::task::spawn_blocking(open).await??)
+}
+
+/// SIGINT (Ctrl-C) and SIGTERM (service managers, containers).
+async fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM can't be listened for");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    stop.cancel();
+}

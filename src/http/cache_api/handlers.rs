@@ -1,0 +1,150 @@
+//! The calls of the cache API.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde_json::json;
+
+use super::problem::Problem;
+use super::reply::{EntryReply, SearchReply};
+use super::requests::{SearchRequest, read_deletion, read_save};
+use crate::cache::{Cache, CacheError};
+use crate::http::{App, body};
+use crate::store::EntryId;
+
+/// The longest `cacheId`.
+const MAX_CACHE_ID: usize = 128;
+
+/// `POST /v1/caches/{cacheId}/entries/search`
+pub(in crate::http) async fn search(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let tenant = app.tenants.identify(&headers)?;
+    check_cache_id(&id)?;
+    // A cache that was never stored into answers like an empty one, and isn't remembered for having been asked.
+    let cache = app.caches.get(&tenant, &id)?;
+    let request = SearchRequest::read(&read(&app, body).await?, &cache)?;
+    let found = cache.lookup(&request.lookup).await;
+    Ok(Json(SearchReply::new(&found, request.explain)).into_response())
+}
+
+/// `POST /v1/caches/{cacheId}/entries`
+pub(in crate::http) async fn store(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let tenant = app.tenants.identify(&headers)?;
+    check_cache_id(&id)?;
+    let cache = app.caches.get(&tenant, &id)?;
+    let save = read_save(&read(&app, body).await?, &cache)?;
+    let entry = app.caches.get_or_create(&tenant, &id).await?.save(save).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "entryId": entry.to_string() }))).into_response())
+}
+
+/// `DELETE /v1/caches/{cacheId}/entries/{entryId}`
+pub(in crate::http) async fn delete(
+    State(app): State<Arc<App>>,
+    Path((id, entry)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    if cache.delete(entry_id(&entry)?).await? { Ok(StatusCode::NO_CONTENT) } else { Err(no_such_entry(&id, &entry)) }
+}
+
+/// `GET /v1/caches/{cacheId}/entries/{entryId}`
+pub(in crate::http) async fn entry(
+    State(app): State<Arc<App>>,
+    Path((id, entry)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    let found = cache.entry(entry_id(&entry)?).await?.ok_or_else(|| no_such_entry(&id, &entry))?;
+    Ok(Json(EntryReply::of_entry(&found)).into_response())
+}
+
+/// `DELETE /v1/caches/{cacheId}/entries`
+pub(in crate::http) async fn delete_matching(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    let attributes = read_deletion(&read(&app, body).await?)?;
+    let count = cache.delete_matching(&attributes).await?;
+    Ok(Json(json!({ "deletedEntriesCount": count })).into_response())
+}
+
+/// `POST /v1/caches/{cacheId}/flush`
+pub(in crate::http) async fn flush(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    existing(&app, &headers, &id)?.flush().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /v1/caches`
+pub(in crate::http) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let tenant = app.tenants.identify(&headers)?;
+    let caches: Vec<_> = app.caches.list(&tenant).into_iter().map(|id| json!({ "cacheId": id })).collect();
+    Ok(Json(json!({ "caches": caches })).into_response())
+}
+
+/// `GET /v1/caches/{cacheId}/stats`
+pub(in crate::http) async fn stats(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Ok(Json(existing(&app, &headers, &id)?.summary()).into_response())
+}
+
+/// Any other path under `/v1/caches`.
+pub(in crate::http) fn no_such_path() -> Problem {
+    Problem::not_found("the cache API has no such path")
+}
+
+/// A path of the cache API, asked in a way that it doesn't answer.
+pub(in crate::http) async fn wrong_method(method: Method) -> Problem {
+    Problem::wrong_method(format!("this path can't be asked with {method}"))
+}
+
+/// The cache for a caller who must not make one: an unknown one is empty where caches may spring into being.
+fn existing(app: &App, headers: &HeaderMap, id: &str) -> Result<Arc<Cache>, Problem> {
+    let tenant = app.tenants.identify(headers)?;
+    check_cache_id(id)?;
+    app.caches.get(&tenant, id).map_err(|error: CacheError| error.into())
+}
+
+fn check_cache_id(id: &str) -> Result<(), Problem> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if id.is_empty() || id.len() > MAX_CACHE_ID || !id.chars().all(allowed) {
+        return Err(Problem::invalid(format!("a cacheId is 1 to {MAX_CACHE_ID} letters, digits, _, - or .")));
+    }
+    Ok(())
+}
+
+fn entry_id(text: &str) -> Result<EntryId, Problem> {
+    text.parse().map_err(|error| Problem::invalid(format!("`{text}` names no entry: {error}")))
+}
+
+fn no_such_entry(cache: &str, entry: &str) -> Problem {
+    Problem::not_found(format!("the cache `{cache}` holds no entry {entry}"))
+}
+
+async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
+    let server = &app.settings.server;
+    Ok(body::read(body, server.max_cache_body, server.read_timeout.0).await?)
+}

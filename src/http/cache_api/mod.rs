@@ -1,0 +1,11 @@
+//! The cache API: LangCache's REST API, with fields of our own.
+
+mod handlers;
+mod problem;
+mod reader;
+mod reply;
+mod requests;
+
+pub(super) use handlers::{
+    delete, delete_matching, entry, flush, list, no_such_path, search, stats, store, wrong_method,
+};

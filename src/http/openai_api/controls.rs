@@ -1,0 +1,156 @@
+//! What a request says to the cache: `Cache-Control`, headers of ours, and the `cache` object in the body.
+
+use axum::http::{HeaderMap, header};
+
+use super::error::ApiError;
+use crate::config::DEFAULT_CACHE;
+use crate::prompt::Json;
+
+/// What a request says to the cache. Whatever is said twice counts in its stricter sense.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Controls {
+    /// The cache to use.
+    pub(super) cache: String,
+    /// Requests of different namespaces don't share answers.
+    pub(super) namespace: Option<String>,
+    /// Don't answer from the cache.
+    pub(super) no_cache: bool,
+    /// Don't keep the answer.
+    pub(super) no_store: bool,
+    /// Answer from the cache or not at all.
+    pub(super) only_if_cached: bool,
+    /// Oldest answer accepted, in milliseconds.
+    pub(super) max_age_millis: Option<u64>,
+    /// How long the answer is kept, in milliseconds; longer than the operator's setting is cut to it.
+    pub(super) ttl_millis: Option<u64>,
+    /// Largest probability of a wrong answer accepted.
+    pub(super) max_error_rate: Option<f64>,
+}
+
+impl Controls {
+    pub(super) fn read(headers: &HeaderMap, body: &Json) -> Result<Self, ApiError> {
+        let mut controls = Self {
+            cache: DEFAULT_CACHE.to_owned(),
+            namespace: None,
+            no_cache: false,
+            no_store: false,
+            only_if_cached: false,
+            max_age_millis: None,
+            ttl_millis: None,
+            max_error_rate: None,
+        };
+        if let Some(cache) = text(headers, "x-refrain-cache")? {
+            controls.cache = cache.to_owned();
+        }
+        if let Some(rate) = text(headers, "x-refrain-max-error-rate")? {
+            let rate = rate.parse().ok().filter(|rate| (0.0..=1.0).contains(rate));
+            controls.max_error_rate =
+                Some(rate.ok_or_else(|| ApiError::invalid("x-refrain-max-error-rate must lie between 0 and 1"))?);
+        }
+        for value in headers.get_all(header::CACHE_CONTROL) {
+            let value = value.to_str().map_err(|_| ApiError::invalid("Cache-Control is not ASCII"))?;
+            value.split(',').try_for_each(|directive| controls.directive(directive.trim()))?;
+        }
+        if let Some(object) = body.get("cache") {
+            controls.object(object)?;
+        }
+        Ok(controls)
+    }
+
+    /// One directive of `Cache-Control`; those that aren't known are ignored, as RFC 9111 asks.
+    fn directive(&mut self, directive: &str) -> Result<(), ApiError> {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-cache" => self.no_cache = true,
+            "no-store" => self.no_store = true,
+            "only-if-cached" => self.only_if_cached = true,
+            "max-age" => {
+                let seconds = value.trim().trim_matches('"').parse().ok();
+                self.younger_than(seconds.ok_or_else(|| ApiError::invalid("Cache-Control: max-age needs seconds"))?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, object: &Json) -> Result<(), ApiError> {
+        let Json::Object(members) = object else { return Err(ApiError::invalid("`cache` must be an object")) };
+        for (name, value) in members.iter().filter(|(_, value)| **value != Json::Null) {
+            let wrong = |wanted: &str| ApiError::invalid(format!("`cache.{name}` must be {wanted}"));
+            let flag = || value.as_bool().ok_or_else(|| wrong("true or false"));
+            let seconds = || value.as_u64().ok_or_else(|| wrong("a whole number of seconds"));
+            match name.as_str() {
+                "no-cache" => self.no_cache |= flag()?,
+                "no-store" => self.no_store |= flag()?,
+                // LiteLLM's switch for caches that are off by default; ours aren't.
+                "use-cache" => {
+                    let bypass = !flag()?;
+                    self.no_cache |= bypass;
+                    self.no_store |= bypass;
+                }
+                "ttl" => self.ttl_millis = Some(seconds()?.saturating_mul(1000)),
+                "s-maxage" => self.younger_than(seconds()?),
+                "namespace" => {
+                    self.namespace = Some(value.as_str().ok_or_else(|| wrong("a string"))?.to_owned());
+                }
+                _ => {
+                    return Err(ApiError::invalid(format!(
+                        "`cache.{name}` is not known; known are ttl, s-maxage, no-cache, no-store, namespace, use-cache"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn younger_than(&mut self, seconds: u64) {
+        let millis = seconds.saturating_mul(1000);
+        self.max_age_millis = Some(self.max_age_millis.map_or(millis, |other| other.min(millis)));
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiError> {
+    let value =
+        headers.get(name).map(|value| value.to_str().map_err(|_| ApiError::invalid(format!("{name} is not ASCII"))));
+    value.transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn read(cache_control: &'static str, body: &str) -> Result<Controls, ApiError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
+        Controls::read(&headers, &Json::parse(body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn directives_are_read_whatever_their_spelling_and_company() {
+        let controls = read("No-Cache, private,only-if-cached , MAX-AGE=\"60\", x=\"y\"", "{}").unwrap();
+        assert!(controls.no_cache && controls.only_if_cached && !controls.no_store);
+        assert_eq!(controls.max_age_millis, Some(60_000));
+    }
+
+    #[test]
+    fn the_stricter_of_two_ages_counts() {
+        let controls = read("max-age=60", "{\"cache\": {\"s-maxage\": 5, \"ttl\": 7, \"namespace\": \"n\"}}").unwrap();
+        assert_eq!((controls.max_age_millis, controls.ttl_millis), (Some(5_000), Some(7_000)));
+        assert_eq!(controls.namespace.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_where_it_is_said_to_us_alone() {
+        for (header, body) in [
+            ("max-age=soon", "{}"),
+            ("", "{\"cache\": {\"ttl\": -1}}"),
+            ("", "{\"cache\": {\"no-cache\": \"yes\"}}"),
+            ("", "{\"cache\": {\"tll\": 1}}"),
+            ("", "{\"cache\": true}"),
+        ] {
+            assert!(read(header, body).is_err(), "{header} {body}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Response headers that say what the cache did.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::cache::{Decision, Hit};
+use crate::decide::Outcome;
+use crate::store::Timestamp;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const X_CACHE_STATUS: HeaderName = HeaderName::from_static("x-cache-status");
+const DECISION: HeaderName = HeaderName::from_static("x-refrain-decision");
+const COSINE: HeaderName = HeaderName::from_static("x-refrain-cosine");
+const PROVIDER: HeaderName = HeaderName::from_static("x-refrain-provider");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-refrain-attempts");
+
+/// Headers for a reply that is forwarded, or that would have been.
+pub(super) fn not_a_hit(decision: &Decision, refreshed: bool, expose_cosine: bool) -> Vec<(HeaderName, HeaderValue)> {
+    // RFC 9211: `request` where the request's own directives forbade using the cache.
+    let (short, forwarded) = match decision.outcome {
+        _ if refreshed => ("Refresh", "request"),
+        Outcome::Bypass => ("Bypass", "bypass"),
+        _ => ("Miss", "miss"),
+    };
+    let mut status = format!("refrain; fwd={forwarded}");
+    if let Some(reason) = &decision.reason {
+        status.push_str(&format!("; detail={}", quoted(reason)));
+    }
+    headers(short, &status, decision, expose_cosine)
+}
+
+/// Headers for a stored answer.
+pub(super) fn hit(decision: &Decision, hit: &Hit, expose_cosine: bool) -> Vec<(HeaderName, HeaderValue)> {
+    let left = hit.entry.expires.since(Timestamp::now()) / 1000;
+    let how = if decision.outcome == Outcome::ExactHit { "exact" } else { "semantic" };
+    let mut list = headers("Hit", &format!("refrain; hit; ttl={left}; detail={how}"), decision, expose_cosine);
+    list.push((header::AGE, HeaderValue::from(hit.age_millis / 1000)));
+    list
+}
+
+/// Who was asked, and how many in all.
+pub(super) fn forwarded(provider: &str, attempts: u32) -> Vec<(HeaderName, HeaderValue)> {
+    let mut list = vec![(ATTEMPTS, HeaderValue::from(attempts))];
+    list.extend(HeaderValue::try_from(provider).map(|value| (PROVIDER, value)));
+    list
+}
+
+/// Replaces headers of the same names: an upstream cache's say gives way to ours.
+pub(super) fn set(headers: &mut HeaderMap, list: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in list {
+        headers.insert(name, value);
+    }
+}
+
+fn headers(
+    short: &'static str,
+    status: &str,
+    decision: &Decision,
+    expose_cosine: bool,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut list = vec![(X_CACHE_STATUS, HeaderValue::from_static(short))];
+    list.extend(HeaderValue::try_from(status).map(|value| (CACHE_STATUS, value)));
+    list.extend(HeaderValue::try_from(decision.id.to_string()).map(|value| (DECISION, value)));
+    if let Some(cosine) = decision.best_cosine().filter(|_| expose_cosine) {
+        list.extend(HeaderValue::try_from(format!("{:.4}", cosine.get())).map(|value| (COSINE, value)));
+    }
+    list
+}
+
+/// A string of RFC 8941: quotes and backslashes escaped, and nothing but printable ASCII.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' '..='~' => quoted.push(c),
+            _ => quoted.push('?'),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
