@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::pending::Before;
 use super::registry::Cache;
-use crate::decide::{Demand, Features, Guard, Observation, Outcome, Verdict};
+use crate::decide::{Demand, Features, Guard, Observation, Outcome, Text, Verdict};
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
 use crate::store::{Answer, Attributes, Candidate, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
@@ -232,7 +232,7 @@ impl<'l> Search<'l> {
         let started = Instant::now();
         let k = self.cache.candidates.max(self.lookup.max_results);
         let Self { cache, lookup, scope, now, .. } = self;
-        let nearest = cache.store.nearest(cache.key, *scope, &query.whole, k, &lookup.attributes, *now).await;
+        let nearest = cache.store.nearest(cache.key, *scope, &query.vector, k, &lookup.attributes, *now).await;
         telemetry::step(Step::Search, started.elapsed());
         nearest
     }
@@ -240,15 +240,10 @@ impl<'l> Search<'l> {
     fn weigh(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>) {
         let (cache, lookup) = (self.cache, self.lookup);
         let usable = candidates.into_iter().filter(|candidate| (lookup.usable)(&candidate.entry.answer));
-        let mut weighed: Vec<(Candidate, Features)> = usable
-            .map(|candidate| {
-                let features = Features::of(query, candidate.cosine, &candidate.parts);
-                (candidate, features)
-            })
-            .collect();
-        // A long prompt's weakest part can put it behind a candidate whose whole vector is farther.
-        weighed.sort_by(|(_, a), (_, b)| b.cosine.get().total_cmp(&a.cosine.get()));
-        for (candidate, features) in weighed {
+        let asked = Text { text: &lookup.question.text, windows: query.windows };
+        for candidate in usable {
+            let stored = Text { text: &candidate.entry.prompt, windows: candidate.entry.windows };
+            let features = Features::of(asked, stored, candidate.cosine);
             let age = self.now.since(candidate.entry.created);
             let verdict = cache.rule.judge(&features, age, &lookup.demand);
             let serves = verdict.serves();

@@ -8,6 +8,6 @@ mod features;
 mod rule;
 mod statistics;
 
-pub use features::Features;
+pub use features::{Features, Text};
 pub use rule::{Demand, Guard, Rule, Verdict};
 pub use statistics::{Histogram, Observation, Outcome, Statistics, Summary, WindowSummary};

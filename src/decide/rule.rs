@@ -34,6 +34,9 @@ pub enum Guard {
         /// Smallest plain cosine that would have been served.
         min_cosine: f32,
     },
+    /// A prompt is longer than the model's window, and the two don't have the same words. The vectors of long texts are
+    /// means, too blurred to tell whether what differs matters.
+    LongAndDifferent,
     /// The caller bounds the error rate, and this rule can't estimate it.
     NoErrorEstimate,
     /// The caller wants a younger answer.
@@ -79,6 +82,9 @@ impl Rule {
         if features.cosine < min_cosine {
             guards.push(Guard::BelowThreshold { min_cosine: min_cosine.get() });
         }
+        if features.long && !features.same_words {
+            guards.push(Guard::LongAndDifferent);
+        }
         let Self::Static { .. } = self;
         if demand.max_error_rate.is_some() {
             guards.push(Guard::NoErrorEstimate);
@@ -105,13 +111,23 @@ mod tests {
     }
 
     fn judge(cosine: f32, demand: Demand) -> Vec<Guard> {
-        rule().judge(&Features { cosine: Cosine::new(cosine) }, 1000, &demand).guards
+        let features = Features { cosine: Cosine::new(cosine), long: false, same_words: false };
+        rule().judge(&features, 1000, &demand).guards
     }
 
     #[test]
     fn the_threshold_itself_is_served_and_what_is_below_is_not() {
         assert!(judge(0.9, Demand::default()).is_empty());
         assert_eq!(judge(0.899, Demand::default()), [Guard::BelowThreshold { min_cosine: 0.9 }]);
+    }
+
+    #[test]
+    fn long_prompts_must_have_the_same_words() {
+        let judge = |same_words| {
+            rule().judge(&Features { cosine: Cosine::ONE, long: true, same_words }, 0, &Demand::default()).guards
+        };
+        assert!(judge(true).is_empty());
+        assert_eq!(judge(false), [Guard::LongAndDifferent]);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::bert::Bert;
 use super::manifest::{Manifest, read_json};
-use super::tokens::Tokens;
-use super::vector::{Embedding, TextEmbedding};
+use super::tokens::{Tokens, Windows};
+use super::vector::TextEmbedding;
 use crate::config;
 
 /// Why a model can't be used. Each message says what is wrong with which file.
@@ -193,14 +193,14 @@ impl Model {
         batch_tokens: usize,
     ) -> Result<Vec<Option<TextEmbedding>>, candle_core::Error> {
         let windowed: Vec<_> = texts.iter().map(|text| self.tokens.windows(text, max_tokens)).collect();
-        let inputs: Vec<&[u32]> = windowed.iter().flatten().flat_map(|text| text.inputs()).collect();
+        let inputs: Vec<&[u32]> = windowed.iter().flatten().flat_map(Windows::inputs).collect();
         let mut vectors = self.bert.embed(&inputs, batch_tokens)?.into_iter();
         Ok(windowed
             .into_iter()
             .map(|text| {
                 let text = text?;
-                let vectors: Vec<Vec<f32>> = vectors.by_ref().take(text.len()).collect();
-                text.assemble(vectors)
+                let windows: Vec<Vec<f32>> = vectors.by_ref().take(text.len()).collect();
+                text.pool(windows)
             })
             .collect())
     }
@@ -219,21 +219,4 @@ fn digest(directory: &Path, manifest: &Manifest) -> Result<String, ModelError> {
     }
     hasher.update(format!("{:?} {} {:?}", manifest.pooling, manifest.window, manifest.query_prefix).as_bytes());
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-impl TextEmbedding {
-    /// From the vectors of a text's windows and the tokens in each; the mean weighs each window by its tokens.
-    pub(super) fn pooled(windows: &[(usize, Vec<f32>)], parts: Vec<Embedding>, tokens: usize) -> Option<Self> {
-        let (_, first) = windows.first()?;
-        let mut sum = vec![0.0f32; first.len()];
-        for (tokens, vector) in windows {
-            let unit = Embedding::normalised(vector.clone())?;
-            #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^24")]
-            let weight = *tokens as f32;
-            for (total, x) in sum.iter_mut().zip(unit.as_slice()) {
-                *total += weight * x;
-            }
-        }
-        Some(Self { whole: Embedding::normalised(sum)?, parts, tokens })
-    }
 }

@@ -10,9 +10,6 @@ use super::vector::{Embedding, TextEmbedding};
 
 /// Tokens that neighbouring windows share, so that no phrase is cut in every window.
 const OVERLAP: usize = 32;
-/// Tokens at each end of a long text that are embedded once more on their own: instructions stand at the start or the
-/// end, and a change of a few words there must not drown in a window of hundreds.
-const EDGE: usize = 48;
 /// A text of more bytes per token than this has words that no vocabulary holds; it is refused before it is tokenized,
 /// because tokenizing megabytes only to count them would hold up everybody else's batch.
 const MAX_BYTES_PER_TOKEN: usize = 32;
@@ -62,13 +59,11 @@ impl Tokens {
         let capacity = self.window - self.before.len() - self.after.len();
         let dressed = |ids: &[u32]| [&self.before, ids, &self.after].concat();
         let spans = spans(ids.len(), capacity);
-        let mut inputs: Vec<Vec<u32>> = spans.iter().map(|span| dressed(&ids[span.clone()])).collect();
-        let windows = inputs.len();
-        if windows > 1 {
-            inputs.push(dressed(&ids[..EDGE]));
-            inputs.push(dressed(&ids[ids.len() - EDGE..]));
-        }
-        Some(Windows { weights: spans.iter().map(|span| span.len().max(1)).collect(), inputs, tokens: ids.len() })
+        Some(Windows {
+            inputs: spans.iter().map(|span| dressed(&ids[span.clone()])).collect(),
+            weights: spans.iter().map(|span| span.len().max(1)).collect(),
+            tokens: ids.len(),
+        })
     }
 }
 
@@ -89,7 +84,6 @@ fn spans(tokens: usize, capacity: usize) -> Vec<std::ops::Range<usize>> {
 
 /// One text, ready for the model.
 pub(super) struct Windows {
-    /// First the windows, then for a long text its two edges.
     inputs: Vec<Vec<u32>>,
     /// Tokens of each window.
     weights: Vec<usize>,
@@ -106,16 +100,19 @@ impl Windows {
         self.inputs.iter().map(Vec::as_slice)
     }
 
-    /// Puts the model's vectors, one per input, together. `None` where one has no direction.
-    pub(super) fn assemble(self, mut vectors: Vec<Vec<f32>>) -> Option<TextEmbedding> {
-        let parts = if vectors.len() > 1 {
-            vectors.iter().cloned().map(Embedding::normalised).collect::<Option<Vec<_>>>()?
-        } else {
-            Vec::new()
-        };
-        vectors.truncate(self.weights.len());
-        let windows: Vec<_> = self.weights.into_iter().zip(vectors).collect();
-        TextEmbedding::pooled(&windows, parts, self.tokens)
+    /// The text's vector from the model's, one per window: their mean, each weighing as much as it has tokens. `None`
+    /// where one has no direction.
+    pub(super) fn pool(self, vectors: Vec<Vec<f32>>) -> Option<TextEmbedding> {
+        let windows = vectors.len();
+        let mut sum = vec![0.0f32; vectors.first()?.len()];
+        for (tokens, vector) in self.weights.into_iter().zip(vectors) {
+            #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^24")]
+            let weight = tokens as f32;
+            for (total, x) in sum.iter_mut().zip(Embedding::normalised(vector)?.as_slice()) {
+                *total += weight * x;
+            }
+        }
+        Some(TextEmbedding { vector: Embedding::normalised(sum)?, windows, tokens: self.tokens })
     }
 }
 

@@ -100,31 +100,15 @@ impl Cosine {
 }
 
 /// What the embedder makes of one text.
-///
-/// A text longer than the model's window is embedded window by window. `whole` is the mean of the windows and serves to
-/// *find* neighbours; `parts` serve to *judge* them, because two long texts that differ only in their last sentence have
-/// nearly the same mean.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextEmbedding {
-    /// The text's vector.
-    pub whole: Embedding,
-    /// Empty for a text of one window, else the text's windows in order and then its two edges.
-    pub parts: Vec<Embedding>,
+    /// The text's vector; of a text longer than the model's window, the mean of its windows' vectors.
+    pub vector: Embedding,
+    /// How many windows that were. A mean of several blurs what sets two texts apart, so it can find neighbours but not
+    /// judge them.
+    pub windows: usize,
     /// The text's length in tokens, special ones not counted.
     pub tokens: usize,
-}
-
-impl TextEmbedding {
-    /// The cosine of the least similar pair of parts of this text and another one with `parts`, whose whole vector is at
-    /// `whole` to this one's. Long texts with different numbers of parts don't correspond, so they have the smallest
-    /// cosine there is.
-    #[must_use]
-    pub fn weakest_part(&self, whole: Cosine, parts: &[Embedding]) -> Cosine {
-        if self.parts.len() != parts.len() {
-            return Cosine::new(-1.0);
-        }
-        self.parts.iter().zip(parts).map(|(a, b)| a.cosine(b)).fold(whole, Cosine::min)
-    }
 }
 
 #[cfg(test)]
@@ -160,16 +144,5 @@ mod tests {
         for values in [vec![0.0; 4], vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0], vec![]] {
             assert_eq!(Embedding::normalised(values), None);
         }
-    }
-
-    #[test]
-    fn the_weakest_part_decides() {
-        let unit = |x: f32, y: f32| Embedding::normalised(vec![x, y]).unwrap();
-        let text = |parts: &[Embedding]| TextEmbedding { whole: unit(1.0, 0.0), parts: parts.to_vec(), tokens: 0 };
-        let (near, far) = ([unit(1.0, 0.0), unit(1.0, 0.0)], [unit(1.0, 0.0), unit(0.0, 1.0)]);
-        assert!(text(&near).weakest_part(Cosine::ONE, &near).get() > 0.999);
-        assert!(text(&near).weakest_part(Cosine::ONE, &far).get() < 0.001);
-        assert!(text(&near).weakest_part(Cosine::ONE, &near[..1]).get() < 0.0);
-        assert_eq!(text(&[]).weakest_part(Cosine::new(0.5), &[]), Cosine::new(0.5));
     }
 }

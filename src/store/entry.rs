@@ -103,6 +103,8 @@ pub struct Entry {
     pub created: Timestamp,
     /// When it stops being served.
     pub expires: Timestamp,
+    /// Windows that the prompt's vector is the mean of; 0 where it has no vector.
+    pub windows: usize,
 }
 
 /// An entry to be stored.

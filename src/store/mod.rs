@@ -35,10 +35,8 @@ pub enum StoreError {
 pub struct Candidate {
     /// The near entry.
     pub entry: Entry,
-    /// The plain cosine of the two whole vectors.
+    /// The plain cosine of the two vectors.
     pub cosine: Cosine,
-    /// Vectors of the entry's parts, where its prompt is long.
-    pub parts: Vec<Embedding>,
 }
 
 /// A cache that has been stored into.

@@ -125,7 +125,7 @@ async fn local(embedder: &Embedder, request: &EmbeddingsRequest) -> Result<Respo
     let item = |(index, embedding): (usize, TextEmbedding)| Item {
         object: "embedding",
         index,
-        embedding: Vector::new(embedding.whole.as_slice(), request.encoding_format),
+        embedding: Vector::new(embedding.vector.as_slice(), request.encoding_format),
     };
     let reply = EmbeddingsReply {
         object: "list",

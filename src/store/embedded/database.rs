@@ -8,11 +8,9 @@ use rocksdb::{
 };
 
 use super::super::{CacheKey, CacheName, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
-use super::record::{
-    self, ExpiryKey, VectorKey, VectorRecord, decode, decode_parts, decode_vector, encode, encode_parts, encode_vector,
-};
+use super::record::{self, ExpiryKey, VectorKey, VectorRecord, decode, decode_vector, encode, encode_vector};
 use crate::config::Durability;
-use crate::embed::{Embedding, ModelIdentity, TextEmbedding};
+use crate::embed::{ModelIdentity, TextEmbedding};
 use crate::index::Tag;
 
 /// Of the layout of column families and keys.
@@ -30,8 +28,6 @@ mod family {
     pub(super) const ENTRIES: &str = "entries";
     /// [`VectorKey`](super::VectorKey) → vector, expiry and tags: what the index is loaded from.
     pub(super) const VECTORS: &str = "vectors";
-    /// [`entry_key`](super::record::entry_key) → vectors of a long prompt's parts; nothing for the many short ones.
-    pub(super) const PARTS: &str = "parts";
     /// [`exact_key`](super::record::exact_key) → ids of the entries of that text.
     pub(super) const EXACT: &str = "exact";
     /// [`ExpiryKey`](super::ExpiryKey) → nothing. An entry that was replaced may have several; the entry's own expiry
@@ -42,7 +38,7 @@ mod family {
     /// cache key ‖ name → statistics and policy state.
     pub(super) const STATE: &str = "state";
 
-    pub(super) const ALL: [&str; 8] = [META, ENTRIES, VECTORS, PARTS, EXACT, EXPIRY, CACHES, STATE];
+    pub(super) const ALL: [&str; 7] = [META, ENTRIES, VECTORS, EXACT, EXPIRY, CACHES, STATE];
 }
 
 /// Why a database can't be used. Each message says what to do.
@@ -180,12 +176,6 @@ impl Database {
         found.map_err(failed)?.map(|bytes| decode(&bytes)).transpose()
     }
 
-    /// A long prompt's parts; none for a short one.
-    pub(super) fn parts(&self, cache: CacheKey, id: EntryId) -> Result<Vec<Embedding>, StoreError> {
-        let found = self.db.get_pinned_cf(self.family(family::PARTS)?, record::entry_key(cache, id)).map_err(failed)?;
-        found.map_or(Ok(Vec::new()), |bytes| decode_parts(&bytes))
-    }
-
     pub(super) fn entries_of_text(&self, scope: ScopeKey, text: TextHash) -> Result<Vec<Entry>, StoreError> {
         let Some(exact) = self.exact(scope, text)? else { return Ok(Vec::new()) };
         let mut entries = Vec::with_capacity(exact.ids.len());
@@ -210,11 +200,8 @@ impl Database {
         batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);
         match put.embedding {
             Some(vector) => {
-                let value = encode_vector(entry.expires, put.tags, &vector.whole)?;
+                let value = encode_vector(entry.expires, put.tags, &vector.vector)?;
                 batch.put_cf(self.family(family::VECTORS)?, vector_key, value);
-                if !vector.parts.is_empty() {
-                    batch.put_cf(self.family(family::PARTS)?, entry_key, encode_parts(&vector.parts)?);
-                }
             }
             None => batch.delete_cf(self.family(family::VECTORS)?, vector_key),
         }
@@ -223,9 +210,7 @@ impl Database {
 
     pub(super) fn delete(&self, cache: CacheKey, text: TextHash, entry: &Entry) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        for name in [family::ENTRIES, family::PARTS] {
-            batch.delete_cf(self.family(name)?, record::entry_key(cache, entry.id));
-        }
+        batch.delete_cf(self.family(family::ENTRIES)?, record::entry_key(cache, entry.id));
         let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
         batch.delete_cf(self.family(family::VECTORS)?, vector_key);
         let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
@@ -250,7 +235,7 @@ impl Database {
         self.for_each_entry(cache, |entry| {
             batch.delete_cf(exact, record::exact_key(entry.scope, TextHash::of(&entry.prompt)));
         })?;
-        for name in [family::ENTRIES, family::VECTORS, family::PARTS] {
+        for name in [family::ENTRIES, family::VECTORS] {
             let family = self.family(name)?;
             match after(cache) {
                 Some(end) => batch.delete_range_cf(family, cache.0.to_vec(), end.to_vec()),

@@ -134,6 +134,7 @@ impl Inner {
             attributes: new.attributes,
             created: new.created,
             expires: new.expires,
+            windows: embedding.as_ref().map_or(0, |embedding| embedding.windows),
         };
         let _all = self.all.read();
         let _stripe = self.stripe(text);
@@ -141,7 +142,7 @@ impl Inner {
         match embedding {
             Some(embedding) => {
                 let row = Row { key: id, expiry: Expiry(entry.expires.0), tags: tags.into() };
-                self.memory.insert(cache, scope, row, &embedding.whole);
+                self.memory.insert(cache, scope, row, &embedding.vector);
             }
             None => self.memory.remove(cache, scope, &id),
         }
@@ -220,8 +221,7 @@ impl Store for EmbeddedStore {
                 // An entry deleted since the search is no candidate; tags are hashes, so attributes are compared whole.
                 let Some(entry) = inner.database.entry(cache, neighbour.key)? else { continue };
                 if entry.scope == scope && entry.expires > now && entry.attributes.carry(&asked) {
-                    let parts = inner.database.parts(cache, neighbour.key)?;
-                    candidates.push(Candidate { entry, cosine: neighbour.cosine, parts });
+                    candidates.push(Candidate { entry, cosine: neighbour.cosine });
                 }
             }
             Ok(candidates)

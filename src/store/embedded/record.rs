@@ -106,14 +106,6 @@ pub(super) fn decode_vector(bytes: &[u8]) -> Result<VectorRecord, StoreError> {
     Ok(VectorRecord { expires, tags, embedding: unit(vector)? })
 }
 
-pub(super) fn encode_parts(parts: &[Embedding]) -> Result<Vec<u8>, StoreError> {
-    encode(&parts.iter().map(Embedding::as_slice).collect::<Vec<_>>())
-}
-
-pub(super) fn decode_parts(bytes: &[u8]) -> Result<Vec<Embedding>, StoreError> {
-    decode::<Vec<Vec<f32>>>(bytes)?.into_iter().map(unit).collect()
-}
-
 fn unit(values: Vec<f32>) -> Result<Embedding, StoreError> {
     Embedding::normalised(values).ok_or_else(|| StoreError::Damaged("a vector has no direction".into()))
 }

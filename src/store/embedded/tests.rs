@@ -32,7 +32,7 @@ fn scope(n: u8) -> ScopeKey {
 fn vector(prompt: &str) -> TextEmbedding {
     let hash = blake3::hash(prompt.as_bytes());
     let values = hash.as_bytes()[..DIMENSION].iter().map(|byte| f32::from(*byte) - 127.5).collect();
-    TextEmbedding { whole: Embedding::normalised(values).unwrap(), parts: vec![], tokens: 1 }
+    TextEmbedding { vector: Embedding::normalised(values).unwrap(), windows: 1, tokens: 1 }
 }
 
 fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64) -> NewEntry {
@@ -54,7 +54,7 @@ async fn exact(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Option<S
 }
 
 async fn near(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Vec<String> {
-    let query = vector(prompt).whole;
+    let query = vector(prompt).vector;
     let found = store.nearest(cache(n), scope(n), &query, 50, &Attributes::default(), Timestamp(now)).await.unwrap();
     found.into_iter().map(|candidate| candidate.entry.prompt).collect()
 }
@@ -182,22 +182,6 @@ async fn equal_prompts_with_different_attributes_live_side_by_side() {
     assert_eq!(store.delete_matching(cache(0), &de, Timestamp(2)).await.unwrap(), 1);
     assert_eq!(ask(&de).await, None);
     assert_eq!(ask(&en).await.as_deref(), Some("hello"));
-}
-
-#[tokio::test]
-async fn parts_of_long_prompts_come_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let mut new = entry(0, "long", "x", &Attributes::default(), 99);
-    let parts = vec![vector("a").whole, vector("b").whole];
-    new.embedding = Some(TextEmbedding { whole: vector("long").whole, parts: parts.clone(), tokens: 1 });
-    store.put(new).await.unwrap();
-    let query = vector("long").whole;
-    let found = store.nearest(cache(0), scope(0), &query, 1, &Attributes::default(), Timestamp(2)).await.unwrap();
-    for (part, expected) in found[0].parts.iter().zip(&parts) {
-        assert!(part.cosine(expected).get() > 0.9999);
-    }
-    assert_eq!(found[0].parts.len(), 2);
 }
 
 #[tokio::test]

@@ -1,0 +1,198 @@
+"""The built binary, a provider that nobody here wrote (aimock), and one that sends whatever bytes a test wants."""
+
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import httpx
+import openai
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent.parent
+BINARY = pathlib.Path(os.environ.get("REFRAIN_BINARY", ROOT / "target/release/refrain"))
+AIMOCK = pathlib.Path(os.environ.get("REFRAIN_NODE_MODULES", HERE / "node_modules")) / "@copilotkit/aimock/dist/cli.js"
+NODE = os.environ.get("REFRAIN_NODE", "node")
+
+
+class Refrain:
+    """A running `refrain serve`, on a port of its own choice."""
+
+    def __init__(self, data, settings="", environment=None):
+        self.data = pathlib.Path(data)
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.settings = self.data / "refrain.toml"
+        self.settings.write_text(settings)
+        self.environment = environment or {}
+        self.logs = []
+        self.start()
+
+    def start(self):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("REFRAIN_", "OPENAI_"))}
+        defaults = {
+            "REFRAIN_SERVER__LISTEN": "127.0.0.1:0",
+            "REFRAIN_STORAGE__PATH": str(self.data / "db"),
+            "REFRAIN_LOG__FORMAT": "json",
+        }
+        self.process = subprocess.Popen(
+            [BINARY, "serve", "--config", self.settings],
+            cwd=ROOT, env={**clean, **defaults, **self.environment}, stderr=subprocess.PIPE, text=True,
+        )
+        self.url = None
+        for line in self.process.stderr:
+            self.logs.append(line)
+            if '"listening"' in line:
+                self.url = "http://" + json.loads(line)["fields"]["address"]
+                break
+        if self.url is None:
+            raise RuntimeError(f"refrain did not start: {''.join(self.logs)} (exit {self.process.wait()})")
+        self.reader = threading.Thread(target=lambda: self.logs.extend(self.process.stderr), daemon=True)
+        self.reader.start()
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    def openai(self, **options):
+        return openai.OpenAI(base_url=f"{self.url}/v1", max_retries=0, **{"api_key": "unused", **options})
+
+    def stop(self, how=signal.SIGTERM):
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        code = self.process.wait(timeout=60)
+        self.reader.join()
+        return code
+
+    def restart(self, how=signal.SIGTERM):
+        self.stop(how)
+        self.start()
+
+
+@pytest.fixture(scope="session")
+def start_refrain(tmp_path_factory):
+    """Starts servers that end with the session; none may have panicked."""
+    running = []
+
+    def start(settings="", environment=None):
+        running.append(Refrain(tmp_path_factory.mktemp("refrain"), settings, environment))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()
+        assert "panicked" not in "".join(server.logs), server.logs
+        shutil.rmtree(server.data, ignore_errors=True)
+
+
+class Aimock:
+    def __init__(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [NODE, AIMOCK, "-p", str(port), "-f", HERE / "fixtures", "--log-level", "warn"], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(f"{self.url}/__aimock/journal")
+                return
+            time.sleep(0.05)
+        raise RuntimeError("aimock did not start")
+
+    def calls(self):
+        """How many requests it has had."""
+        return int(httpx.get(f"{self.url}/__aimock/journal?limit=1").headers["x-total-count"])
+
+    def last(self):
+        """The newest request."""
+        return httpx.get(f"{self.url}/__aimock/journal").json()[-1]
+
+
+@pytest.fixture(scope="session")
+def aimock():
+    mock = Aimock()
+    yield mock
+    mock.process.terminate()
+    mock.process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(start_refrain, aimock):
+    """A server in front of aimock, shared by the tests of a session; each test uses prompts or caches of its own."""
+    return start_refrain(f'[providers.mock]\nbase_url = "{aimock.url}/v1"\n')
+
+
+class RawProvider:
+    """Answers each connection with the bytes that were put for it, and then closes or cuts it."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.replies = queue.Queue()
+        self.requests = queue.Queue()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def reply(self, status="200 OK", kind="application/json", body=b"", chunked=False, cut=False, headers=""):
+        """One reply. `cut`: the connection ends before the body does."""
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n{headers}"
+        if chunked:
+            data = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in ([body] if isinstance(body, bytes) else body))
+            data = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + data + (b"" if cut else b"0\r\n\r\n")
+        else:
+            data = f"{head}Content-Length: {len(body) + (100 if cut else 0)}\r\n\r\n".encode() + body
+        self.replies.put(data)
+
+    def _serve(self):
+        while True:
+            connection, _ = self.listener.accept()
+            with connection:
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    request += connection.recv(65536)
+                head, _, body = request.partition(b"\r\n\r\n")
+                length = next((int(l.split(b":")[1]) for l in head.split(b"\r\n") if l.lower().startswith(b"content-length:")), 0)
+                while len(body) < length:
+                    body += connection.recv(65536)
+                self.requests.put((head.decode(), body))
+                connection.sendall(self.replies.get())
+
+
+@pytest.fixture(scope="session")
+def raw():
+    return RawProvider()
+
+
+@pytest.fixture(scope="session")
+def raw_server(start_refrain, raw):
+    return start_refrain(f'[providers.raw]\nbase_url = "{raw.url}/v1"\napi_key = "the-key"\n')
+
+
+@pytest.fixture
+def names(request):
+    """Names that no other test uses."""
+    return lambda suffix="": f"{request.node.name}{suffix}".replace("[", "-").replace("]", "")[:100]
+
+
+def ask(client, text, **options):
+    """A chat call with its headers: (completion, headers)."""
+    messages = options.pop("messages", [{"role": "user", "content": text}])
+    raw = client.chat.completions.with_raw_response.create(model=options.pop("model", "gpt-test"), messages=messages, **options)
+    return raw.parse(), raw.headers
+
+
+def ask_stream(client, text, **options):
+    """A streamed chat call: (chunks, headers)."""
+    chunks, headers = ask(client, text, stream=True, **options)
+    return list(chunks), headers
+
+
+def text_of(chunks):
+    return "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
