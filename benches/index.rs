@@ -1,7 +1,9 @@
-//! Where scanning a scope stops being faster than walking its graph: what `TAIL_LIMIT` is set by.
+//! Where scanning a scope stops being faster than walking its graph: what `GRAPH_FROM` is set by.
 //!
 //! `cargo bench --bench index -- TRACE.jsonl…`: the traces' prompts are embedded, and a thousand of them, left out, ask
 //! for neighbours among the others.
+
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
 mod common;
 

@@ -4,6 +4,8 @@
 //! same answer is right). A trace is replayed into an empty cache: every miss is stored, every hit is not. The figures
 //! in docs/threshold.md come from here.
 
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
+
 mod common;
 
 use std::collections::HashMap;

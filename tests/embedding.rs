@@ -1,5 +1,7 @@
 //! The embedder against the reference, and at its bounds. Needs the shipped model (`refrain model fetch`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use base64::Engine;

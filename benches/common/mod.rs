@@ -4,7 +4,7 @@ use refrain::config;
 use refrain::embed::{Embedder, Embedding, Model, Prefix, WorkerSettings};
 
 /// The arguments that name traces; cargo adds some of its own.
-pub fn traces() -> Vec<String> {
+pub(crate) fn traces() -> Vec<String> {
     let traces: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if traces.is_empty() {
         eprintln!("name the traces to use: cargo bench --bench NAME -- TRACE.jsonl…");
@@ -13,7 +13,7 @@ pub fn traces() -> Vec<String> {
 }
 
 /// Pairs of prompt and group, `limit` of them at most.
-pub fn read(path: &str, limit: usize) -> Vec<(String, String)> {
+pub(crate) fn read(path: &str, limit: usize) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(path).expect("the trace");
     text.lines()
         .take(limit)
@@ -26,7 +26,7 @@ pub fn read(path: &str, limit: usize) -> Vec<(String, String)> {
 }
 
 /// The shipped model in its worker.
-pub fn embedder() -> Embedder {
+pub(crate) fn embedder() -> Embedder {
     let settings = config::Embedding::default();
     let model = Model::load(&settings).expect("the model (refrain model fetch)");
     let worker = WorkerSettings { queue: 4096, max_tokens: settings.max_tokens, batch_tokens: settings.batch_tokens };
@@ -34,7 +34,7 @@ pub fn embedder() -> Embedder {
 }
 
 /// The prompts' vectors.
-pub fn embed(embedder: &Embedder, prompts: &[(String, String)]) -> Vec<Embedding> {
+pub(crate) fn embed(embedder: &Embedder, prompts: &[(String, String)]) -> Vec<Embedding> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let bar = indicatif::ProgressBar::new(prompts.len() as u64);
     let mut vectors = Vec::with_capacity(prompts.len());

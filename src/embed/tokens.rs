@@ -71,7 +71,7 @@ impl Tokens {
 /// with the text and so may overlap more. One window where everything fits.
 fn spans(tokens: usize, capacity: usize) -> Vec<std::ops::Range<usize>> {
     if tokens <= capacity {
-        return vec![0..tokens];
+        return std::iter::once(0..tokens).collect();
     }
     let mut spans: Vec<_> = (0..)
         .map(|n| n * (capacity - OVERLAP))

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
 
 use super::capture::Capture;
 use super::controls::Controls;
@@ -126,8 +125,8 @@ impl Chat {
             ([(header::CONTENT_TYPE, kind)], openai::completion(answer, &id, created, &self.model)).into_response()
         } else {
             let usage = self.delivery == Delivery::StreamWithUsage;
-            let events = openai::stream(answer, usage, &id, created, &self.model);
-            let body = Body::from_stream(stream::iter(events.into_iter().map(Ok::<_, std::convert::Infallible>)));
+            // All events are there, so they leave in one piece.
+            let body = Body::from(openai::stream(answer, usage, &id, created, &self.model).concat());
             let kind = [
                 (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
                 (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),

@@ -351,7 +351,6 @@ fn after(cache: CacheKey) -> Option<[u8; 16]> {
     u128::from_be_bytes(cache.0).checked_add(1).map(u128::to_be_bytes)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used in map_err")]
 fn failed(error: rocksdb::Error) -> StoreError {
     if error.as_ref().contains("No space left") {
         StoreError::Full(error.into())

@@ -229,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_whole_or_not_understood_is_not_kept() {
         let text = chunk(json!({"content": "a"}));
-        assert_eq!(kept(&[text.clone()]).await, Err(NotKept::Incomplete("missing".into())));
+        assert_eq!(kept(std::slice::from_ref(&text)).await, Err(NotKept::Incomplete("missing".into())));
         assert_eq!(kept(&[text.clone(), end("length")]).await, Err(NotKept::Incomplete("length".into())));
         assert_eq!(
             kept(&[text.clone(), json!({"error": {"message": "x"}})]).await,

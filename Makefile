@@ -1,0 +1,57 @@
+# `make run` and `make test` do everything on a fresh Debian machine with rustup, set-up included.
+
+# What is built outlives the clone and is shared with .ci/run where CARGO_TARGET_DIR says so.
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+# The test clients' virtual environment and Node packages.
+TOOLS ?= $(if $(HOME),$(HOME)/.cache/refrain,$(CURDIR)/target)/test-tools
+BINARY = $(CARGO_TARGET_DIR)/release/refrain
+MODEL = models/all-MiniLM-L6-v2
+
+.PHONY: run build model test test-rust test-clients test-llm check bench deny packages
+
+run: build model
+	$(BINARY) serve
+
+build: packages
+	cargo build --release --locked
+
+# Does nothing where the files are there and have the right hashes.
+model: build
+	$(BINARY) model fetch --models-dir models all-MiniLM-L6-v2
+
+# Installs what is missing of the system packages, and asks for root's rights only then.
+packages:
+	@tools/packages.sh build
+
+test: build model test-rust test-clients
+
+test-rust: model
+	cargo test --release --locked
+
+test-clients: build model
+	@tools/packages.sh test
+	tools/test-tools.sh "$(TOOLS)"
+	cd tests/clients && env $$(cat "$(TOOLS)/environment") REFRAIN_BINARY="$(BINARY)" \
+	    "$(TOOLS)/venv/bin/python" -m pytest -q --ignore=test_real_model.py
+
+# Against a real model on the CPU, served by llama.cpp; downloads some hundred megabytes.
+test-llm: build model
+	@tools/packages.sh test
+	tools/test-tools.sh "$(TOOLS)" llm
+	cd tests/clients && env $$(cat "$(TOOLS)/environment") REFRAIN_BINARY="$(BINARY)" \
+	    "$(TOOLS)/venv/bin/python" -m pytest -q test_real_model.py
+
+# What .ci/run asks on top of the tests.
+check: packages
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
+
+# Licences, duplicate and banned crates, sources; installs cargo-deny where it is missing.
+deny:
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses bans sources
+
+bench: build model
+	cargo bench --locked --bench proxy

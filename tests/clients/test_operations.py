@@ -1,0 +1,264 @@
+"""Starting, watching, stopping, crashing."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import httpx
+import pytest
+from conftest import BINARY, ROOT, ask
+
+SEARCH = "/v1/caches/c/entries/search"
+ENTRIES = "/v1/caches/c/entries"
+
+
+def store(server, prompt, response, **more):
+    reply = server.http.post(ENTRIES, json={"prompt": prompt, "response": response, **more})
+    assert reply.status_code == 201, reply.text
+    return reply.json()["entryId"]
+
+
+def find(server, prompt, **more):
+    reply = server.http.post(SEARCH, json={"prompt": prompt, **more}).json()
+    return [entry["response"] for entry in reply["data"]]
+
+
+def refrain(*arguments, **environment):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("REFRAIN_", "OPENAI_"))}
+    return subprocess.run([BINARY, *arguments], cwd=ROOT, env={**clean, **environment}, capture_output=True, text=True, timeout=60)
+
+
+def test_health_readiness_and_metrics(server, names):
+    assert server.http.get("/healthz").status_code == server.http.get("/readyz").status_code == 200
+    client = server.openai(default_headers={"x-refrain-cache": names()})
+    text = "What is the capital of France?"
+    ask(client, text), ask(client, text), ask(client, "What's the capital of France?")
+    metrics = server.http.get("/metrics").text
+    for outcome in ("miss", "exact_hit", "semantic_hit"):
+        assert f'refrain_lookups_total{{cache="{names()}",outcome="{outcome}"}} 1' in metrics
+    for step in ("exact", "embed", "search", "decide", "store", "upstream"):
+        assert re.search(rf'refrain_step_seconds_count{{step="{step}"}} [1-9]', metrics), step
+    assert 'refrain_upstream_responses_total{provider="mock",status="2xx"}' in metrics
+    assert "capital" not in metrics
+
+
+def test_prompts_are_not_logged(start_refrain):
+    server = start_refrain("[log]\nlevel = \"trace,hyper=info,h2=info,tokenizers=info\"\n")
+    store(server, "a secret prompt", "a secret answer")
+    find(server, "the secret prompt")
+    server.stop()
+    assert len(server.logs) > 3 and not [line for line in server.logs if "secret" in line]
+
+
+def test_everything_survives_a_restart(start_refrain):
+    server = start_refrain()
+    entry = store(server, "How do I reset my password?", "Like so.", attributes={"lang": "en"})
+    store(server, "How do I delete my account?", "Gone.")
+    server.http.delete(f"{ENTRIES}/{store(server, 'something to be deleted', 'x')}").raise_for_status()
+    find(server, "How do I reset my password?"), find(server, "How can I reset my password?"), find(server, "nothing like it")
+    before = server.http.get("/v1/caches/c/stats").json()["total"]
+    assert (before["exactHits"], before["semanticHits"], before["misses"]) == (1, 1, 1)
+    assert server.stop() == 0
+    server.start()
+    assert server.http.get("/v1/caches/c/stats").json()["total"] == before
+    assert find(server, "How do I reset my password?") == find(server, "How can I reset my password?", attributes={"lang": "en"}) == ["Like so."]
+    assert find(server, "something to be deleted") == []
+    assert server.http.get(f"{ENTRIES}/{entry}").json()["prompt"] == "How do I reset my password?"
+
+
+def test_near_misses_and_the_histogram_of_cosines(start_refrain):
+    server = start_refrain('[caches.default]\nmin_cosine = 0.99\n')
+    store(server, "How do I reset my password?", "x")
+    assert find(server, "How do I reset my passwords?") == []
+    total = server.http.get("/v1/caches/c/stats").json()["total"]
+    assert total["nearMisses"] == total["misses"] == 1 and sum(count for _, count in total["bestCosine"]) == 1
+
+
+def test_acknowledged_entries_survive_kill_9(start_refrain):
+    """Stores and deletions from several threads, killed at some moment, several times over."""
+    server = start_refrain()
+    live, gone = {}, set()
+    for round in range(4):
+        lock, stop = threading.Lock(), threading.Event()
+        url = server.url
+
+        def work(worker):
+            with httpx.Client(base_url=url, timeout=10) as http:
+                for n in range(10_000):
+                    prompt = f"round {round} worker {worker} number {n}"
+                    try:
+                        entry = http.post(ENTRIES, json={"prompt": prompt, "response": prompt.upper()}).json()["entryId"]
+                        with lock:
+                            live[prompt] = entry
+                        if n % 5 == 4:
+                            with lock:
+                                del live[prompt]  # until it is acknowledged, either may be
+                            if http.delete(f"{ENTRIES}/{entry}").status_code == 204:
+                                with lock:
+                                    gone.add(prompt)
+                    except httpx.TransportError:
+                        return
+                    if n == 15:
+                        stop.set()
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            workers = [pool.submit(work, worker) for worker in range(4)]
+            stop.wait(60)
+            server.stop(signal.SIGKILL)
+            [worker.result() for worker in workers]
+        server.start()
+        assert len(live) > 50 * (round + 1)
+        for prompt in live:
+            assert find(server, prompt, searchStrategies=["exact"]) == [prompt.upper()]
+        for prompt in gone:
+            assert find(server, prompt, searchStrategies=["exact"]) == []
+    for prompt in list(live)[::20]:
+        assert prompt.upper() in find(server, prompt, searchStrategies=["semantic"], maxResults=20)
+
+
+def test_a_shutdown_finishes_what_is_in_flight(start_refrain, aimock):
+    server = start_refrain(f'[providers.mock]\nbase_url = "{aimock.url}/v1"\n')
+    stream, _ = ask(server.openai(), "Give me a slow answer.", stream=True)
+    chunks = iter(stream)
+    first = next(chunks)
+    server.process.send_signal(signal.SIGTERM)
+    while True:  # until it refuses new connections
+        try:
+            httpx.get(f"{server.url}/readyz", timeout=5)
+        except httpx.ConnectError:
+            break
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in [first, *chunks] if chunk.choices)
+    assert text == "This answer takes its time to arrive, piece by piece."
+    assert server.process.wait(timeout=30) == 0
+    server.start()
+    assert ask(server.openai(), "Give me a slow answer.")[1]["x-cache-status"] == "Hit", "stored although it was shutting down"
+
+
+def test_a_second_process_on_the_same_data_is_refused(start_refrain):
+    server = start_refrain()
+    second = refrain("serve", REFRAIN_SERVER__LISTEN="127.0.0.1:0", REFRAIN_STORAGE__PATH=str(server.data / "db"))
+    assert second.returncode == 1 and "in use by another process" in second.stderr
+    taken = refrain("serve", REFRAIN_SERVER__LISTEN=server.url.removeprefix("http://"), REFRAIN_STORAGE__PATH=str(server.data / "other"))
+    assert taken.returncode == 1 and "can't listen" in taken.stderr and "server.listen" in taken.stderr
+
+
+def test_another_embedding_model_is_refused(start_refrain, tmp_path):
+    server = start_refrain()
+    store(server, "a", "b")
+    server.stop()
+    other = tmp_path / "other-model"
+    other.mkdir()
+    for file in ("model.safetensors", "tokenizer.json", "config.json"):
+        (other / file).symlink_to(ROOT / "models/all-MiniLM-L6-v2" / file)
+    (other / "manifest.toml").write_text('pooling = "cls"\ndimension = 384\nwindow = 256\nmin_cosine = 0.9\n')
+    refused = refrain("serve", REFRAIN_SERVER__LISTEN="127.0.0.1:0", REFRAIN_STORAGE__PATH=str(server.data / "db"), REFRAIN_EMBEDDING__MODEL=str(other))
+    assert refused.returncode == 1 and "Vectors of two models can't be compared" in refused.stderr and "storage.path" in refused.stderr
+    server.start()
+    assert find(server, "a") == ["b"]
+
+
+def test_check_says_what_is_wrong_and_where(tmp_path):
+    file = tmp_path / "refrain.toml"
+    file.write_text('[server]\nlisten = "127.0.0.1:1"\n\n[caches.default]\nmin_cosin = 0.9\n')
+    checked = refrain("check", "--config", str(file))
+    assert checked.returncode == 1 and "line 5" in checked.stderr and "min_cosin" in checked.stderr
+    file.write_text('[server]\nlisten = "0.0.0.0:8080"\n')
+    checked = refrain("check", "--config", str(file))
+    assert checked.returncode == 1 and "api_keys" in checked.stderr
+    checked = refrain("check", "--config", str(tmp_path / "nothing.toml"))
+    assert checked.returncode == 1 and "nothing.toml" in checked.stderr
+    checked = refrain("check", REFRAIN_NO_SUCH__KEY="1")
+    assert checked.returncode == 1 and "REFRAIN_NO_SUCH__KEY" in checked.stderr
+    checked = refrain("check")
+    assert checked.returncode == 0 and "127.0.0.1:8080" in checked.stdout
+    example = refrain("check", "--config", "refrain.example.toml", OPENAI_API_KEY="k", TEAM_A_KEY="a")
+    assert example.returncode == 0, example.stderr
+
+
+def test_models_are_listed_and_fetched_once():
+    assert "all-MiniLM-L6-v2" in refrain("model", "list").stdout
+    assert "complete already" in refrain("model", "fetch").stdout
+    missing = refrain("model", "fetch", "no-such-model")
+    assert missing.returncode == 1 and "no-such-model" in missing.stderr
+
+
+def test_a_model_is_fetched_from_a_hub_by_its_hashes(tmp_path):
+    """From a hub of our own; a file with other bytes than the manifest says is refused and leaves nothing behind."""
+    import functools
+    import http.server
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        log_message = lambda *_: None
+
+    shipped = ROOT / "models/all-MiniLM-L6-v2"
+    folder = tmp_path / "hub/owner/name/resolve/main"
+    folder.mkdir(parents=True)
+    for file in ("model.safetensors", "tokenizer.json", "config.json"):
+        (folder / file).symlink_to(shipped / file)
+    hub = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path / "hub"))
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    try:
+        manifest = (shipped / "manifest.toml").read_text().split("[[sources]]")[0]
+        source = '[[sources]]\nkind = "hugging-face"\nrepository = "owner/name"\nrevision = "main"\n'
+        good, bad = tmp_path / "models/good", tmp_path / "models/bad"
+        for model in (good, bad):
+            model.mkdir(parents=True)
+        (good / "manifest.toml").write_text(manifest + source)
+        (bad / "manifest.toml").write_text(manifest.replace("be50c3628f2b", "000000000000") + source)
+        fetch = lambda name: refrain("model", "fetch", name, "--models-dir", str(tmp_path / "models"), HF_ENDPOINT=f"http://127.0.0.1:{hub.server_port}")
+        assert fetch("good").returncode == 0
+        assert (good / "model.safetensors").read_bytes() == (shipped / "model.safetensors").read_bytes()
+        refused = fetch("bad")
+        assert refused.returncode == 1 and "sha256" in refused.stderr and not (bad / "tokenizer.json").exists()
+        assert not list(bad.glob(".tmp*"))
+    finally:
+        hub.shutdown()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_fails_stores_and_not_lookups(start_refrain, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine doesn't allow mounting")
+    try:
+        server = start_refrain(environment={"REFRAIN_STORAGE__PATH": str(disk / "db")})
+        store(server, "How do I reset my password?", "Like so.")
+        failed = None
+        for n in range(40):
+            reply = server.http.post(ENTRIES, json={"prompt": f"filler {n}", "response": os.urandom(500_000).hex()})
+            if reply.status_code != 201:
+                failed = reply
+                break
+        assert failed is not None and failed.status_code == 424 and "disk is full" in failed.json()["detail"], failed
+        assert find(server, "How do I reset my password?") == find(server, "How can I reset my password?") == ["Like so."]
+        assert server.http.get("/healthz").status_code == 200
+        server.stop()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_slow_client_is_cut_off_and_others_go_on(start_refrain):
+    server = start_refrain('[server]\nread_timeout = "1s"\n')
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as slow_head, socket.create_connection((host, int(port))) as slow_body:
+        slow_head.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n")
+        slow_body.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        assert server.http.get("/healthz").status_code == 200
+        slow_body.settimeout(10), slow_head.settimeout(10)
+        assert b"408" in slow_body.recv(4096)
+        slow_head.recv(4096)  # answered or closed, but not kept waiting
+
+
+def test_a_silent_provider_runs_into_the_time_limit(start_refrain):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = start_refrain(f'[providers.silent]\nbase_url = "http://127.0.0.1:{silent.getsockname()[1]}/v1"\nread_timeout = "500ms"\n')
+        reply = server.http.post("/v1/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": "anybody?"}]})
+        assert reply.status_code == 504 and "did not answer in time" in reply.json()["error"]["message"]
