@@ -71,10 +71,7 @@ pub fn load(
     let mut settings: Settings = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
         let path = error.path().to_string();
         let message = error.into_inner().message().to_owned();
-        match variables
-            .keys()
-            .find(|name| path_of(name).join(".") == path || path.starts_with(&path_of(name).join(".")))
-        {
+        match variables.keys().find(|name| concerns(name, &path)) {
             Some(variable) => ConfigError::Variable { variable: variable.clone(), message },
             None => ConfigError::Invalid { key: path, why: message },
         }
@@ -97,6 +94,12 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
 /// `REFRAIN_CACHES__DEFAULT__TTL` → `["caches", "default", "ttl"]`
 fn path_of(variable: &str) -> Vec<String> {
     variable.trim_start_matches(PREFIX).split("__").map(str::to_lowercase).collect()
+}
+
+/// Whether an error at `path` may come from `variable`: an unknown key is reported at its own path, which may be the
+/// beginning of the variable's, and a wrong value within an array at a longer one.
+fn concerns(variable: &str, path: &str) -> bool {
+    path_of(variable).iter().zip(path.split(['.', '['])).all(|(mine, theirs)| mine == theirs)
 }
 
 fn insert(table: &mut toml::Table, variable: &str, text: &str) -> Result<(), ConfigError> {
@@ -156,6 +159,10 @@ mod tests {
 
         let message = from_text("", &[("REFRAIN_SERVER__LISTN", "x")]).unwrap_err().to_string();
         assert!(message.contains("REFRAIN_SERVER__LISTN") && message.contains("unknown field"), "{message}");
+        let message = from_text("", &[("REFRAIN_NO_SUCH__KEY", "x")]).unwrap_err().to_string();
+        assert!(message.contains("REFRAIN_NO_SUCH__KEY"), "{message}");
+        let message = from_text("", &[("REFRAIN_TENANTS__A__API_KEYS", "[1]")]).unwrap_err().to_string();
+        assert!(message.contains("REFRAIN_TENANTS__A__API_KEYS"), "{message}");
     }
 
     #[test]
