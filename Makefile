@@ -48,10 +48,12 @@ check: packages
 	cargo clippy --release --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
 
-# Licences, duplicate and banned crates, sources; installs cargo-deny where it is missing.
+# Licences, banned crates, sources, and known vulnerabilities where their database can be reached. Installs cargo-deny
+# where it is missing.
 deny:
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check licenses bans sources
+	if cargo deny fetch db 2>/dev/null; then cargo deny check advisories; else echo "advisories: not reachable, not checked"; fi
 
 bench: build model
 	cargo bench --locked --bench proxy

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use refrain::config;
-use refrain::embed::{EmbedError, Embedder, Embedding, Model, Prefix, WorkerSettings};
+use refrain::embed::{EmbedError, Embedder, Embedding, Manifest, Model, Prefix, WorkerSettings};
 
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
@@ -25,7 +25,7 @@ fn start(model: &str, queue: usize) -> Embedder {
 /// A copy of the shipped model whose large files are links.
 fn copy() -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for file in Model::FILES {
+    for file in Manifest::REQUIRED {
         let original = models().join("all-MiniLM-L6-v2").join(file).canonicalize().unwrap();
         std::os::unix::fs::symlink(original, copy.path().join(file)).unwrap();
     }

@@ -36,7 +36,7 @@ if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
 fi
 
 if [ "${2:-}" = llm ] && changed requirements-llm "$here/requirements-llm.txt"; then
-    "$tools/venv/bin/pip" install -q --disable-pip-version-check -r "$here/requirements-llm.txt"
+    "$tools/venv/bin/pip" install -q --disable-pip-version-check --no-deps -r "$here/requirements-llm.txt"
     cp "$here/requirements-llm.txt" "$tools/requirements-llm"
 fi
 

@@ -65,7 +65,7 @@ impl Caches {
                 Ok(statistics) => cache.statistics.lock().statistics = statistics.unwrap_or_default(),
                 // Counts are not worth refusing to start for.
                 Err(error) => {
-                    tracing::warn!(cache = cache.name.id, %error, "saved statistics are unreadable; starting anew")
+                    tracing::warn!(cache = cache.name.id, %error, "saved statistics are unreadable; starting anew");
                 }
             }
             caches.caches.write().insert(cache.key, Arc::new(cache));

@@ -41,7 +41,7 @@ pub(super) fn run(command: &ModelCommand) -> Result<(), CommandError> {
             for name in Model::list(&models.models_dir) {
                 let directory = models.models_dir.join(&name);
                 let manifest = Manifest::of_directory(&directory)?;
-                let there = Model::FILES.iter().all(|file| directory.join(file).is_file());
+                let there = Manifest::REQUIRED.iter().all(|file| directory.join(file).is_file());
                 let state = if there { "there" } else { "not fetched" };
                 println!("{name:<24} {} dimensions, {:?} pooling, {state}", manifest.dimension, manifest.pooling);
             }

@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 
+use super::error::ModelError;
 use super::manifest::{Manifest, Pooling};
-use super::model::ModelError;
 use crate::config;
 
 pub(super) struct Bert {

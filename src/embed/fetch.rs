@@ -7,8 +7,8 @@ use std::process::Command;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
+use super::error::ModelError;
 use super::manifest::{FileHash, Manifest, Source};
-use super::model::{Model, ModelError};
 
 /// Why a model couldn't be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum FetchError {
 /// See [`FetchError`].
 pub fn ensure(directory: &Path) -> Result<bool, FetchError> {
     let manifest = Manifest::of_directory(directory)?;
-    let complete = Model::FILES.iter().all(|file| directory.join(file).is_file());
+    let complete = Manifest::REQUIRED.iter().all(|file| directory.join(file).is_file());
     if complete {
         for (file, hash) in &manifest.files {
             verify(&directory.join(file), hash)?;

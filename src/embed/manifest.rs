@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::ModelError;
+use super::error::ModelError;
 
 /// How a model directory is to be used.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -64,7 +64,10 @@ pub enum Source {
 }
 
 impl Manifest {
-    /// The file's name in a model directory.
+    /// The files that every model directory must have.
+    pub const REQUIRED: [&'static str; 3] = ["model.safetensors", "tokenizer.json", "config.json"];
+
+    /// The manifest's own name there.
     pub const FILE: &'static str = "manifest.toml";
 
     /// Reads `directory`'s manifest, or derives one from the files that sentence-transformers puts beside its models, so

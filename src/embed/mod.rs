@@ -5,6 +5,7 @@
 //! batch. Nothing outside this room knows candle or tokens.
 
 mod bert;
+mod error;
 pub mod fetch;
 mod manifest;
 mod model;
@@ -12,7 +13,8 @@ mod tokens;
 mod vector;
 mod worker;
 
+pub use error::ModelError;
 pub use manifest::{FileHash, Manifest, Pooling, Source};
-pub use model::{Model, ModelError, ModelIdentity};
+pub use model::{Model, ModelIdentity};
 pub use vector::{Cosine, Embedding, TextEmbedding, dot};
 pub use worker::{EmbedError, Embedder, Prefix, WorkerSettings};

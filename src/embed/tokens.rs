@@ -4,8 +4,8 @@ use std::path::Path;
 
 use tokenizers::Tokenizer;
 
+use super::error::ModelError;
 use super::manifest::Manifest;
-use super::model::ModelError;
 use super::vector::{Embedding, TextEmbedding};
 
 /// Tokens that neighbouring windows share, so that no phrase is cut in every window.

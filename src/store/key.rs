@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::entry::Attributes;
+use super::attributes::Attributes;
 
 /// Names a cache of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

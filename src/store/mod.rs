@@ -3,6 +3,7 @@
 //! [`Store`] is what the cache needs of a store, whichever it is; [`embedded`] is RocksDB with the vectors in memory.
 //! A store doesn't know why something is stored, or whether a neighbour is near enough.
 
+mod attributes;
 pub mod embedded;
 mod entry;
 mod key;
@@ -10,7 +11,8 @@ mod key;
 use async_trait::async_trait;
 
 use crate::embed::{Cosine, Embedding};
-pub use entry::{Answer, Attributes, Entry, NewEntry, Timestamp};
+pub use attributes::Attributes;
+pub use entry::{Answer, Entry, NewEntry, Timestamp};
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
 
 /// Why a store can't do what it was asked. None of these is the caller's fault.
