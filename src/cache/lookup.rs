@@ -1,6 +1,6 @@
 //! One question to a cache.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::pending::Before;
 use super::registry::Cache;
@@ -9,6 +9,9 @@ use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
 use crate::store::{Answer, Attributes, Candidate, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
 use crate::telemetry::{self, Step};
+
+/// A lookup that takes longer than this, because the embedder or the store is overloaded, goes on without the cache.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How an answer may be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -111,6 +114,7 @@ pub struct Found {
 enum Trouble {
     Store(StoreError),
     Embed(EmbedError),
+    Slow,
 }
 
 impl Cache {
@@ -121,8 +125,9 @@ impl Cache {
         match lookup.question.reach {
             Reach::Bypass(why) => search.bypass(why.to_owned()),
             _ => {
-                if let Err(trouble) = search.run().await {
-                    search.bypass(trouble.report(&self.name.id));
+                let result = tokio::time::timeout(PATIENCE, search.run()).await;
+                if let Err(trouble) = result.unwrap_or(Err(Trouble::Slow)) {
+                    search.trouble(trouble.report(&self.name.id));
                 }
             }
         }
@@ -182,7 +187,7 @@ impl<'l> Search<'l> {
         let found = self
             .cache
             .store
-            .find_exact(self.scope, text, &self.lookup.attributes, self.now)
+            .find_exact(self.cache.key, self.scope, text, &self.lookup.attributes, self.now)
             .await
             .map_err(Trouble::Store)?;
         telemetry::step(Step::Exact, started.elapsed());
@@ -240,9 +245,9 @@ impl<'l> Search<'l> {
     fn weigh(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>) {
         let (cache, lookup) = (self.cache, self.lookup);
         let usable = candidates.into_iter().filter(|candidate| (lookup.usable)(&candidate.entry.answer));
-        let asked = Text { text: &lookup.question.text, windows: query.windows };
+        let asked = Text { text: &lookup.question.text, blurred: query.blurred };
         for candidate in usable {
-            let stored = Text { text: &candidate.entry.prompt, windows: candidate.entry.windows };
+            let stored = Text { text: &candidate.entry.prompt, blurred: candidate.entry.blurred };
             let features = Features::of(asked, stored, candidate.cosine);
             let age = self.now.since(candidate.entry.created);
             let verdict = cache.rule.judge(&features, age, &lookup.demand);
@@ -266,7 +271,12 @@ impl<'l> Search<'l> {
     fn bypass(&mut self, reason: String) {
         self.reason = Some(reason);
         self.bypassed = true;
-        self.hits.clear();
+    }
+
+    /// What was found before the trouble is as right as ever.
+    fn trouble(&mut self, reason: String) {
+        self.bypassed = self.hits.is_empty();
+        self.reason = Some(reason);
     }
 
     fn finish(self) -> Found {
@@ -299,6 +309,7 @@ impl Trouble {
             Self::Store(error) => ("store", error.into()),
             Self::Embed(EmbedError::Busy(n)) => ("embed_queue", EmbedError::Busy(n).into()),
             Self::Embed(error) => ("embed", error.into()),
+            Self::Slow => ("slow", "the cache did not answer in time".into()),
         };
         telemetry::degraded(part);
         let cause = error.source().map(ToString::to_string).unwrap_or_default();

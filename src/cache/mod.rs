@@ -15,12 +15,24 @@ pub use save::Save;
 
 use crate::store::StoreError;
 
+/// Caches of all tenants together, those included that were asked but never stored into: each takes memory, and a series in
+/// the metrics, until the next start.
+const MAX_CACHES: usize = 10_000;
+/// Characters of the longest `cacheId`.
+const MAX_NAME: usize = 128;
+
 /// Why the cache can't do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// There is no such cache, and it may not spring into being.
     #[error("there is no cache `{0}`; add [caches.{0}] to the settings, or set server.create_caches = true")]
     Unknown(String),
+    /// The name can't be a cache's.
+    #[error("a cacheId is 1 to 128 letters, digits, _, - or .")]
+    BadName,
+    /// No more caches are made.
+    #[error("there are {MAX_CACHES} caches already, and no more are made")]
+    TooMany,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::CacheError;
 use super::pending::Pending;
+use super::{CacheError, MAX_CACHES, MAX_NAME};
 use crate::config::{DEFAULT_CACHE, Policy, Settings};
 use crate::decide::{Observation, Rule, Statistics, Summary};
 use crate::embed::{Cosine, Embedder};
@@ -35,7 +36,7 @@ pub struct Cache {
     pub(super) ttl_millis: u64,
     ignored_fields: Vec<String>,
     /// Whether the store knows of this cache.
-    registered: std::sync::atomic::AtomicBool,
+    registered: AtomicBool,
     pub(super) pending: Pending,
     statistics: Mutex<Rolling>,
 }
@@ -73,44 +74,40 @@ impl Caches {
         Ok(caches)
     }
 
-    /// `tenant`'s cache `id`, made where it may spring into being. Nothing of it is written until its first store.
+    /// `tenant`'s cache `id`, made where it may spring into being. The store hears of it with its first entry.
     ///
     /// # Errors
-    /// [`CacheError::Unknown`]
+    /// [`CacheError::Unknown`], [`CacheError::BadName`], [`CacheError::TooMany`]
     pub fn get(&self, tenant: &str, id: &str) -> Result<Arc<Cache>, CacheError> {
         let key = CacheKey::new(tenant, id);
         if let Some(cache) = self.caches.read().get(&key) {
             return Ok(Arc::clone(cache));
         }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if id.is_empty() || id.len() > MAX_NAME || !id.chars().all(allowed) {
+            return Err(CacheError::BadName);
+        }
         let configured = id == DEFAULT_CACHE || self.settings.caches.contains_key(id);
         if !configured && !self.settings.server.create_caches {
             return Err(CacheError::Unknown(id.to_owned()));
         }
-        let name = CacheName { tenant: tenant.to_owned(), id: id.to_owned() };
-        Ok(Arc::new(self.build(name, false)))
-    }
-
-    /// Like [`get`](Self::get), and remembers the cache: for lookups that count and stores.
-    ///
-    /// # Errors
-    /// [`CacheError::Unknown`], or the store's.
-    pub async fn get_or_create(&self, tenant: &str, id: &str) -> Result<Arc<Cache>, CacheError> {
-        use std::sync::atomic::Ordering::Relaxed;
-        let mut cache = self.get(tenant, id)?;
-        if !cache.registered.load(Relaxed) {
-            self.store.add_cache(&cache.name).await?;
-            cache = Arc::clone(self.caches.write().entry(cache.key).or_insert(cache));
-            cache.registered.store(true, Relaxed);
+        let caches = &mut *self.caches.write();
+        if !configured && caches.len() >= MAX_CACHES {
+            return Err(CacheError::TooMany);
         }
-        Ok(cache)
+        let name = CacheName { tenant: tenant.to_owned(), id: id.to_owned() };
+        Ok(Arc::clone(caches.entry(key).or_insert_with(|| Arc::new(self.build(name, false)))))
     }
 
-    /// The ids of `tenant`'s caches, sorted.
+    /// The ids of `tenant`'s caches that have been stored into, sorted.
     #[must_use]
     pub fn list(&self, tenant: &str) -> Vec<String> {
         let caches = self.caches.read();
-        let mut ids: Vec<String> =
-            caches.values().filter(|cache| cache.name.tenant == tenant).map(|cache| cache.name.id.clone()).collect();
+        let mut ids: Vec<String> = caches
+            .values()
+            .filter(|cache| cache.name.tenant == tenant && cache.is_registered())
+            .map(|cache| cache.name.id.clone())
+            .collect();
         ids.sort();
         ids
     }
@@ -122,6 +119,9 @@ impl Caches {
     pub async fn save_statistics(&self) -> Result<(), StoreError> {
         let caches: Vec<_> = self.caches.read().values().cloned().collect();
         for cache in caches {
+            if !cache.is_registered() {
+                continue;
+            }
             let Some(bytes) = cache.take_unsaved() else { continue };
             if let Err(error) = self.store.save_state(cache.key, STATISTICS, bytes).await {
                 cache.statistics.lock().unsaved = true;
@@ -202,12 +202,6 @@ impl Cache {
         &self.ignored_fields
     }
 
-    /// How long an entry lives by default, in milliseconds.
-    #[must_use]
-    pub fn ttl_millis(&self) -> u64 {
-        self.ttl_millis
-    }
-
     /// Its rolling counts now.
     #[must_use]
     pub fn summary(&self) -> Summary {
@@ -244,6 +238,20 @@ impl Cache {
     /// The store's.
     pub async fn flush(&self) -> Result<(), CacheError> {
         Ok(self.store.flush(self.key).await?)
+    }
+
+    /// Whether the store knows of this cache.
+    fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Relaxed)
+    }
+
+    /// Tells the store of this cache, once.
+    pub(super) async fn register(&self) -> Result<(), StoreError> {
+        if !self.is_registered() {
+            self.store.add_cache(&self.name).await?;
+            self.registered.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     pub(super) fn observe(&self, seen: &Observation) {

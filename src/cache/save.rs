@@ -5,7 +5,7 @@ use super::pending::PendingSave;
 use super::registry::Cache;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
-use crate::store::{Answer, Attributes, EntryId, NewEntry, ScopeKey, StoreError, TextHash, Timestamp};
+use crate::store::{Answer, Attributes, EntryId, NewEntry, ScopeKey, StoreError, TextHash, Timestamp, Vector};
 use crate::telemetry;
 
 /// A complete answer to a question.
@@ -17,7 +17,7 @@ pub struct Save {
     pub answer: Answer,
     /// What the entry can be filtered by.
     pub attributes: Attributes,
-    /// How long it lives; the cache's default where unset.
+    /// How long it lives; never longer than the cache's own time to live, which holds where this is unset.
     pub ttl_millis: Option<u64>,
     /// Whether a near text may be answered with it. Answers that depend on each word, such as tool calls, serve the same
     /// text only.
@@ -41,11 +41,14 @@ impl Cache {
     /// # Errors
     /// The store's.
     pub async fn save(&self, save: Save) -> Result<EntryId, CacheError> {
-        let embedding = match save.question.reach {
+        let vector = match save.question.reach {
             Reach::Semantic if save.semantic => self.vector(&save.question.text, save.embedding).await,
-            _ => None,
+            _ => Vector::None,
         };
+        self.register().await?;
         let created = Timestamp::now();
+        // A caller may shorten an entry's life, but not lengthen it.
+        let ttl_millis = save.ttl_millis.map_or(self.ttl_millis, |asked| asked.min(self.ttl_millis));
         let entry = NewEntry {
             cache: self.key,
             scope: ScopeKey::new(self.key, save.question.fingerprint.bytes()),
@@ -53,8 +56,8 @@ impl Cache {
             answer: save.answer,
             attributes: save.attributes,
             created,
-            expires: created.after(save.ttl_millis.unwrap_or(self.ttl_millis)),
-            embedding,
+            expires: created.after(ttl_millis),
+            vector,
         };
         let stored = self.store.put(entry).await;
         telemetry::store(&self.name.id, if stored.is_ok() { "stored" } else { "failed" });
@@ -64,17 +67,17 @@ impl Cache {
         Ok(stored?)
     }
 
-    async fn vector(&self, text: &str, known: Option<TextEmbedding>) -> Option<TextEmbedding> {
-        if known.is_some() {
-            return known;
+    async fn vector(&self, text: &str, known: Option<TextEmbedding>) -> Vector {
+        if let Some(known) = known {
+            return Vector::New(known);
         }
         match self.embedder.embed(text, Prefix::Query).await {
-            Ok(embedding) => Some(embedding),
-            Err(EmbedError::TooLong(_)) => None,
+            Ok(embedding) => Vector::New(embedding),
+            Err(EmbedError::TooLong(_)) => Vector::None,
             Err(error) => {
                 telemetry::degraded("embed_store");
                 tracing::warn!(cache = self.name.id, %error, "stored without a vector: it serves its exact text only");
-                None
+                Vector::Unchanged
             }
         }
     }

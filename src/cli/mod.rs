@@ -43,7 +43,12 @@ struct ConfigArgument {
 impl ConfigArgument {
     fn load(&self) -> Result<Settings, ConfigError> {
         let file = self.config.as_deref().or_else(|| Some(Path::new(DEFAULT_FILE)).filter(|file| file.exists()));
-        config::load(file, std::env::vars())
+        // A variable that isn't UTF-8 is none of ours.
+        let variables = std::env::vars_os();
+        config::load(
+            file,
+            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
     }
 }
 

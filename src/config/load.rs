@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::{Provider, Settings};
 
-/// Environment variables with this prefix are settings: `REFRAIN_SERVER__LISTEN` is `server.listen`.
+/// Environment variables with this prefix and a double underscore are settings: `REFRAIN_SERVER__LISTEN` is
+/// `server.listen`. Others with the prefix aren't ours: `REFRAIN_PORT` is set by Kubernetes beside a service `refrain`.
 const PREFIX: &str = "REFRAIN_";
-/// Read by the command line itself.
-const NOT_SETTINGS: [&str; 1] = ["REFRAIN_CONFIG"];
+const SEPARATOR: &str = "__";
 
 /// Why settings can't be used. Each message says where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +61,8 @@ pub fn load(
         Some(path) => read_file(path)?,
         None => toml::Table::new(),
     };
-    let variables: BTreeMap<String, String> = variables
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&&**name))
-        .collect();
+    let variables: BTreeMap<String, String> =
+        variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX) && name.contains(SEPARATOR)).collect();
     for (name, value) in &variables {
         insert(&mut table, name, value)?;
     }
@@ -93,7 +91,7 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
 
 /// `REFRAIN_CACHES__DEFAULT__TTL` → `["caches", "default", "ttl"]`
 fn path_of(variable: &str) -> Vec<String> {
-    variable.trim_start_matches(PREFIX).split("__").map(str::to_lowercase).collect()
+    variable.trim_start_matches(PREFIX).split(SEPARATOR).map(str::to_lowercase).collect()
 }
 
 /// Whether an error at `path` may come from `variable`: an unknown key is reported at its own path, which may be the

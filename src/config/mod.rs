@@ -318,8 +318,10 @@ impl Settings {
             return invalid("router.default_provider".into(), format!("there is no provider `{name}`"));
         }
         for (name, provider) in &self.providers {
-            if let Err(error) = reqwest::Url::parse(&provider.base_url) {
-                return invalid(format!("providers.{name}.base_url"), format!("not a URL: {error}"));
+            let url = reqwest::Url::parse(&provider.base_url);
+            if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+                let why = "must be an http or https address, such as https://api.openai.com/v1";
+                return invalid(format!("providers.{name}.base_url"), why.into());
             }
         }
         for (id, cache) in &self.caches {

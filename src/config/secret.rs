@@ -16,7 +16,7 @@ impl ApiKey {
     }
 
     pub(super) fn from_env(name: &str) -> Self {
-        Self(std::env::var(name).unwrap_or_default().into())
+        Self(std::env::var(name).unwrap_or_default().trim().to_owned().into())
     }
 }
 
@@ -29,9 +29,11 @@ impl<'de> Deserialize<'de> for ApiKey {
             })?,
             None => text,
         };
-        if key.is_empty() {
-            return Err(serde::de::Error::custom("an API key can't be empty"));
+        // A line's end that came along from a file is no part of a key.
+        let key = key.trim();
+        if key.is_empty() || !key.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(serde::de::Error::custom("an API key must be visible ASCII characters, at least one"));
         }
-        Ok(Self(key.into()))
+        Ok(Self(key.to_owned().into()))
     }
 }

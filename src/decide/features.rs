@@ -7,8 +7,8 @@ use crate::embed::Cosine;
 pub struct Text<'t> {
     /// As it was written.
     pub text: &'t str,
-    /// Windows that its vector is the mean of.
-    pub windows: usize,
+    /// Whether its vector misses some of what it says.
+    pub blurred: bool,
 }
 
 /// What is known about a prompt and a candidate for its answer.
@@ -16,10 +16,10 @@ pub struct Text<'t> {
 pub struct Features {
     /// Of the angle between the two prompts' vectors.
     pub cosine: Cosine,
-    /// Whether either is longer than the model's window.
-    pub long: bool,
+    /// Whether either vector misses some of what its prompt says.
+    pub blurred: bool,
     /// Whether they have the same words in the same order, whatever their case, spaces and punctuation. Only known of
-    /// long prompts.
+    /// blurred ones.
     pub same_words: bool,
 }
 
@@ -27,35 +27,40 @@ impl Features {
     /// Of `query` and a `candidate` whose vectors are at `cosine`.
     #[must_use]
     pub fn of(query: Text<'_>, candidate: Text<'_>, cosine: Cosine) -> Self {
-        let long = query.windows > 1 || candidate.windows > 1;
-        Self { cosine, long, same_words: long && words(query.text).eq(words(candidate.text)) }
+        let blurred = query.blurred || candidate.blurred;
+        Self { cosine, blurred, same_words: blurred && words(query.text).eq(words(candidate.text)) }
     }
 }
 
-/// Runs of letters and digits, in lower case.
+/// What stands between spaces and punctuation, in lower case. Symbols and emoji are words, or parts of them.
 fn words(text: &str) -> impl Iterator<Item = String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+    let between = |c: char| {
+        c.is_whitespace() || c.is_ascii_punctuation() || matches!(c, '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{303f}')
+    };
+    text.split(between).filter(|word| !word.is_empty()).map(str::to_lowercase)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn features(a: &str, b: &str, windows: usize) -> Features {
-        Features::of(Text { text: a, windows }, Text { text: b, windows: 1 }, Cosine::ONE)
+    fn features(a: &str, b: &str, blurred: bool) -> Features {
+        Features::of(Text { text: a, blurred }, Text { text: b, blurred: false }, Cosine::ONE)
     }
 
     #[test]
     fn words_are_the_same_whatever_stands_between_them() {
-        assert!(features("Who  paid,\nthen?", "who paid then", 2).same_words);
-        assert!(!features("Who paid then?", "Who paid when?", 2).same_words);
-        assert!(!features("Who paid 10?", "Who paid 100?", 2).same_words);
-        assert!(!features("a b", "ab", 2).same_words);
-        assert!(!features("a b", "a b c", 2).same_words);
+        assert!(features("Who  paid,\nthen?", "who paid then", true).same_words);
+        assert!(!features("Who paid then?", "Who paid when?", true).same_words);
+        assert!(!features("Who paid 10?", "Who paid 100?", true).same_words);
+        assert!(!features("What does \u{1f346} mean?", "What does \u{1f996} mean?", true).same_words);
+        assert!(!features("\u{732b}\u{5403}\u{4ec0}\u{4e48}", "\u{72d7}\u{5403}\u{4ec0}\u{4e48}", true).same_words);
+        assert!(!features("a b", "ab", true).same_words);
+        assert!(!features("a b", "a b c", true).same_words);
     }
 
     #[test]
-    fn one_long_prompt_makes_a_pair_long() {
-        assert!(features("a", "b", 2).long && !features("a", "b", 1).long);
+    fn one_blurred_prompt_makes_a_pair_blurred() {
+        assert!(features("a", "b", true).blurred && !features("a", "b", false).blurred);
     }
 }

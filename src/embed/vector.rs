@@ -91,12 +91,6 @@ impl Cosine {
     pub fn from_normalised(value: f32) -> Self {
         Self::new(2.0 * value - 1.0)
     }
-
-    /// The smaller of two.
-    #[must_use]
-    pub fn min(self, other: Self) -> Self {
-        Self(self.0.min(other.0))
-    }
 }
 
 /// What the embedder makes of one text.
@@ -104,9 +98,10 @@ impl Cosine {
 pub struct TextEmbedding {
     /// The text's vector; of a text longer than the model's window, the mean of its windows' vectors.
     pub vector: Embedding,
-    /// How many windows that were. A mean of several blurs what sets two texts apart, so it can find neighbours but not
-    /// judge them.
-    pub windows: usize,
+    /// Whether the vector misses some of what the text says, so that it can find neighbours but not judge them: the mean of
+    /// several windows blurs what sets two texts apart, and words that the vocabulary lacks (many scripts and emoji) are all
+    /// the same to the model.
+    pub blurred: bool,
     /// The text's length in tokens, special ones not counted.
     pub tokens: usize,
 }

@@ -4,6 +4,7 @@
 //! lone text never waits for company, and under load batches form from what arrived while the last one ran. A caller
 //! that gave up is skipped.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +17,8 @@ use crate::telemetry::{self, Step};
 
 /// Texts of one batch at most; the tokens of a forward pass are bounded separately.
 const MAX_BATCH: usize = 64;
+/// Bytes of the texts that are embedded before the first of them is answered: about two thousand tokens.
+const BATCH_BYTES: usize = 8 << 10;
 
 /// Why a text got no vector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -120,24 +123,42 @@ fn run(model: &Model, settings: WorkerSettings, mut jobs: mpsc::Receiver<Job>) {
         for job in &batch {
             telemetry::step(Step::EmbedWait, job.since.elapsed());
         }
-        let started = Instant::now();
-        let results = embed(model, settings, &batch);
-        telemetry::step(Step::EmbedRun, started.elapsed());
-        telemetry::embed_batch(batch.len());
-        for (job, result) in batch.drain(..).zip(results) {
-            // A caller that is gone doesn't need its answer.
-            let _ = job.reply.send(result);
+        // The short ones first, and no more at once than answers soon.
+        batch.sort_by_key(|job| job.text.len());
+        while !batch.is_empty() {
+            let started = Instant::now();
+            let now: Vec<Job> = batch.drain(..fitting(&batch)).collect();
+            let results = embed(model, settings, &now);
+            telemetry::step(Step::EmbedRun, started.elapsed());
+            telemetry::embed_batch(now.len());
+            for (job, result) in now.into_iter().zip(results) {
+                // A caller that is gone doesn't need its answer.
+                let _ = job.reply.send(result);
+            }
+            batch.retain(|job| !job.reply.is_closed());
         }
     }
 }
 
+/// How many of the jobs, at least one, are embedded before the first of them is answered.
+fn fitting(batch: &[Job]) -> usize {
+    let mut bytes = 0;
+    let fit = batch.iter().take_while(|job| {
+        bytes += job.text.len();
+        bytes <= BATCH_BYTES
+    });
+    fit.count().max(1)
+}
+
 fn embed(model: &Model, settings: WorkerSettings, batch: &[Job]) -> Vec<Result<TextEmbedding, EmbedError>> {
     let texts: Vec<&str> = batch.iter().map(|job| &*job.text).collect();
-    match model.embed(&texts, settings.max_tokens, settings.batch_tokens) {
+    // A panic in a model or tokenizer must cost its batch, not all embedding until the next start.
+    let made = catch_unwind(AssertUnwindSafe(|| model.embed(&texts, settings.max_tokens, settings.batch_tokens)));
+    match made.map_err(|_| "it panicked".to_owned()).and_then(|made| made.map_err(|error| error.to_string())) {
         Ok(made) => made.into_iter().map(|one| one.ok_or(EmbedError::TooLong(settings.max_tokens))).collect(),
         Err(error) => {
-            tracing::error!(%error, texts = texts.len(), "embedding failed");
-            texts.iter().map(|_| Err(EmbedError::Failed(error.to_string()))).collect()
+            tracing::error!(error, texts = texts.len(), "embedding failed");
+            texts.iter().map(|_| Err(EmbedError::Failed(error.clone()))).collect()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! API keys → tenants.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
@@ -31,6 +32,30 @@ pub(super) enum Denied {
     /// A key that names nobody.
     #[error("the API key is not known here")]
     Wrong,
+    /// A page from elsewhere in this machine's browser, or a name that was made to point here.
+    #[error(
+        "without configured API keys only this machine is served: the Host, and the Origin of web pages, must be \
+         localhost or a loopback address. To serve others, configure [tenants.NAME] api_keys"
+    )]
+    Elsewhere,
+}
+
+/// Whether a request was meant for this machine. Only a loopback address is listened on without keys, but every web page
+/// that this machine's browser shows can send requests to it; browsers tell the page's address as `Origin`, and the name
+/// that the page used as `Host`.
+fn from_this_machine(headers: &HeaderMap) -> bool {
+    let local = |authority: &str| {
+        let host = match authority.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    };
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(header::HOST).is_none_or(local);
+    let origin =
+        text(header::ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, rest)| local(rest)));
+    host && origin
 }
 
 impl Tenants {
@@ -60,7 +85,7 @@ impl Tenants {
     /// Whose key `headers` carry.
     pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Arc<str>, Denied> {
         if self.is_local() {
-            return Ok(Arc::clone(&self.local));
+            return if from_this_machine(headers) { Ok(Arc::clone(&self.local)) } else { Err(Denied::Elsewhere) };
         }
         let value = headers.get(header::AUTHORIZATION).ok_or(Denied::Missing)?;
         let (scheme, key) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(Denied::Wrong)?;
@@ -68,5 +93,40 @@ impl Tenants {
             return Err(Denied::Missing);
         }
         self.keys.get(blake3::hash(key.trim().as_bytes()).as_bytes()).cloned().ok_or(Denied::Wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_pages_of_this_machine_count_as_local() {
+        let local = |host: &'static str, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            from_this_machine(&headers)
+        };
+        for (host, origin) in [
+            ("127.0.0.1:8080", None),
+            ("localhost", Some("http://localhost:3000")),
+            ("[::1]:8080", Some("http://127.0.0.1")),
+        ] {
+            assert!(local(host, origin), "{host} {origin:?}");
+        }
+        for (host, origin) in [
+            ("evil.example:8080", None),
+            ("127.0.0.1.evil.example", None),
+            ("127.0.0.1:8080", Some("https://evil.example")),
+            ("localhost", Some("null")),
+            ("localhost", Some("http://localhost.evil.example")),
+        ] {
+            assert!(!local(host, origin), "{host} {origin:?}");
+        }
     }
 }

@@ -40,7 +40,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 /// Serves until `stop`; then accepts no more, finishes what is in flight within `server.drain_timeout`, and saves.
 pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken) {
-    let housekeeping = tokio::spawn(keep_house(Arc::clone(&app)));
+    let housekeeping = tokio::spawn(keep_house(Arc::clone(&app), stop.clone()));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(app.settings.server.max_connections));
     let service = routes(Arc::clone(&app));
@@ -75,7 +75,9 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     if tokio::time::timeout(patience, drained).await.is_err() {
         tracing::warn!("some requests were still in flight when server.drain_timeout ended");
     }
-    housekeeping.abort();
+    if let Err(error) = housekeeping.await {
+        tracing::error!(%error, "housekeeping ended badly");
+    }
     if let Err(error) = app.caches.save_statistics().await {
         tracing::error!(%error, "statistics could not be saved");
     }
@@ -105,11 +107,12 @@ async fn accept(
     }
 }
 
-async fn keep_house(app: Arc<App>) {
+async fn keep_house(app: Arc<App>, stop: CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut save = tokio::time::interval(SAVE_EVERY);
     loop {
         let failed = tokio::select! {
+            () = stop.cancelled() => return,
             _ = sweep.tick() => app.caches.store().sweep(Timestamp::now()).await.map(drop),
             _ = save.tick() => app.caches.save_statistics().await,
         };

@@ -29,122 +29,178 @@ impl Distance<f32> for CosineDistance {
     }
 }
 
+/// A vector's place in the graph, and the rows that have this very vector.
+///
+/// HNSW can't hold many equal vectors: each links to its equals only, and what lies behind them can't be reached any more.
+/// So every distinct vector is one node, however many rows share it, and a node without rows comes back to life when its
+/// vector is stored again, which is what happens to a prompt that is answered anew.
+#[derive(Default)]
 struct Node<K> {
-    row: Row<K>,
-    /// Dead or not yet revealed nodes are walked through but never returned.
-    visible: bool,
+    /// Found by searches.
+    rows: Vec<Row<K>>,
+    /// Added but not revealed yet.
+    hidden: Vec<Row<K>>,
 }
+
+/// A node's number, which is its point's id in hnsw_rs.
+#[derive(Clone, Copy)]
+pub(super) struct Slot(usize);
+
+/// Identifies a vector by its components.
+type VectorHash = [u8; 16];
 
 pub(super) struct Graph<K> {
     hnsw: Hnsw<'static, f32, CosineDistance>,
     nodes: RwLock<Nodes<K>>,
 }
 
-/// Node i is hnsw_rs's point with the id i.
 struct Nodes<K> {
     list: Vec<Node<K>>,
-    slots: HashMap<K, usize>,
+    by_vector: HashMap<VectorHash, usize>,
+    by_key: HashMap<K, usize>,
+    /// Nodes with neither rows nor hidden ones.
+    dead: usize,
 }
 
 impl<K: Key> Graph<K> {
     pub(super) fn new(expected: usize) -> Self {
         Self {
             hnsw: Hnsw::new(LINKS, expected.max(1), LAYERS, EF_CONSTRUCTION, CosineDistance),
-            nodes: RwLock::new(Nodes { list: Vec::new(), slots: HashMap::new() }),
+            nodes: RwLock::new(Nodes { list: Vec::new(), by_vector: HashMap::new(), by_key: HashMap::new(), dead: 0 }),
         }
     }
 
     pub(super) fn live(&self) -> usize {
-        self.nodes.read().slots.len()
+        self.nodes.read().by_key.len()
     }
 
+    /// The share of nodes that searches walk through in vain.
     #[expect(clippy::cast_precision_loss, reason = "a share needs no 2^53 precision")]
     pub(super) fn dead_share(&self) -> f64 {
         let nodes = self.nodes.read();
-        1.0 - nodes.slots.len() as f64 / nodes.list.len().max(1) as f64
+        nodes.dead as f64 / nodes.list.len().max(1) as f64
     }
 
-    /// Links the snapshot's vectors into the graph, where no search returns them yet. Returns their slots.
-    pub(super) fn add_hidden(&self, snapshot: &Snapshot<K>) -> std::ops::Range<usize> {
-        let first = {
-            let mut nodes = self.nodes.write();
-            let first = nodes.list.len();
-            nodes.list.extend(snapshot.rows().map(|version| Node { row: version.row.clone(), visible: false }));
-            first
-        };
-        let slots = first..first + snapshot.len();
-        for (vector, slot) in snapshot.vectors().zip(slots.clone()) {
-            self.hnsw.insert((vector, slot));
+    /// Links the snapshot's vectors into the graph, where no search returns them yet. Returns each row's slot.
+    pub(super) fn add_hidden(&self, snapshot: &Snapshot<K>) -> Vec<Slot> {
+        snapshot.rows().zip(snapshot.vectors()).map(|(version, vector)| self.add(version.row.clone(), vector)).collect()
+    }
+
+    fn add(&self, row: Row<K>, vector: &[f32]) -> Slot {
+        let (slot, is_new) = self.nodes.write().hide(row, hash(vector));
+        if is_new {
+            self.hnsw.insert((vector, slot.0));
         }
-        slots
+        slot
     }
 
-    pub(super) fn reveal(&self, slot: usize) {
+    /// Lets searches find the row of `key` that was added hidden in `slot`.
+    pub(super) fn reveal(&self, key: &K, slot: Slot) {
+        self.nodes.write().reveal(key, slot);
+    }
+
+    /// Forgets the row of `key` that was added hidden in `slot`.
+    pub(super) fn forget_hidden(&self, key: &K, Slot(slot): Slot) {
         let nodes = &mut *self.nodes.write();
-        let node = &mut nodes.list[slot];
-        node.visible = true;
-        nodes.slots.insert(node.row.key, slot);
+        nodes.list[slot].hidden.retain(|row| row.key != *key);
+        nodes.dead += usize::from(nodes.list[slot].is_dead());
     }
 
     pub(super) fn remove(&self, key: &K) -> bool {
         let nodes = &mut *self.nodes.write();
-        nodes.slots.remove(key).is_some_and(|slot| {
-            nodes.list[slot].visible = false;
+        nodes.by_key.remove(key).is_some_and(|slot| {
+            nodes.list[slot].rows.retain(|row| row.key != *key);
+            nodes.dead += usize::from(nodes.list[slot].is_dead());
             true
         })
     }
 
     pub(super) fn search(&self, query: &[f32], k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
         let nodes = self.nodes.read();
-        let found = |id: &usize| nodes.list.get(*id).is_some_and(|node| node.visible && filter.admits(&node.row));
+        let admitted =
+            |id: &usize| nodes.list.get(*id).is_some_and(|node| node.rows.iter().any(|row| filter.admits(row)));
         self.hnsw
-            .search_filter(query, k, EF_SEARCH.max(2 * k), Some(&found))
+            .search_filter(query, k, EF_SEARCH.max(2 * k), Some(&admitted))
             .into_iter()
-            .filter_map(|neighbour| {
-                let node = nodes.list.get(neighbour.d_id).filter(|node| node.visible)?;
-                Some(Neighbour { key: node.row.key, cosine: Cosine::new(1.0 - neighbour.distance) })
+            .flat_map(|near| {
+                let rows = nodes.list.get(near.d_id).map(|node| node.rows.as_slice()).unwrap_or_default();
+                let admitted = rows.iter().filter(|row| filter.admits(row));
+                admitted.map(move |row| Neighbour { key: row.key, cosine: Cosine::new(1.0 - near.distance) })
             })
+            .take(k)
             .collect()
     }
 
-    /// A new graph of the nodes that are visible now.
+    /// A new graph of the nodes that have rows now.
     pub(super) fn without_dead(&self) -> Self {
-        let rows: Vec<(Row<K>, usize)> = {
+        let live: HashMap<usize, Vec<Row<K>>> = {
             let nodes = self.nodes.read();
-            let visible = nodes.list.iter().enumerate().filter(|(_, node)| node.visible);
-            visible.map(|(slot, node)| (node.row.clone(), slot)).collect()
+            let live = nodes.list.iter().enumerate().filter(|(_, node)| !node.rows.is_empty());
+            live.map(|(slot, node)| (slot, node.rows.clone())).collect()
         };
-        if rows.is_empty() {
+        let fresh = Self::new(live.len());
+        if live.is_empty() {
             // hnsw_rs panics when a graph without points is iterated.
-            return Self::new(1);
+            return fresh;
         }
-        let vectors: HashMap<usize, Vec<f32>> = self
-            .hnsw
-            .get_point_indexation()
-            .into_iter()
-            .map(|point| (point.get_origin_id(), point.get_v().to_vec()))
-            .collect();
-        let fresh = Self::new(rows.len());
-        for (row, old_slot) in rows {
-            let Some(vector) = vectors.get(&old_slot) else { continue };
-            let slot = {
-                let mut nodes = fresh.nodes.write();
-                nodes.list.push(Node { row, visible: false });
-                nodes.list.len() - 1
-            };
-            fresh.hnsw.insert((vector, slot));
-            fresh.reveal(slot);
+        for point in self.hnsw.get_point_indexation() {
+            let vector = point.get_v();
+            for row in live.get(&point.get_origin_id()).into_iter().flatten() {
+                let slot = fresh.add(row.clone(), vector);
+                fresh.reveal(&row.key, slot);
+            }
         }
         fresh
     }
 
     /// Removes from this graph, made of `old`, what has been removed from `old` since.
     pub(super) fn drop_what_died_in(&self, old: &Self) {
-        let old = old.nodes.read();
-        let gone: Vec<K> = self.nodes.read().slots.keys().filter(|key| !old.slots.contains_key(key)).copied().collect();
-        drop(old);
+        let gone: Vec<K> = {
+            let (old, mine) = (old.nodes.read(), self.nodes.read());
+            mine.by_key.keys().filter(|key| !old.by_key.contains_key(key)).copied().collect()
+        };
         for key in gone {
             self.remove(&key);
         }
     }
+}
+
+impl<K: Key> Nodes<K> {
+    /// Adds a hidden row; tells where, and whether the node is new and has to be linked into the graph.
+    fn hide(&mut self, row: Row<K>, vector: VectorHash) -> (Slot, bool) {
+        if let Some(&slot) = self.by_vector.get(&vector) {
+            self.dead -= usize::from(self.list[slot].is_dead());
+            self.list[slot].hidden.push(row);
+            return (Slot(slot), false);
+        }
+        let slot = self.list.len();
+        self.list.push(Node { rows: Vec::new(), hidden: vec![row] });
+        self.by_vector.insert(vector, slot);
+        (Slot(slot), true)
+    }
+
+    fn reveal(&mut self, key: &K, Slot(slot): Slot) {
+        let node = &mut self.list[slot];
+        if let Some(at) = node.hidden.iter().position(|row| row.key == *key) {
+            let row = node.hidden.swap_remove(at);
+            node.rows.push(row);
+            self.by_key.insert(*key, slot);
+        }
+    }
+}
+
+impl<K> Node<K> {
+    fn is_dead(&self) -> bool {
+        self.rows.is_empty() && self.hidden.is_empty()
+    }
+}
+
+fn hash(vector: &[f32]) -> VectorHash {
+    let mut hasher = blake3::Hasher::new();
+    for x in vector {
+        hasher.update(&x.to_le_bytes());
+    }
+    let mut hash = VectorHash::default();
+    hasher.finalize_xof().fill(&mut hash);
+    hash
 }

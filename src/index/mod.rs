@@ -3,7 +3,7 @@
 //! A [`VectorIndex`] is two parts. New vectors go to the *tail*, which is scanned from end to end: exact, visible at
 //! once, and the fastest there is for the handful of vectors that most scopes hold. When the tail outgrows
 //! [`GRAPH_FROM`], [`VectorIndex::absorb`] moves it into the *graph* (HNSW) while lookups and inserts go on. Deleting
-//! from the tail is immediate; in the graph it leaves a tombstone, and a graph that is mostly dead is built anew.
+//! from the tail is immediate; in the graph it leaves a tombstone, and a graph of which a good part is dead is built anew.
 //!
 //! This room doesn't know what its keys stand for, nor where vectors are kept durably.
 
@@ -100,8 +100,7 @@ impl<K: Key> VectorIndex<K> {
         if let Some(graph) = graph {
             found.extend(graph.search(query.as_slice(), k, filter));
             found.sort_by(|a, b| b.cosine.get().total_cmp(&a.cosine.get()));
-            // A row moves from the tail to the graph between the two searches at most, never back, so it can be found
-            // twice but not missed.
+            // A row that moves from the tail to the graph between the two searches is found twice.
             let mut seen = std::collections::HashSet::new();
             found.retain(|neighbour| seen.insert(neighbour.key));
             found.truncate(k);
@@ -140,12 +139,15 @@ impl<K: Key> VectorIndex<K> {
         {
             graph.drop_what_died_in(old);
         }
-        for (row, slot) in snapshot.rows().zip(slots) {
-            // A row that was replaced or removed since the snapshot isn't in the tail any more; its copy stays hidden.
-            if parts.tail.remove_version(row) {
-                graph.reveal(slot);
+        for (version, slot) in snapshot.rows().zip(slots) {
+            if parts.tail.remove_version(version) {
+                graph.reveal(&version.row.key, slot);
+            } else {
+                // Replaced or removed since the snapshot.
+                graph.forget_hidden(&version.row.key, slot);
             }
         }
+        parts.tail.shrink();
         parts.graph = Some(graph);
     }
 }

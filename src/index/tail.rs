@@ -77,6 +77,13 @@ impl<K: Key> Tail<K> {
         self.vectors.truncate(last * self.dimension);
     }
 
+    /// Gives back memory that rows no longer need.
+    pub(super) fn shrink(&mut self) {
+        self.vectors.shrink_to_fit();
+        self.rows.shrink_to_fit();
+        self.slots.shrink_to_fit();
+    }
+
     pub(super) fn search(&self, query: &[f32], k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
         let mut best: Vec<Neighbour<K>> = Vec::with_capacity(k + 1);
         for (version, vector) in self.rows.iter().zip(self.vectors.chunks_exact(self.dimension)) {

@@ -128,3 +128,43 @@ fn searches_and_changes_go_on_while_the_tail_is_absorbed() {
         assert_eq!(index.search(&vector(key.into()), 1, &Filter::default())[0].key, 10_000 + key);
     }
 }
+
+/// HNSW itself loses vectors behind more than its links' number of equal ones.
+#[test]
+fn equal_vectors_and_what_lies_behind_them_are_found() {
+    let index = VectorIndex::new(DIMENSION);
+    for key in 0..200 {
+        index.insert(row(key, Expiry::NEVER, &[u64::from(key)]), &vector(7));
+    }
+    index.absorb();
+    for key in 1000..2500 {
+        index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
+    }
+    index.absorb();
+    for key in 1000..2500 {
+        assert_eq!(index.search(&vector(key.into()), 1, &Filter::default())[0].key, key);
+    }
+    for key in 0..200 {
+        let found = index.search(&vector(7), 3, &Filter { now: 0, tags: vec![u64::from(key)] });
+        assert_eq!(found.iter().map(|near| near.key).collect::<Vec<_>>(), [key]);
+    }
+    assert_eq!(index.search(&vector(7), 500, &Filter::default()).iter().filter(|near| near.key < 200).count(), 200);
+}
+
+/// A prompt that is answered anew again and again.
+#[test]
+fn storing_the_same_again_leaves_nothing_dead_behind() {
+    let index = VectorIndex::new(DIMENSION);
+    for key in 0..50 {
+        index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
+    }
+    index.absorb();
+    for round in 0..100 {
+        index.insert(row(3, Expiry(1000 + round), &[]), &vector(3));
+        index.absorb();
+    }
+    assert!(!index.wants_absorbing());
+    assert_eq!(index.len(), 50);
+    assert_eq!(index.search(&vector(3), 1, &Filter { now: 1098, tags: vec![] })[0].key, 3);
+    assert_ne!(index.search(&vector(3), 1, &Filter { now: 1099, tags: vec![] })[0].key, 3);
+}

@@ -14,13 +14,13 @@ struct Place {
     part: usize,
 }
 
-/// The question that a chat request asks. `ignored` names further top-level fields that don't matter; requests of
-/// different `namespace`s don't share answers.
+/// The question that a chat request asks. `ignored` names further top-level fields that don't matter; requests that differ
+/// in anything of `apart`, such as a namespace, don't share answers.
 ///
 /// What can't be cached *right* gets [`Reach::Bypass`]: the request is forwarded and its answer not kept. That includes
 /// whatever this function doesn't understand, except unknown top-level fields, which are part of the fingerprint.
 #[must_use]
-pub fn chat_question(request: &Json, ignored: &[String], namespace: Option<&str>) -> Question {
+pub fn chat_question(request: &Json, ignored: &[String], apart: &[Option<&str>]) -> Question {
     let messages = request.get("messages").and_then(Json::as_array).unwrap_or_default();
     let place = last_user_text(messages);
     let text = place.and_then(|place| parts(&messages[place.message]).nth(place.part)).and_then(text_of).unwrap_or("");
@@ -33,7 +33,9 @@ pub fn chat_question(request: &Json, ignored: &[String], namespace: Option<&str>
         },
     };
     let hashed = Fingerprint::of("chat", |hasher| {
-        hasher.text(namespace.unwrap_or(""));
+        for part in apart {
+            hasher.text(part.unwrap_or(""));
+        }
         hash_request(hasher, request, messages, place, ignored)
     });
     match hashed {
@@ -46,6 +48,9 @@ pub fn chat_question(request: &Json, ignored: &[String], namespace: Option<&str>
 
 /// Why the answer to `request` can't be cached, if so.
 fn refusal(request: &Json, messages: &[Json]) -> Option<&'static str> {
+    if let Json::Unclear(why) = request {
+        return Some(why);
+    }
     if messages.is_empty() {
         return Some("there are no messages");
     }
@@ -100,8 +105,10 @@ fn part_refusal(part: &Json) -> Option<&'static str> {
             (!inline).then_some("an image is referred to by address, and may change")
         }
         Some("file") => {
-            let inline =
-                part.get("file").is_some_and(|file| file.get("file_data").is_some() && file.get("file_id").is_none());
+            let inline = part.get("file").is_some_and(|file| {
+                file.get("file_data").and_then(Json::as_str).is_some_and(|data| data.starts_with("data:"))
+                    && file.get("file_id").is_none()
+            });
             (!inline).then_some("a file is referred to by name, and may change")
         }
         _ => Some("a message has a part of unknown type"),

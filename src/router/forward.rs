@@ -6,14 +6,14 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
-use secrecy::ExposeSecret;
 
-use super::route::Route;
-use super::{Provider, providers};
+use super::route::{Route, RouteError};
+use super::{Provider, Router, providers};
 use crate::telemetry::{self, Step};
 
 /// Headers that concern one connection, not the message (RFC 9110, section 7.6.1), or that are set anew for the next.
-const HOP_BY_HOP: [HeaderName; 9] = [
+const HOP_BY_HOP: [HeaderName; 10] = [
+    HeaderName::from_static("keep-alive"),
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -23,6 +23,17 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
     header::HOST,
     header::CONTENT_LENGTH,
+];
+
+/// Headers by which providers know who calls, and who pays.
+const CREDENTIALS: [&str; 7] = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "openai-organization",
+    "openai-project",
 ];
 
 /// A request to be forwarded.
@@ -70,13 +81,40 @@ pub struct UpstreamError {
     pub source: reqwest::Error,
 }
 
+/// Why a request got no answer from a provider.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It is for nobody.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// Nobody answered.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
 impl Outgoing<'_> {
+    /// Sends `body` to where `model` lives, or to the default provider where the request names none.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send_by_model(
+        &self,
+        router: &Router,
+        model: Option<&str>,
+        body: &Bytes,
+    ) -> Result<Upstream, SendError> {
+        match model {
+            Some(model) => Ok(self.send(&router.route(model)?, body).await?),
+            None => Ok(self.send_to(router.provider_for(None)?, body.clone().into(), 1).await?),
+        }
+    }
+
     /// Sends `body` to the first of `routes` that answers well: an unreachable provider, a full one (429) or a broken one
     /// (5xx) hands over to the next. The last one's answer stands, whatever it is.
     ///
     /// # Errors
     /// Where the last one couldn't be reached. `routes` must not be empty.
-    pub async fn send(&self, routes: &[Route<'_>], body: &Bytes) -> Result<Upstream, UpstreamError> {
+    async fn send(&self, routes: &[Route<'_>], body: &Bytes) -> Result<Upstream, UpstreamError> {
         let mut attempts = 0;
         let mut routes = routes.iter().peekable();
         loop {
@@ -109,7 +147,11 @@ impl Outgoing<'_> {
         let mut url = provider.base_url.clone();
         let (path, query) = self.path.split_once('?').map_or((self.path, None), |(path, query)| (path, Some(query)));
         url.set_path(&format!("{}{path}", provider.base_url.path().trim_end_matches('/')));
-        url.set_query(query);
+        if let Some(query) = query {
+            // The base address may have one of its own.
+            let own = url.query().map(|own| format!("{own}&")).unwrap_or_default();
+            url.set_query(Some(&format!("{own}{query}")));
+        }
         let request = provider.client.request(self.method.clone(), url).headers(self.headers_for(provider)).body(body);
         match request.send().await {
             Ok(mut response) => {
@@ -156,13 +198,15 @@ impl Outgoing<'_> {
         for name in ours {
             headers.remove(name);
         }
-        if !self.trust_credentials || provider.key.is_some() {
-            for name in ["authorization", "x-api-key", "api-key", "cookie"] {
+        headers.remove(header::COOKIE);
+        // The caller's own credentials are meant for one provider, and go to the default one only.
+        if !self.trust_credentials || !provider.is_default || provider.key.is_some() {
+            for name in CREDENTIALS {
                 headers.remove(name);
             }
         }
         if let Some(key) = &provider.key
-            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", key.expose()))
         {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
@@ -182,7 +226,6 @@ fn remove_connection_headers(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
 }
 
 /// The cause at the bottom, which is what an operator needs: "connection refused".

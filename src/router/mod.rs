@@ -9,12 +9,10 @@ mod route;
 
 use std::collections::BTreeMap;
 
+use crate::config::{ApiKey, Settings};
 use reqwest::Url;
-use secrecy::SecretString;
 
-use crate::config::Settings;
-
-pub use forward::{Outgoing, Upstream, UpstreamError};
+pub use forward::{Outgoing, SendError, Upstream, UpstreamError};
 pub use route::{Route, RouteError};
 
 /// All providers, and which model goes where.
@@ -28,7 +26,8 @@ pub struct Router {
 pub struct Provider {
     name: String,
     base_url: Url,
-    key: Option<SecretString>,
+    key: Option<ApiKey>,
+    is_default: bool,
     client: reqwest::Client,
 }
 
@@ -44,7 +43,7 @@ pub enum RouterError {
         source: reqwest::Error,
     },
     /// The address isn't one.
-    #[error("providers.{provider}.base_url is not a URL that paths can be appended to")]
+    #[error("providers.{provider}.base_url must be an http or https address, such as https://api.openai.com/v1")]
     Url {
         /// The provider.
         provider: String,
@@ -57,11 +56,13 @@ impl Router {
     /// # Errors
     /// See [`RouterError`].
     pub fn new(settings: &Settings) -> Result<Self, RouterError> {
+        let only = settings.providers.keys().next().filter(|_| settings.providers.len() == 1);
+        let default_provider = settings.router.default_provider.as_ref().or(only).cloned();
         let mut providers = BTreeMap::new();
         for (name, provider) in &settings.providers {
             let base_url = Url::parse(&provider.base_url)
                 .ok()
-                .filter(|url| !url.cannot_be_a_base())
+                .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
                 .ok_or_else(|| RouterError::Url { provider: name.clone() })?;
             let client = reqwest::Client::builder()
                 .connect_timeout(provider.connect_timeout.0)
@@ -70,8 +71,8 @@ impl Router {
                 .tcp_nodelay(true)
                 .build()
                 .map_err(|source| RouterError::Client { provider: name.clone(), source })?;
-            let key = provider.api_key.as_ref().map(|key| SecretString::from(key.expose().to_owned()));
-            providers.insert(name.clone(), Provider { name: name.clone(), base_url, key, client });
+            let (key, is_default) = (provider.api_key.clone(), default_provider.as_ref() == Some(name));
+            providers.insert(name.clone(), Provider { name: name.clone(), base_url, key, is_default, client });
         }
         let pair = |target: &crate::config::Target| (target.provider.clone(), target.model.clone());
         let aliases = settings
@@ -79,8 +80,6 @@ impl Router {
             .iter()
             .map(|(alias, model)| (alias.clone(), model.targets.iter().map(pair).collect()))
             .collect();
-        let only = settings.providers.keys().next().filter(|_| settings.providers.len() == 1);
-        let default_provider = settings.router.default_provider.as_ref().or(only).cloned();
         Ok(Self { providers, aliases, default_provider })
     }
 

@@ -77,7 +77,7 @@ impl Router {
     /// Whether `provider` gets what names no other one.
     #[must_use]
     pub fn is_default(&self, provider: &Provider) -> bool {
-        self.default_provider.as_deref() == Some(provider.name())
+        provider.is_default
     }
 
     fn default_provider(&self) -> Option<&Provider> {

@@ -55,8 +55,8 @@ pub struct Entry {
     pub created: Timestamp,
     /// When it stops being served.
     pub expires: Timestamp,
-    /// Windows that the prompt's vector is the mean of; 0 where it has no vector.
-    pub windows: usize,
+    /// Whether the prompt's vector misses some of what it says.
+    pub blurred: bool,
 }
 
 /// An entry to be stored.
@@ -76,6 +76,17 @@ pub struct NewEntry {
     pub created: Timestamp,
     /// See [`Entry`].
     pub expires: Timestamp,
-    /// The prompt's vector. Without one the entry is found by its exact text only.
-    pub embedding: Option<TextEmbedding>,
+    /// The prompt's vector.
+    pub vector: Vector,
+}
+
+/// What becomes of an entry's vector when it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Vector {
+    /// This is it.
+    New(TextEmbedding),
+    /// It has none, and is found by its exact text only.
+    None,
+    /// It couldn't be computed now. An entry that is replaced keeps the one that it had: the text is the same.
+    Unchanged,
 }

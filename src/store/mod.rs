@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use crate::embed::{Cosine, Embedding};
 pub use attributes::Attributes;
-pub use entry::{Answer, Entry, NewEntry, Timestamp};
+pub use entry::{Answer, Entry, NewEntry, Timestamp, Vector};
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
 
 /// Why a store can't do what it was asked. None of these is the caller's fault.
@@ -62,10 +62,11 @@ pub trait Store: Send + Sync {
     /// The entry of `id` in `cache`, unless it has expired at `now`.
     async fn get(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<Option<Entry>, StoreError>;
 
-    /// The newest entry in `scope` of exactly the text with the hash `text` that carries all of `attributes` and hasn't
-    /// expired at `now`.
+    /// The entry in `scope` of exactly the text with the hash `text` that has just `attributes`, else the newest one that
+    /// carries all of them and more. Expired at `now` doesn't count.
     async fn find_exact(
         &self,
+        cache: CacheKey,
         scope: ScopeKey,
         text: TextHash,
         attributes: &Attributes,

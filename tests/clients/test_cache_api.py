@@ -97,6 +97,10 @@ def test_deletion_by_id_by_attributes_and_all_at_once(cache):
     assert there("the third of them all") and not there("a second, different thing")
     assert cache.delete_query(attributes={"a": "x"}).deleted_entries_count == 1
     assert cache.delete_query(attributes={"a": "x"}).deleted_entries_count == 0
+    cache.set(prompt="a fifth one", response="5")
+    assert cache.delete_query(attributes={}).deleted_entries_count == 2
+    assert not there("a fifth one")
+    cache.set(prompt="something fourth", response="4")
 
     cache.flush()
     assert not there("something fourth")
@@ -176,6 +180,11 @@ def test_a_conversation_instead_of_a_prompt(server, names):
     assert search(server, cache, **near)["data"][0]["response"] == "A friend."
     for other in ({**chat, "model": "n"}, {**chat, "temperature": 1}, {**chat, "messages": chat["messages"][1:]}):
         assert search(server, cache, **other)["data"] == []
+    apart = {**chat, "cache": {"namespace": "n"}}
+    assert search(server, cache, **apart)["data"] == []
+    store(server, cache, response="Another.", **apart)
+    assert search(server, cache, **apart)["data"][0]["response"] == "Another."
+    assert search(server, cache, **chat)["data"][0]["response"] == "A friend."
     unsure = server.http.post(f"/v1/caches/{cache}/entries", json={**chat, "n": 2, "response": "x"})
     assert unsure.status_code == 400 and "several answers" in unsure.json()["detail"]
     bypassed = search(server, cache, **{**chat, "n": 2})
@@ -230,7 +239,7 @@ def test_bad_searches_are_told_what_is_wrong(server, body, named):
 def test_other_paths_and_methods_have_the_same_error_shape(server):
     assert server.http.get("/v1/caches/x/nothing").json()["type"] == "/errors/resource-not-found"
     assert server.http.put("/v1/caches/x/flush").status_code == 405
-    assert server.http.post("/v1/caches/a%20b/flush").status_code == 400
+    assert server.http.post("/v1/caches/a%20b/flush").json()["type"] == "/errors/invalid-data"
 
 
 def test_long_prompts_that_differ_at_one_end_do_not_collide(server, names):
@@ -255,3 +264,31 @@ def test_prompts_beyond_the_window_of_embedding_serve_exactly(server, names):
     assert reply["data"][0]["response"] == "Here's Johnny!"
     reply = search(server, cache, prompt=text + "!")
     assert reply["data"] == [] and "2048 tokens" in reply["decision"].get("reason", ""), reply["decision"]
+
+
+def test_texts_that_the_model_cannot_tell_apart_serve_the_same_words_only(server, names):
+    cache = names()
+    hits = lambda prompt: [e["response"] for e in search(server, cache, prompt=prompt)["data"]]
+    store(server, cache, prompt="猫吃什么?", response="鱼")
+    store(server, cache, prompt="What does 🍆 mean in a chat?", response="eggplant")
+    assert hits("猫吃什么?") == hits("猫吃什么？ ".replace("？", "?")) == hits("猫吃什么") == ["鱼"]
+    assert hits("狗吃什么?") == []
+    assert hits("what does 🍆 mean, in a chat") == ["eggplant"]
+    assert hits("What does 🦖 mean in a chat?") == []
+
+
+def test_a_ttl_can_shorten_but_not_lengthen(start_refrain):
+    server = start_refrain('[caches.default]\nttl = "300ms"\n')
+    store(server, "c", prompt="a", response="b", ttlMillis=2**64 - 1)
+    assert search(server, "c", prompt="a")["data"]
+    time.sleep(0.35)
+    assert not search(server, "c", prompt="a")["data"]
+
+
+def test_web_pages_from_elsewhere_are_refused(server):
+    ask = lambda **headers: server.http.get("/v1/caches", headers=headers)
+    assert ask(Origin="http://localhost:3000").status_code == 200
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
+        refused = ask(**headers)
+        assert refused.status_code == 403 and refused.json()["type"] == "/errors/insufficient-permissions"
+    assert server.http.post("/v1/chat/completions", json={}, headers={"Origin": "https://evil.example"}).json()["error"]["code"] == "not_local"

@@ -13,12 +13,9 @@ use serde_json::json;
 use super::problem::Problem;
 use super::reply::{EntryReply, SearchReply};
 use super::requests::{SearchRequest, read_deletion, read_save};
-use crate::cache::{Cache, CacheError};
+use crate::cache::Cache;
 use crate::http::{App, body};
 use crate::store::EntryId;
-
-/// The longest `cacheId`.
-const MAX_CACHE_ID: usize = 128;
 
 /// `POST /v1/caches/{cacheId}/entries/search`
 pub(in crate::http) async fn search(
@@ -28,8 +25,6 @@ pub(in crate::http) async fn search(
     body: Body,
 ) -> Result<Response, Problem> {
     let tenant = app.tenants.identify(&headers)?;
-    check_cache_id(&id)?;
-    // A cache that was never stored into answers like an empty one, and isn't remembered for having been asked.
     let cache = app.caches.get(&tenant, &id)?;
     let request = SearchRequest::read(&read(&app, body).await?, &cache)?;
     let found = cache.lookup(&request.lookup).await;
@@ -44,10 +39,8 @@ pub(in crate::http) async fn store(
     body: Body,
 ) -> Result<Response, Problem> {
     let tenant = app.tenants.identify(&headers)?;
-    check_cache_id(&id)?;
     let cache = app.caches.get(&tenant, &id)?;
-    let save = read_save(&read(&app, body).await?, &cache)?;
-    let entry = app.caches.get_or_create(&tenant, &id).await?.save(save).await?;
+    let entry = cache.save(read_save(&read(&app, body).await?, &cache)?).await?;
     Ok((StatusCode::CREATED, Json(json!({ "entryId": entry.to_string() }))).into_response())
 }
 
@@ -121,19 +114,10 @@ pub(in crate::http) async fn wrong_method(method: Method) -> Problem {
     Problem::wrong_method(format!("this path can't be asked with {method}"))
 }
 
-/// The cache for a caller who must not make one: an unknown one is empty where caches may spring into being.
+/// The caller's cache; an unknown one is an empty one where caches may spring into being.
 fn existing(app: &App, headers: &HeaderMap, id: &str) -> Result<Arc<Cache>, Problem> {
     let tenant = app.tenants.identify(headers)?;
-    check_cache_id(id)?;
-    app.caches.get(&tenant, id).map_err(|error: CacheError| error.into())
-}
-
-fn check_cache_id(id: &str) -> Result<(), Problem> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    if id.is_empty() || id.len() > MAX_CACHE_ID || !id.chars().all(allowed) {
-        return Err(Problem::invalid(format!("a cacheId is 1 to {MAX_CACHE_ID} letters, digits, _, - or .")));
-    }
-    Ok(())
+    Ok(app.caches.get(&tenant, id)?)
 }
 
 fn entry_id(text: &str) -> Result<EntryId, Problem> {

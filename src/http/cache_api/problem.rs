@@ -23,6 +23,7 @@ pub(super) struct FieldError {
 enum Kind {
     InvalidData,
     AuthenticationFailed,
+    Forbidden,
     NotFound,
     WrongMethod,
     PayloadTooLarge,
@@ -62,7 +63,8 @@ impl Problem {
 
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
-        Self { kind: Kind::AuthenticationFailed, detail: denied.to_string(), fields: Vec::new() }
+        let kind = if denied == Denied::Elsewhere { Kind::Forbidden } else { Kind::AuthenticationFailed };
+        Self { kind, detail: denied.to_string(), fields: Vec::new() }
     }
 }
 
@@ -81,6 +83,8 @@ impl From<CacheError> for Problem {
         let detail = error.to_string();
         let kind = match error {
             CacheError::Unknown(_) => Kind::NotFound,
+            CacheError::BadName => Kind::InvalidData,
+            CacheError::TooMany => Kind::ResourceUnavailable,
             CacheError::Store(StoreError::Busy(_)) => Kind::TooManyRequests,
             CacheError::Store(StoreError::Full(_)) => Kind::ResourceUnavailable,
             CacheError::Store(StoreError::Damaged(_) | StoreError::Failed(_)) => Kind::Unexpected,
@@ -97,6 +101,7 @@ impl Kind {
             Self::AuthenticationFailed => {
                 (StatusCode::UNAUTHORIZED, "/errors/authentication-failed", "Authentication failed")
             }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "/errors/insufficient-permissions", "Insufficient permissions"),
             Self::NotFound => (StatusCode::NOT_FOUND, "/errors/resource-not-found", "Not found"),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "/errors/method-not-allowed", "Method not allowed"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "/errors/payload-too-large", "Payload too large"),

@@ -59,14 +59,15 @@ pub(super) fn read_save(body: &[u8], cache: &Cache) -> Result<Save, Problem> {
     Ok(Save { question, answer, attributes, ttl_millis, semantic: true, embedding: None })
 }
 
-/// The attributes of the entries to be deleted; at least one, because none would mean all.
+/// The attributes of the entries to be deleted. As in LangCache, an empty object means every entry; a missing one is more
+/// likely a mistake.
 pub(super) fn read_deletion(body: &[u8]) -> Result<Attributes, Problem> {
     let mut reader = Reader::new(body)?;
+    if !reader.has("attributes") {
+        reader.wrong("attributes", "required", "is missing; {} stands for every entry");
+    }
     let attributes = reader.attributes("attributes");
     reader.finish()?;
-    if attributes.is_empty() {
-        return Err(Problem::invalid("name at least one attribute; to delete everything, POST to …/flush"));
-    }
     Ok(attributes)
 }
 
@@ -78,7 +79,7 @@ fn question(reader: &mut Reader, cache: &Cache) -> Question {
         let scope = reader.take("scope").unwrap_or(Json::Null);
         return Question::plain(&prompt, &scope).unwrap_or_else(|unclear| {
             reader.wrong("scope", "unclear", format!("has {}", unclear.0));
-            chat_question(&Json::Null, &[], None)
+            chat_question(&Json::Null, &[], &[])
         });
     }
     for other in ["prompt", "scope"] {
@@ -89,11 +90,25 @@ fn question(reader: &mut Reader, cache: &Cache) -> Question {
     if !reader.has("model") {
         reader.wrong("model", "required", "is needed beside `messages`: answers of different models are not shared");
     }
+    let namespace = namespace(reader);
     let request = Json::Object(reader.take_rest());
     if request.get("messages").and_then(Json::as_array).is_none_or(<[Json]>::is_empty) {
         reader.wrong("messages", "type", "must be a list of at least one message");
     }
-    chat_question(&request, cache.ignored_fields(), None)
+    chat_question(&request, cache.ignored_fields(), &[namespace.as_deref(), None])
+}
+
+/// As in a chat request's `cache` object, whose other members say what this API has fields of its own for.
+fn namespace(reader: &mut Reader) -> Option<String> {
+    match reader.take("cache")? {
+        Json::Object(members) if members.keys().all(|name| name == "namespace") => {
+            members.get("namespace").and_then(Json::as_str).map(str::to_owned)
+        }
+        _ => {
+            reader.wrong("cache", "type", "may hold a `namespace` only; the rest has fields of its own here");
+            None
+        }
+    }
 }
 
 fn strategies(reader: &mut Reader) -> Vec<Strategy> {

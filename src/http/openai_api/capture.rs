@@ -9,8 +9,8 @@ use futures_util::Stream;
 /// Largest reply that is kept.
 const LIMIT: usize = 16 << 20;
 
-/// Hands on `inner` unchanged and calls `complete` with all of it, just before its last piece is handed on: whoever has
-/// read the whole reply can rely on that call having been made. A stream that fails, or that its reader gives up, is
+/// Hands on `inner` unchanged and calls `complete` with all of it: just before its last piece is handed on, where that is
+/// known for the last one, so that whoever has read the whole reply can rely on that call having been made. A stream that fails, or that its reader gives up, is
 /// forgotten.
 pub(super) struct Capture<S, F> {
     inner: S,
@@ -18,12 +18,14 @@ pub(super) struct Capture<S, F> {
     size: usize,
     /// From `Content-Length`. Readers of a body whose length is known don't poll it past its end.
     expected: Option<usize>,
+    /// Whether the pieces so far are all of a body that marks its end itself.
+    has_ended: fn(&[Bytes]) -> bool,
     complete: Option<F>,
 }
 
 impl<S, F: FnOnce(Vec<Bytes>)> Capture<S, F> {
-    pub(super) fn new(inner: S, expected: Option<usize>, complete: F) -> Self {
-        Self { inner, pieces: Vec::new(), size: 0, expected, complete: Some(complete) }
+    pub(super) fn new(inner: S, expected: Option<usize>, has_ended: fn(&[Bytes]) -> bool, complete: F) -> Self {
+        Self { inner, pieces: Vec::new(), size: 0, expected, has_ended, complete: Some(complete) }
     }
 
     fn keep(&mut self, piece: &Bytes) {
@@ -35,7 +37,7 @@ impl<S, F: FnOnce(Vec<Bytes>)> Capture<S, F> {
         if self.complete.is_some() {
             self.pieces.push(piece.clone());
         }
-        if self.expected == Some(self.size) {
+        if self.expected == Some(self.size) || (self.has_ended)(&self.pieces) {
             self.finish();
         }
     }
@@ -77,9 +79,11 @@ mod tests {
     async fn capture(items: Vec<Result<&'static str, ()>>, expected: Option<usize>, take: usize) -> Option<String> {
         let kept = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&kept);
+        let ended = |pieces: &[Bytes]| pieces.last().is_some_and(|piece| piece == "end");
         let inner = stream::iter(items.into_iter().map(|item| item.map(Bytes::from)));
-        let capture =
-            Capture::new(inner, expected, move |pieces: Vec<Bytes>| *keep.lock().unwrap() = Some(pieces.concat()));
+        let capture = Capture::new(inner, expected, ended, move |pieces: Vec<Bytes>| {
+            *keep.lock().unwrap() = Some(pieces.concat())
+        });
         let _read: Vec<_> = capture.take(take).collect().await;
         let kept = kept.lock().unwrap().take();
         kept.map(|bytes| String::from_utf8(bytes).unwrap())
@@ -89,6 +93,7 @@ mod tests {
     async fn only_what_was_read_whole_is_kept() {
         assert_eq!(capture(vec![Ok("a"), Ok("b")], None, 9).await.as_deref(), Some("ab"));
         assert_eq!(capture(vec![Ok("a"), Ok("b")], Some(2), 2).await.as_deref(), Some("ab"));
+        assert_eq!(capture(vec![Ok("a"), Ok("end"), Ok("")], None, 2).await.as_deref(), Some("aend"));
         assert_eq!(capture(vec![Ok("a"), Ok("b")], None, 1).await, None);
         assert_eq!(capture(vec![Ok("a"), Err(())], None, 9).await, None);
         assert_eq!(capture(vec![Ok("a")], Some(2), 9).await, None);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
@@ -12,6 +12,7 @@ use super::capture::Capture;
 use super::controls::Controls;
 use super::error::ApiError;
 use super::headers;
+use super::pass_through::model_of;
 use crate::cache::{Cache, Found, Hit, Lookup, PendingSave, Save, Strategy};
 use crate::decide::Demand;
 use crate::embed::TextEmbedding;
@@ -29,22 +30,33 @@ const PARSE_INLINE: usize = 256 << 10;
 struct Chat {
     body: Bytes,
     headers: HeaderMap,
-    model: String,
+    /// With its query: `/chat/completions`.
+    path: String,
+    /// None where the request names none, or more than one: the default provider then judges.
+    model: Option<String>,
     controls: Controls,
     delivery: Delivery,
-    /// The cache to ask and what to ask it; none where it can't be had, which must not fail the request.
-    asked: Option<(Arc<Cache>, Question)>,
+    /// The cache to ask and what to ask it, or why it can't be had, which must not fail the request.
+    asked: Result<(Arc<Cache>, Question), String>,
 }
 
 /// `POST /v1/chat/completions`
 pub(in crate::http) async fn chat(
     State(app): State<Arc<App>>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let tenant = app.tenants.identify(&headers)?;
-    let chat = Chat::read(&app, &tenant, headers, body).await?;
-    let Some((cache, question)) = &chat.asked else { return forward(&app, &chat, Vec::new(), None).await };
+    let chat = Chat::read(&app, &tenant, uri.query(), headers, body).await?;
+    let (cache, question) = match &chat.asked {
+        Ok(asked) => asked,
+        Err(why) => {
+            let status = headers::unavailable(why);
+            chat.may_forward(&status)?;
+            return forward(&app, &chat, status, None).await;
+        }
+    };
 
     let found = cache.lookup(&chat.lookup(question)).await;
     if let Some(hit) = found.hits.first() {
@@ -52,10 +64,7 @@ pub(in crate::http) async fn chat(
     }
     let refreshed = chat.controls.no_cache && !matches!(question.reach, Reach::Bypass(_));
     let status = headers::not_a_hit(&found.decision, refreshed, app.settings.server.expose_cosine);
-    if chat.controls.only_if_cached {
-        let message = "only-if-cached was asked for, and the cache has no answer";
-        return Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "not_cached", message).with(status));
-    }
+    chat.may_forward(&status)?;
     let keep = !chat.controls.no_store && !matches!(question.reach, Reach::Bypass(_));
     let keeper = keep.then(|| Keeper {
         app: Arc::clone(&app),
@@ -68,13 +77,19 @@ pub(in crate::http) async fn chat(
 }
 
 impl Chat {
-    async fn read(app: &App, tenant: &str, headers: HeaderMap, body: Body) -> Result<Self, ApiError> {
+    async fn read(
+        app: &App,
+        tenant: &str,
+        query: Option<&str>,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Self, ApiError> {
         let server = &app.settings.server;
         let body = body::read(body, server.max_body, server.read_timeout.0).await?;
         let json = parse(&body).await?;
-        let model = match json.get("model") {
-            Some(Json::String(model)) => model.clone(),
-            _ => return Err(ApiError::invalid("`model` is missing; name the model that is to answer")),
+        let model = match &json {
+            Json::Unclear(_) => model_of(&body),
+            json => json.get("model").and_then(Json::as_str).map(str::to_owned),
         };
         let controls = Controls::read(&headers, &json)?;
         let stream = json.get("stream").and_then(Json::as_bool).unwrap_or(false);
@@ -84,18 +99,29 @@ impl Chat {
             (true, Some(true)) => Delivery::StreamWithUsage,
             (true, _) => Delivery::Stream,
         };
-        let asked = match app.caches.get_or_create(tenant, &controls.cache).await {
-            Ok(cache) => {
-                let question = chat_question(&json, cache.ignored_fields(), controls.namespace.as_deref());
-                Some((cache, question))
-            }
-            Err(error) => {
-                telemetry::degraded("cache");
-                tracing::warn!(%error, "a request goes on without the cache");
-                None
-            }
-        };
-        Ok(Self { body: openai::without_cache_controls(&body), headers, model, controls, delivery, asked })
+        let asked = app.caches.get(tenant, &controls.cache).map_err(|error| error.to_string()).map(|cache| {
+            let apart = [controls.namespace.as_deref(), query];
+            let question = chat_question(&json, cache.ignored_fields(), &apart);
+            (cache, question)
+        });
+        if let Err(why) = &asked {
+            telemetry::degraded("cache");
+            tracing::warn!(why, "a request goes on without the cache");
+        }
+        let body = if json.get("cache").is_some() { openai::without_cache_controls(&body) } else { body };
+        let path = format!("/chat/completions{}", query.map(|query| format!("?{query}")).unwrap_or_default());
+        Ok(Self { body, headers, path, model, controls, delivery, asked })
+    }
+
+    /// # Errors
+    /// Where the caller wants an answer from the cache or none.
+    fn may_forward(&self, status: &[(HeaderName, HeaderValue)]) -> Result<(), ApiError> {
+        if self.controls.only_if_cached {
+            let message = "only-if-cached was asked for, and the cache has no answer";
+            let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "not_cached", message);
+            return Err(error.with(status.iter().cloned()));
+        }
+        Ok(())
     }
 
     fn lookup(&self, question: &Question) -> Lookup {
@@ -120,13 +146,14 @@ impl Chat {
     fn play_back(&self, app: &App, found: &Found, hit: &Hit) -> Response {
         let id = found.decision.id.to_string();
         let (answer, created) = (&hit.entry.answer, hit.entry.created.0 / 1000);
+        let model = self.model.as_deref().unwrap_or_default();
         let mut response = if self.delivery == Delivery::Whole {
             let kind = HeaderValue::from_static("application/json");
-            ([(header::CONTENT_TYPE, kind)], openai::completion(answer, &id, created, &self.model)).into_response()
+            ([(header::CONTENT_TYPE, kind)], openai::completion(answer, &id, created, model)).into_response()
         } else {
             let usage = self.delivery == Delivery::StreamWithUsage;
             // All events are there, so they leave in one piece.
-            let body = Body::from(openai::stream(answer, usage, &id, created, &self.model).concat());
+            let body = Body::from(openai::stream(answer, usage, &id, created, model).concat());
             let kind = [
                 (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
                 (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -153,8 +180,7 @@ async fn parse(body: &Bytes) -> Result<Json, ApiError> {
     };
     let json = parsed.map_err(|error| ApiError::invalid(format!("the body is not valid JSON: {error}")))?;
     match json {
-        Json::Unclear(why) => Err(ApiError::invalid(format!("the body has {why}"))),
-        Json::Object(_) => Ok(json),
+        Json::Object(_) | Json::Unclear(_) => Ok(json),
         _ => Err(ApiError::invalid("the body must be a JSON object")),
     }
 }
@@ -166,15 +192,14 @@ async fn forward(
     status: Vec<(HeaderName, HeaderValue)>,
     keeper: Option<Keeper>,
 ) -> Result<Response, ApiError> {
-    let routes = app.router.route(&chat.model).map_err(|error| ApiError::from(error).with(status.clone()))?;
     let outgoing = Outgoing {
         method: Method::POST,
-        path: "/chat/completions",
+        path: &chat.path,
         headers: &chat.headers,
         trust_credentials: app.tenants.is_local(),
     };
-    let upstream =
-        outgoing.send(&routes, &chat.body).await.map_err(|error| ApiError::from(error).with(status.clone()))?;
+    let sent = outgoing.send_by_model(&app.router, chat.model.as_deref(), &chat.body).await;
+    let upstream = sent.map_err(|error| ApiError::from(error).with(status.clone()))?;
     let mut list = status;
     list.extend(headers::forwarded(&upstream.provider, upstream.attempts));
     let keepable = upstream.status == StatusCode::OK && !upstream.headers.contains_key(header::CONTENT_ENCODING);
@@ -200,7 +225,8 @@ fn kept(upstream: Upstream, keeper: Keeper) -> Response {
         .and_then(|value| value.to_str().ok())
         .is_some_and(|kind| kind.starts_with("text/event-stream"));
     let length = upstream.content_length;
-    let body = Capture::new(upstream.body, length, move |pieces| keeper.keep(pieces, is_stream));
+    let has_ended = if is_stream { openai::has_ended } else { |_: &[Bytes]| false };
+    let body = Capture::new(upstream.body, length, has_ended, move |pieces| keeper.keep(pieces, is_stream));
     let mut response = (upstream.status, Body::from_stream(body)).into_response();
     *response.headers_mut() = upstream.headers;
     response
@@ -233,8 +259,7 @@ impl Keeper {
 
     async fn store(self, Recording { answer, calls_tools }: Recording) {
         let save = Save {
-            // A caller may shorten an answer's life, but not lengthen it.
-            ttl_millis: self.ttl_millis.map(|ttl| ttl.min(self.cache.ttl_millis())),
+            ttl_millis: self.ttl_millis,
             question: self.question,
             answer,
             attributes: Attributes::default(),

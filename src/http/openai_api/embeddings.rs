@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,11 +15,12 @@ use super::error::ApiError;
 use super::pass_through;
 use crate::embed::{Embedder, Prefix, TextEmbedding};
 use crate::http::{App, body};
+use crate::router::{RouteError, SendError};
 
 /// Inputs of one request, as OpenAI has it.
 const MAX_INPUTS: usize = 2048;
 /// Inputs of one request that are in the queue at once, so that a long list leaves room for others.
-const IN_FLIGHT: usize = 32;
+const IN_FLIGHT: usize = 8;
 
 #[derive(Deserialize)]
 struct EmbeddingsRequest {
@@ -79,6 +80,7 @@ struct Usage {
 /// `POST /v1/embeddings`
 pub(in crate::http) async fn embeddings(
     State(app): State<Arc<App>>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -94,8 +96,11 @@ pub(in crate::http) async fn embeddings(
     let model = asked.model.ok_or_else(|| ApiError::invalid("`model` is missing"))?;
     let embedder = app.caches.embedder();
     if model != embedder.identity().name {
-        let routes = app.router.route(&model).map_err(|error| unknown(&error, &model, embedder))?;
-        return pass_through::by_model(&app, "/embeddings", &headers, &routes, &body).await;
+        let path = format!("/embeddings{}", uri.query().map(|query| format!("?{query}")).unwrap_or_default());
+        return pass_through::by_model(&app, &path, &headers, &model, &body).await.map_err(|error| match error {
+            SendError::Route(error) => unknown(&error, &model, embedder),
+            SendError::Upstream(_) => error.into(),
+        });
     }
     local(embedder, &serde_json::from_slice(&body).map_err(not_json)?).await
 }
@@ -149,7 +154,7 @@ impl Vector {
 }
 
 /// Says which model there is.
-fn unknown(error: &crate::router::RouteError, model: &str, embedder: &Embedder) -> ApiError {
+fn unknown(error: &RouteError, model: &str, embedder: &Embedder) -> ApiError {
     let local = &embedder.identity().name;
     ApiError::new(
         axum::http::StatusCode::NOT_FOUND,

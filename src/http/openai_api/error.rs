@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::embed::EmbedError;
 use crate::http::auth::Denied;
 use crate::http::body::BodyError;
-use crate::router::{RouteError, UpstreamError};
+use crate::router::{RouteError, SendError, UpstreamError};
 
 /// An error as the caller sees it.
 #[derive(Debug)]
@@ -36,6 +36,9 @@ impl ApiError {
 
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
+        if denied == Denied::Elsewhere {
+            return Self::new(StatusCode::FORBIDDEN, "not_local", denied.to_string());
+        }
         Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", denied.to_string())
             .with([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))])
     }
@@ -73,6 +76,15 @@ impl From<UpstreamError> for ApiError {
     }
 }
 
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Route(error) => error.into(),
+            SendError::Upstream(error) => error.into(),
+        }
+    }
+}
+
 impl From<EmbedError> for ApiError {
     fn from(error: EmbedError) -> Self {
         let message = error.to_string();
@@ -89,6 +101,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let kind = match self.status.as_u16() {
             401 => "authentication_error",
+            403 => "permission_error",
             429 => "rate_limit_error",
             400..=499 => "invalid_request_error",
             _ => "api_error",

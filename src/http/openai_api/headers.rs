@@ -28,6 +28,14 @@ pub(super) fn not_a_hit(decision: &Decision, refreshed: bool, expose_cosine: boo
     headers(short, &status, decision, expose_cosine)
 }
 
+/// Headers for a request that couldn't be asked of any cache.
+pub(super) fn unavailable(why: &str) -> Vec<(HeaderName, HeaderValue)> {
+    let mut list = vec![(X_CACHE_STATUS, HeaderValue::from_static("Bypass"))];
+    let status = format!("refrain; fwd=bypass; detail={}", quoted(why));
+    list.extend(HeaderValue::try_from(status).map(|value| (CACHE_STATUS, value)));
+    list
+}
+
 /// Headers for a stored answer.
 pub(super) fn hit(decision: &Decision, hit: &Hit, expose_cosine: bool) -> Vec<(HeaderName, HeaderValue)> {
     let left = hit.entry.expires.since(Timestamp::now()) / 1000;

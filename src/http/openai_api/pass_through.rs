@@ -13,7 +13,7 @@ use super::chat::as_it_comes;
 use super::error::ApiError;
 use super::headers;
 use crate::http::{App, body};
-use crate::router::{Outgoing, Route};
+use crate::router::{Outgoing, SendError};
 
 /// Any method, any path under `/v1` that isn't ours.
 ///
@@ -26,21 +26,21 @@ pub(in crate::http) async fn pass_through(
     body: Body,
 ) -> Result<Response, ApiError> {
     app.tenants.identify(&headers)?;
-    let path = uri.path_and_query().map_or(uri.path(), |all| all.as_str()).trim_start_matches("/v1");
+    if climbs(uri.path()) {
+        return Err(ApiError::invalid("the path has a segment of dots"));
+    }
+    let path = uri.path_and_query().map_or(uri.path(), |all| all.as_str());
+    let path = path.strip_prefix("/v1").unwrap_or(path);
     let named = headers.get("x-refrain-provider").and_then(|value| value.to_str().ok());
     let outgoing = Outgoing { method, path, headers: &headers, trust_credentials: app.tenants.is_local() };
     if named.is_none() && is_json(&headers) {
         let server = &app.settings.server;
         let body = body::read(body, server.max_body, server.read_timeout.0).await?;
-        if let Some(model) = model_of(&body) {
-            let upstream = outgoing.send(&app.router.route(&model)?, &body).await?;
-            return Ok(told(upstream));
-        }
-        return Ok(told(outgoing.send_to(app.router.provider_for(None)?, body.into(), 1).await?));
+        return Ok(told(outgoing.send_by_model(&app.router, model_of(&body).as_deref(), &body).await?));
     }
-    let provider = app.router.provider_for(named)?;
+    let provider = app.router.provider_for(named).map_err(SendError::from)?;
     let body = reqwest::Body::wrap_stream(body.into_data_stream());
-    Ok(told(outgoing.send_to(provider, body, 1).await?))
+    Ok(told(outgoing.send_to(provider, body, 1).await.map_err(SendError::from)?))
 }
 
 /// A request whose model is known, to its targets.
@@ -48,11 +48,11 @@ pub(super) async fn by_model(
     app: &App,
     path: &str,
     headers: &HeaderMap,
-    routes: &[Route<'_>],
+    model: &str,
     body: &Bytes,
-) -> Result<Response, ApiError> {
+) -> Result<Response, SendError> {
     let outgoing = Outgoing { method: Method::POST, path, headers, trust_credentials: app.tenants.is_local() };
-    Ok(told(outgoing.send(routes, body).await?))
+    Ok(told(outgoing.send_by_model(&app.router, Some(model), body).await?))
 }
 
 fn told(upstream: crate::router::Upstream) -> Response {
@@ -62,15 +62,40 @@ fn told(upstream: crate::router::Upstream) -> Response {
     response
 }
 
+/// Whether a path, written so or percent-encoded, leaves the folder that it seems to be in: a provider's base address is
+/// as far as its key goes.
+fn climbs(path: &str) -> bool {
+    let dots = |segment: &str| segment.to_ascii_lowercase().replace("%2e", ".");
+    path.split(['/', '\\']).any(|segment| matches!(dots(segment).as_str(), "." | ".."))
+        || path.to_ascii_lowercase().contains("%2f")
+        || path.to_ascii_lowercase().contains("%5c")
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json"))
 }
 
-fn model_of(body: &[u8]) -> Option<String> {
+/// The `model` of a JSON body, where it has one.
+pub(super) fn model_of(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Asked {
         model: String,
     }
     serde_json::from_slice(body).ok().map(|asked: Asked| asked.model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::climbs;
+
+    #[test]
+    fn a_path_cannot_climb_out_of_a_providers_base() {
+        for path in ["/v1/../admin", "/v1/a/%2e%2E/b", "/v1/.%2e/x", "/v1/..%2fx", "/v1/./x"] {
+            assert!(climbs(path), "{path}");
+        }
+        for path in ["/v1/files/a.b..c", "/v1/models/org.x/y", "/v1/...", "/v1/"] {
+            assert!(!climbs(path), "{path}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn ask(request: &Value) -> Question {
-    chat_question(&Json::parse(request.to_string().as_bytes()).unwrap(), &["user".into()], None)
+    chat_question(&Json::parse(request.to_string().as_bytes()).unwrap(), &["user".into()], &[None, None])
 }
 
 fn base() -> Value {
@@ -67,8 +67,12 @@ fn whatever_else_changes_changes_the_fingerprint() {
     let mut shorter = base();
     shorter["messages"].as_array_mut().unwrap().remove(1);
     assert_ne!(ask(&shorter).fingerprint, original);
-    let namespaced = chat_question(&Json::parse(base().to_string().as_bytes()).unwrap(), &["user".into()], Some("n"));
+    let namespaced =
+        chat_question(&Json::parse(base().to_string().as_bytes()).unwrap(), &["user".into()], &[Some("n"), None]);
     assert_ne!(namespaced.fingerprint, original);
+    let queried =
+        chat_question(&Json::parse(base().to_string().as_bytes()).unwrap(), &["user".into()], &[None, Some("n")]);
+    assert!(queried.fingerprint != original && queried.fingerprint != namespaced.fingerprint);
 }
 
 #[test]
@@ -134,7 +138,7 @@ fn what_cannot_be_cached_right_bypasses() {
         assert!(matches!(ask(&request).reach, Reach::Bypass(_)), "{key}: {request}");
     }
     let twice = br#"{"model": "a", "model": "b", "messages": [{"role": "user", "content": "hi"}]}"#;
-    assert!(matches!(chat_question(&Json::parse(twice).unwrap(), &[], None).reach, Reach::Bypass(_)));
+    assert!(matches!(chat_question(&Json::parse(twice).unwrap(), &[], &[None, None]).reach, Reach::Bypass(_)));
 }
 
 #[test]

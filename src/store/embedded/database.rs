@@ -7,17 +7,21 @@ use rocksdb::{
     Options, WriteBatch, WriteOptions,
 };
 
-use super::super::{CacheKey, CacheName, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use super::super::{CacheKey, CacheName, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp, Vector};
 use super::record::{self, ExpiryKey, VectorKey, VectorRecord, decode, decode_vector, encode, encode_vector};
 use crate::config::Durability;
-use crate::embed::{ModelIdentity, TextEmbedding};
+use crate::embed::ModelIdentity;
 use crate::index::Tag;
 
 /// Of the layout of column families and keys.
 const SCHEMA: u32 = 1;
 /// Blocks of all column families together that are kept uncompressed.
 const BLOCK_CACHE: usize = 64 << 20;
-/// Expired entries that one sweep takes, so that none holds up the writes for long.
+/// Log of writes that aren't in a table yet.
+const MAX_WAL: u64 = 256 << 20;
+/// Writes of all column families together that are held in memory until they become tables.
+const WRITE_BUFFERS: usize = 128 << 20;
+/// Expired entries that one step of a sweep takes, so that none holds up the writes for long.
 const SWEEP: usize = 1000;
 
 /// What the column families hold.
@@ -100,7 +104,7 @@ pub(super) struct Put<'e> {
     pub(super) cache: CacheKey,
     pub(super) text: TextHash,
     pub(super) entry: &'e Entry,
-    pub(super) embedding: Option<&'e TextEmbedding>,
+    pub(super) vector: &'e Vector,
     pub(super) tags: &'e [Tag],
 }
 
@@ -116,6 +120,9 @@ impl Database {
         options.create_missing_column_families(true);
         options.set_keep_log_file_num(4);
         options.increase_parallelism(2);
+        // Families that are seldom written would otherwise keep old logs, to be replayed after a crash, by the gigabyte.
+        options.set_max_total_wal_size(MAX_WAL);
+        options.set_db_write_buffer_size(WRITE_BUFFERS);
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
         blocks.set_bloom_filter(10.0, false);
@@ -128,7 +135,11 @@ impl Database {
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|source| {
             let path = path.to_owned();
             // RocksDB has no error kind of its own for a held lock file.
-            if source.as_ref().contains("lock") { OpenError::InUse { path } } else { OpenError::Open { path, source } }
+            if source.as_ref().contains("lock hold by") || source.as_ref().contains("While lock file") {
+                OpenError::InUse { path }
+            } else {
+                OpenError::Open { path, source }
+            }
         })?;
         let database = Self { db, durability };
         database.identify(path, model)?;
@@ -145,7 +156,8 @@ impl Database {
                 if identity.schema != SCHEMA {
                     return Err(OpenError::Schema { path: path.to_owned(), found: identity.schema });
                 }
-                if identity.model != *model {
+                let made_by = |model: &ModelIdentity| (model.dimension, model.digest.clone());
+                if made_by(&identity.model) != made_by(model) {
                     let (found, wanted) = (Box::new(identity.model), Box::new(model.clone()));
                     return Err(OpenError::Model { path: path.to_owned(), found, wanted });
                 }
@@ -198,12 +210,13 @@ impl Database {
         batch.put_cf(self.family(family::EXACT)?, record::exact_key(entry.scope, text), encode(&exact)?);
         let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
         batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);
-        match put.embedding {
-            Some(vector) => {
-                let value = encode_vector(entry.expires, put.tags, &vector.vector)?;
+        match put.vector {
+            Vector::New(made) => {
+                let value = encode_vector(entry.expires, put.tags, &made.vector)?;
                 batch.put_cf(self.family(family::VECTORS)?, vector_key, value);
             }
-            None => batch.delete_cf(self.family(family::VECTORS)?, vector_key),
+            Vector::None => batch.delete_cf(self.family(family::VECTORS)?, vector_key),
+            Vector::Unchanged => {}
         }
         self.write(batch)
     }

@@ -54,7 +54,9 @@ impl Memory {
     }
 
     pub(super) fn flush(&self, cache: CacheKey) {
-        self.caches.write().remove(&cache);
+        // Millions of vectors take a while to drop; not under the lock.
+        let gone = self.caches.write().remove(&cache);
+        drop(gone);
     }
 
     pub(super) fn search(

@@ -1,7 +1,6 @@
 //! The store in this process: RocksDB for what must last, vectors in memory.
 //!
-//! RocksDB calls and searches block, so each runs on tokio's blocking threads, and a semaphore bounds how many may wait
-//! there. Writes that concern the same text take the same lock stripe, under which the batch is written *and* the index
+//! RocksDB calls and searches block, so each runs on tokio's blocking threads; how many run and how many wait is bounded. Writes that concern the same text take the same lock stripe, under which the batch is written *and* the index
 //! changed: that is why the index never shows what the database doesn't hold, and never keeps what it dropped.
 
 mod database;
@@ -19,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Attributes, CacheKey, CacheName, Candidate, Entry, EntryId, NewEntry, ScopeKey, Store, StoreError, TextHash,
-    Timestamp,
+    Timestamp, Vector,
 };
 use crate::config::Durability;
 use crate::embed::{Embedding, ModelIdentity};
@@ -124,7 +123,7 @@ impl Inner {
     fn put(&self, new: NewEntry) -> Result<EntryId, StoreError> {
         let text = TextHash::of(&new.prompt);
         let id = EntryId::new(new.scope, text, &new.attributes);
-        let NewEntry { cache, scope, embedding, .. } = new;
+        let NewEntry { cache, scope, vector, .. } = new;
         let tags = new.attributes.tags();
         let entry = Entry {
             id,
@@ -134,17 +133,18 @@ impl Inner {
             attributes: new.attributes,
             created: new.created,
             expires: new.expires,
-            windows: embedding.as_ref().map_or(0, |embedding| embedding.windows),
+            blurred: matches!(&vector, Vector::New(made) if made.blurred),
         };
         let _all = self.all.read();
         let _stripe = self.stripe(text);
-        self.database.put(&Put { cache, text, entry: &entry, embedding: embedding.as_ref(), tags: &tags })?;
-        match embedding {
-            Some(embedding) => {
+        self.database.put(&Put { cache, text, entry: &entry, vector: &vector, tags: &tags })?;
+        match vector {
+            Vector::New(made) => {
                 let row = Row { key: id, expiry: Expiry(entry.expires.0), tags: tags.into() };
-                self.memory.insert(cache, scope, row, &embedding.vector);
+                self.memory.insert(cache, scope, row, &made.vector);
             }
-            None => self.memory.remove(cache, scope, &id),
+            Vector::None => self.memory.remove(cache, scope, &id),
+            Vector::Unchanged => {}
         }
         Ok(id)
     }
@@ -184,6 +184,7 @@ impl Store for EmbeddedStore {
 
     async fn find_exact(
         &self,
+        cache: CacheKey,
         scope: ScopeKey,
         text: TextHash,
         attributes: &Attributes,
@@ -191,11 +192,13 @@ impl Store for EmbeddedStore {
     ) -> Result<Option<Entry>, StoreError> {
         let asked = attributes.clone();
         self.blocking(move |inner| {
+            let serves = |entry: &Entry| entry.scope == scope && entry.expires > now && entry.attributes.carry(&asked);
+            // Nearly always the entry has just the attributes that are asked for, and so a known id.
+            if let Some(entry) = inner.database.entry(cache, EntryId::new(scope, text, &asked))?.filter(serves) {
+                return Ok(Some(entry));
+            }
             let entries = inner.database.entries_of_text(scope, text)?;
-            Ok(entries
-                .into_iter()
-                .filter(|entry| entry.scope == scope && entry.expires > now && entry.attributes.carry(&asked))
-                .max_by_key(|entry| entry.created))
+            Ok(entries.into_iter().filter(serves).max_by_key(|entry| entry.created))
         })
         .await
     }
@@ -264,9 +267,22 @@ impl Store for EmbeddedStore {
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.blocking(move |inner| {
             let mut swept = 0;
-            for due in inner.database.expired(now)? {
-                swept += u64::from(inner.delete_if(due.cache, due.id, |entry| entry.expires <= now)?);
-                inner.database.forget_expiry(&due)?;
+            loop {
+                let expired = inner.database.expired(now)?;
+                for due in &expired {
+                    match inner.delete_if(due.cache, due.id, |entry| entry.expires <= now) {
+                        Ok(deleted) => swept += u64::from(deleted),
+                        // One that can't be read can't be served either; it must not keep the others alive.
+                        Err(StoreError::Damaged(why)) => {
+                            tracing::warn!(id = %due.id, why, "an expired entry is unreadable")
+                        }
+                        Err(error) => return Err(error),
+                    }
+                    inner.database.forget_expiry(due)?;
+                }
+                if expired.is_empty() {
+                    break;
+                }
             }
             inner.memory.report_size();
             Ok(swept)

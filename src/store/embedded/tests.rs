@@ -9,7 +9,7 @@ use crate::store::Answer;
 const DIMENSION: usize = 8;
 
 fn identity(name: &str) -> ModelIdentity {
-    ModelIdentity { name: name.into(), dimension: DIMENSION, digest: "0".repeat(64) }
+    ModelIdentity { name: name.into(), dimension: DIMENSION, digest: name.repeat(64) }
 }
 
 fn open(path: &Path) -> EmbeddedStore {
@@ -32,7 +32,7 @@ fn scope(n: u8) -> ScopeKey {
 fn vector(prompt: &str) -> TextEmbedding {
     let hash = blake3::hash(prompt.as_bytes());
     let values = hash.as_bytes()[..DIMENSION].iter().map(|byte| f32::from(*byte) - 127.5).collect();
-    TextEmbedding { vector: Embedding::normalised(values).unwrap(), windows: 1, tokens: 1 }
+    TextEmbedding { vector: Embedding::normalised(values).unwrap(), blurred: false, tokens: 1 }
 }
 
 fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64) -> NewEntry {
@@ -44,12 +44,15 @@ fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64)
         attributes: attributes.clone(),
         created: Timestamp(1),
         expires: Timestamp(expires),
-        embedding: Some(vector(prompt)),
+        vector: Vector::New(vector(prompt)),
     }
 }
 
 async fn exact(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Option<String> {
-    let found = store.find_exact(scope(n), TextHash::of(prompt), &Attributes::default(), Timestamp(now)).await.unwrap();
+    let found = store
+        .find_exact(cache(n), scope(n), TextHash::of(prompt), &Attributes::default(), Timestamp(now))
+        .await
+        .unwrap();
     found.map(|entry| entry.answer.text)
 }
 
@@ -101,7 +104,7 @@ proptest! {
                     Op::Put { cache, prompt, answer, expires, embedded } => {
                         let mut new = entry(cache, &prompt.to_string(), &answer.to_string(), &group(prompt), expires);
                         if !embedded {
-                            new.embedding = None;
+                            new.vector = Vector::None;
                         }
                         store.put(new).await.unwrap();
                         model.insert((cache, prompt), (answer, expires, embedded));
@@ -173,7 +176,7 @@ async fn equal_prompts_with_different_attributes_live_side_by_side() {
     store.put(entry(0, "hi", "hallo", &de, 99)).await.unwrap();
     store.put(entry(0, "hi", "hello", &en, 99)).await.unwrap();
     let ask = async |asked: &Attributes| {
-        let found = store.find_exact(scope(0), TextHash::of("hi"), asked, Timestamp(2)).await.unwrap();
+        let found = store.find_exact(cache(0), scope(0), TextHash::of("hi"), asked, Timestamp(2)).await.unwrap();
         found.map(|entry| entry.answer.text)
     };
     assert_eq!(ask(&de).await.as_deref(), Some("hallo"));
@@ -182,6 +185,18 @@ async fn equal_prompts_with_different_attributes_live_side_by_side() {
     assert_eq!(store.delete_matching(cache(0), &de, Timestamp(2)).await.unwrap(), 1);
     assert_eq!(ask(&de).await, None);
     assert_eq!(ask(&en).await.as_deref(), Some("hello"));
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_embedded_now_keeps_its_vector() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.put(entry(0, "hi", "hallo", &Attributes::default(), 99)).await.unwrap();
+    let mut again = entry(0, "hi", "hello", &Attributes::default(), 99);
+    again.vector = Vector::Unchanged;
+    store.put(again).await.unwrap();
+    assert_eq!(exact(&store, 0, "hi", 2).await.as_deref(), Some("hello"));
+    assert_eq!(near(&store, 0, "hi", 2).await, ["hi"]);
 }
 
 #[tokio::test]

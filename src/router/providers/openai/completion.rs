@@ -14,6 +14,14 @@ pub struct Recording {
     pub calls_tools: bool,
 }
 
+/// What of a message is kept, and can be told in a stream's deltas. A message with anything else in it, such as the
+/// annotations of a web search, is not understood and so not kept.
+const KEPT: [&str; 6] = ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls"];
+/// Where a whole reply says that it failed, or that it was looked up and will age.
+const TOP_REFUSED: [&str; 3] = ["error", "citations", "search_results"];
+/// What one caller asked for in an answer.
+const CHOICE_REFUSED: [&str; 1] = ["logprobs"];
+
 /// Why a reply is not kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotKept {
@@ -62,15 +70,25 @@ pub(super) fn recording(completion: &Value, text: String) -> Result<Recording, N
     if !is_blank(&message["refusal"]) {
         return Err(NotKept::Refusal);
     }
-    if !is_blank(&message["audio"]) {
-        return Err(NotKept::Unknown("audio".into()));
+    for (object, refused) in [(completion, &TOP_REFUSED[..]), (choice, &CHOICE_REFUSED[..])] {
+        if let Some(name) = refused.iter().find(|name| !is_blank(&object[**name])) {
+            return Err(NotKept::Unknown((*name).to_owned()));
+        }
+    }
+    let members = message.as_object().ok_or_else(|| NotKept::Malformed("it has no message".into()))?;
+    if let Some((name, _)) = members.iter().find(|(name, value)| !is_blank(value) && !KEPT.contains(&name.as_str())) {
+        return Err(NotKept::Unknown(name.clone()));
+    }
+    let calls = message["tool_calls"].as_array().into_iter().flatten();
+    if let Some(other) = calls.map(|call| &call["type"]).find(|kind| *kind != "function") {
+        return Err(NotKept::Unknown(format!("a tool call of type {other}")));
     }
     let content = match &message["content"] {
         Value::String(content) => content.clone(),
         Value::Null => String::new(),
         _ => return Err(NotKept::Unknown("content that is not text".into())),
     };
-    let calls_tools = !is_blank(&message["tool_calls"]) || !is_blank(&message["function_call"]);
+    let calls_tools = !is_blank(&message["tool_calls"]);
     if content.trim().is_empty() && !calls_tools {
         return Err(NotKept::Empty);
     }
@@ -120,6 +138,8 @@ mod tests {
         let text = json!({"role": "assistant", "content": "a"});
         let mut two = completion("stop", text.clone());
         two["choices"] = json!([two["choices"][0], two["choices"][0]]);
+        let mut cited = completion("stop", text.clone());
+        cited["citations"] = json!(["https://example.com"]);
         for (body, why) in [
             (completion("length", text.clone()), NotKept::Incomplete("length".into())),
             (completion("content_filter", text.clone()), NotKept::Incomplete("content_filter".into())),
@@ -131,6 +151,15 @@ mod tests {
                 NotKept::Unknown("content that is not text".into()),
             ),
             (completion("stop", json!({"content": "a", "audio": {"id": "x"}})), NotKept::Unknown("audio".into())),
+            (
+                completion("stop", json!({"content": "a", "annotations": [{"type": "url_citation"}]})),
+                NotKept::Unknown("annotations".into()),
+            ),
+            (cited, NotKept::Unknown("citations".into())),
+            (
+                completion("tool_calls", json!({"tool_calls": [{"type": "custom"}]})),
+                NotKept::Unknown("a tool call of type \"custom\"".into()),
+            ),
         ] {
             assert_eq!(record(body.to_string().as_bytes()), Err(why));
         }

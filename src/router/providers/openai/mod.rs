@@ -8,4 +8,4 @@ mod stream;
 pub use completion::{NotKept, Recording, record};
 pub use replay::{Delivery, completion, deliverable, stream};
 pub use request::{with_model, without_cache_controls};
-pub use stream::record_stream;
+pub use stream::{has_ended, record_stream};

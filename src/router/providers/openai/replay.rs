@@ -17,21 +17,20 @@ pub enum Delivery {
     StreamWithUsage,
 }
 
-/// Parts of a message that can be told in a stream's deltas.
-const STREAMABLE: [&str; 6] = ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls"];
 /// Bytes of text in one delta, about; cut between words where there are any.
 const PIECE: usize = 24;
+/// Deltas of one text, about, at most: those of a long one are longer.
+const PIECES: usize = 400;
+/// What of a completion every chunk repeats; the rest, providers' own, is told with the whole answer only.
+const FRAME: [&str; 5] = ["id", "created", "model", "system_fingerprint", "service_tier"];
 
 /// The test of whether an answer can be delivered so.
 #[must_use]
 pub fn deliverable(delivery: Delivery) -> fn(&Answer) -> bool {
     match delivery {
-        Delivery::Whole => |_| true,
-        Delivery::Stream => |answer| parsed(answer).is_none_or(|completion| can_stream(&completion)),
+        Delivery::Whole | Delivery::Stream => |_| true,
         // Whoever asks for the usage counts on it, so an answer without one doesn't serve.
-        Delivery::StreamWithUsage => {
-            |answer| parsed(answer).is_some_and(|whole| can_stream(&whole) && !is_blank(&whole["usage"]))
-        }
+        Delivery::StreamWithUsage => |answer| parsed(answer).is_some_and(|whole| !is_blank(&whole["usage"])),
     }
 }
 
@@ -45,7 +44,7 @@ pub fn completion(answer: &Answer, id: &str, created: u64, model: &str) -> Bytes
     }
 }
 
-/// The answer as the events of a stream, end mark included. Which answers can be told so, [`deliverable`] says.
+/// The answer as the events of a stream, end mark included.
 #[must_use]
 pub fn stream(answer: &Answer, include_usage: bool, id: &str, created: u64, model: &str) -> Vec<Bytes> {
     let whole = parsed(answer).unwrap_or_else(|| from_text(&answer.text, id, created, model));
@@ -76,17 +75,6 @@ fn parsed(answer: &Answer) -> Option<Value> {
     serde_json::from_str(answer.completion.as_deref()?).ok()
 }
 
-fn can_stream(whole: &Value) -> bool {
-    let message = whole["choices"][0]["message"].as_object();
-    let functions =
-        |calls: &Value| calls.as_array().is_none_or(|calls| calls.iter().all(|call| call["type"] == "function"));
-    message.is_some_and(|message| {
-        message.iter().all(|(key, value)| {
-            is_blank(value) || STREAMABLE.contains(&key.as_str()) && (key != "tool_calls" || functions(value))
-        })
-    })
-}
-
 fn from_text(text: &str, id: &str, created: u64, model: &str) -> Value {
     json!({
         "id": format!("chatcmpl-{id}"),
@@ -110,8 +98,9 @@ struct Chunks {
 
 impl Chunks {
     fn of(whole: &Value, include_usage: bool) -> Self {
-        let mut frame = whole.as_object().cloned().unwrap_or_default();
-        frame.remove("usage");
+        let members = whole.as_object().into_iter().flatten();
+        let repeated = members.filter(|(name, _)| FRAME.contains(&name.as_str()));
+        let mut frame: Map<String, Value> = repeated.map(|(name, value)| (name.clone(), value.clone())).collect();
         frame.insert("object".into(), "chat.completion.chunk".into());
         Self { frame, include_usage }
     }
@@ -138,13 +127,14 @@ impl Chunks {
 
 /// Cuts `text` after a space once a piece is long enough, and never within a character.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let size = PIECE.max(text.len() / PIECES);
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
         let ends = rest.char_indices().map(|(at, c)| (at + c.len_utf8(), c));
-        let end = ends.into_iter().find(|(end, c)| *end >= PIECE && c.is_whitespace() || *end >= 4 * PIECE);
+        let end = ends.into_iter().find(|(end, c)| *end >= size && c.is_whitespace() || *end >= 4 * size);
         let (piece, later) = rest.split_at(end.map_or(rest.len(), |(end, _)| end));
         rest = later;
         Some(piece)
@@ -210,16 +200,6 @@ mod tests {
             prop_assert_eq!(pieces(&text).collect::<String>(), text.as_str());
             prop_assert!(pieces(&text).all(|piece| !piece.is_empty()));
         }
-    }
-
-    #[test]
-    fn a_message_with_more_than_deltas_can_tell_is_delivered_whole_only() {
-        let mut whole = json!({"choices": [{"message": {"role": "assistant", "content": "a", "annotations": []}}], "usage": {"total_tokens": 1}});
-        let answer = |whole: &Value| Answer { text: "a".into(), completion: Some(whole.to_string()) };
-        assert!(deliverable(Delivery::StreamWithUsage)(&answer(&whole)));
-        whole["choices"][0]["message"]["annotations"] = json!([{"type": "url_citation"}]);
-        assert!(!deliverable(Delivery::Stream)(&answer(&whole)));
-        assert!(deliverable(Delivery::Whole)(&answer(&whole)));
     }
 
     #[test]

@@ -41,6 +41,18 @@ pub async fn record_stream(pieces: Vec<Bytes>) -> Result<Recording, NotKept> {
     Err(NotKept::BrokenOff)
 }
 
+/// Whether the pieces end with the end mark, so that nothing more can follow: many clients close the connection then,
+/// and don't wait for the provider to close its own.
+#[must_use]
+pub fn has_ended(pieces: &[Bytes]) -> bool {
+    const TAIL: usize = 32;
+    let mut tail: Vec<u8> = pieces.iter().rev().flat_map(|piece| piece.iter().rev().copied()).take(TAIL).collect();
+    tail.reverse();
+    let event = tail.trim_ascii_end();
+    let blank_line = ["\n\n", "\r\n\r\n", "\r\r"].iter().any(|end| tail.ends_with(end.as_bytes()));
+    blank_line && (event.ends_with(b"data: [DONE]") || event.ends_with(b"data:[DONE]"))
+}
+
 /// The completion so far.
 #[derive(Default)]
 struct Whole {
@@ -123,15 +135,16 @@ impl Whole {
             self.tool_calls.push(json!({"id": "", "type": "function", "function": {"name": "", "arguments": ""}}));
         }
         let call = &mut self.tool_calls[index];
-        for key in ["id", "type"] {
-            if let Some(value) = piece[key].as_str().filter(|value| !value.is_empty()) {
-                call[key] = value.into();
-            }
+        // Some providers give several calls the same index; joined they would be one call that nobody made.
+        once(&mut call["id"], &piece["id"])?;
+        once(&mut call["function"]["name"], &piece["function"]["name"])?;
+        if let Some(kind) = piece["type"].as_str() {
+            call["type"] = kind.into();
         }
-        for key in ["name", "arguments"] {
-            if let (Some(more), Value::String(so_far)) = (piece["function"][key].as_str(), &mut call["function"][key]) {
-                so_far.push_str(more);
-            }
+        if let (Some(more), Value::String(so_far)) =
+            (piece["function"]["arguments"].as_str(), &mut call["function"]["arguments"])
+        {
+            so_far.push_str(more);
         }
         if call["type"] == "function" {
             Ok(())
@@ -153,6 +166,19 @@ impl Whole {
         completion.insert("choices".into(), vec![Value::from(choice)].into());
         let completion = Value::from(completion);
         recording(&completion, completion.to_string())
+    }
+}
+
+/// Takes over a text that a tool call has once; a different second one belongs to another call.
+fn once(place: &mut Value, piece: &Value) -> Result<(), NotKept> {
+    match piece.as_str() {
+        None | Some("") => Ok(()),
+        Some(text) if *place == text => Ok(()),
+        Some(text) if *place == "" => {
+            *place = text.into();
+            Ok(())
+        }
+        Some(_) => Err(NotKept::Malformed("several tool calls share an index".into())),
     }
 }
 
@@ -227,6 +253,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn calls_that_cannot_be_told_apart_are_not_kept() {
+        let call = |id: &str, name: &str| {
+            chunk(
+                json!({"tool_calls": [{"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": "{}"}}]}),
+            )
+        };
+        let kept = kept(&[call("a", "f"), call("b", "g"), end("tool_calls")]).await;
+        assert!(matches!(kept, Err(NotKept::Malformed(_))), "{kept:?}");
+    }
+
+    #[tokio::test]
     async fn what_is_not_whole_or_not_understood_is_not_kept() {
         let text = chunk(json!({"content": "a"}));
         assert_eq!(kept(std::slice::from_ref(&text)).await, Err(NotKept::Incomplete("missing".into())));
@@ -247,6 +284,18 @@ mod tests {
             assert_eq!(cut(&broken, 9).await, Err(NotKept::BrokenOff), "{end_mark}");
         }
         assert!(matches!(cut("data: {oops\n\n", 50).await, Err(NotKept::Malformed(_))));
+    }
+
+    #[test]
+    fn the_end_mark_ends_a_stream_however_it_is_cut() {
+        let ended = |text: &str, size: usize| {
+            has_ended(&text.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect::<Vec<_>>())
+        };
+        for size in [1, 3, 100] {
+            assert!(ended("data: {}\n\ndata: [DONE]\n\n", size) && ended("data:[DONE]\r\n\r\n", size));
+            assert!(!ended("data: [DONE]", size) && !ended("data: [DONE]\n", size) && !ended("", size));
+            assert!(!ended("data: {\"content\": \"data: [DONE]\"}\n\n", size));
+        }
     }
 
     #[tokio::test]
