@@ -56,7 +56,7 @@ class Refrain:
             raise RuntimeError(f"refrain did not start: {''.join(self.logs)} (exit {self.process.wait()})")
         self.reader = threading.Thread(target=lambda: self.logs.extend(self.process.stderr), daemon=True)
         self.reader.start()
-        self.http = httpx.Client(base_url=self.url, timeout=60)
+        self.http = httpx.Client(base_url=self.url, timeout=20)
 
     def openai(self, **options):
         return openai.OpenAI(base_url=f"{self.url}/v1", max_retries=0, **{"api_key": "unused", **options})
@@ -166,13 +166,20 @@ class RawProvider:
 
 
 @pytest.fixture(scope="session")
-def raw():
+def raw_provider():
     return RawProvider()
 
 
+@pytest.fixture
+def raw(raw_provider):
+    """Without replies that a failed test left behind."""
+    raw_provider.replies.queue.clear()
+    return raw_provider
+
+
 @pytest.fixture(scope="session")
-def raw_server(start_refrain, raw):
-    return start_refrain(f'[providers.raw]\nbase_url = "{raw.url}/v1"\napi_key = "the-key"\n')
+def raw_server(start_refrain, raw_provider):
+    return start_refrain(f'[providers.raw]\nbase_url = "{raw_provider.url}/v1"\napi_key = "the-key"\n')
 
 
 @pytest.fixture

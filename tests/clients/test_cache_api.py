@@ -271,7 +271,7 @@ def test_texts_that_the_model_cannot_tell_apart_serve_the_same_words_only(server
     hits = lambda prompt: [e["response"] for e in search(server, cache, prompt=prompt)["data"]]
     store(server, cache, prompt="猫吃什么?", response="鱼")
     store(server, cache, prompt="What does 🍆 mean in a chat?", response="eggplant")
-    assert hits("猫吃什么?") == hits("猫吃什么？ ".replace("？", "?")) == hits("猫吃什么") == ["鱼"]
+    assert hits("猫吃什么?") == hits(" 猫吃什么 ?") == ["鱼"]
     assert hits("狗吃什么?") == []
     assert hits("what does 🍆 mean, in a chat") == ["eggplant"]
     assert hits("What does 🦖 mean in a chat?") == []

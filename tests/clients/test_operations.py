@@ -249,8 +249,8 @@ def test_a_slow_client_is_cut_off_and_others_go_on(start_refrain):
     server = start_refrain('[server]\nread_timeout = "1s"\n')
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as slow_head, socket.create_connection((host, int(port))) as slow_body:
-        slow_head.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n")
-        slow_body.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        slow_head.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n")
+        slow_body.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
         assert server.http.get("/healthz").status_code == 200
         slow_body.settimeout(10), slow_head.settimeout(10)
         assert b"408" in slow_body.recv(4096)
