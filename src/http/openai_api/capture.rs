@@ -82,7 +82,7 @@ mod tests {
         let ended = |pieces: &[Bytes]| pieces.last().is_some_and(|piece| piece == "end");
         let inner = stream::iter(items.into_iter().map(|item| item.map(Bytes::from)));
         let capture = Capture::new(inner, expected, ended, move |pieces: Vec<Bytes>| {
-            *keep.lock().unwrap() = Some(pieces.concat())
+            *keep.lock().unwrap() = Some(pieces.concat());
         });
         let _read: Vec<_> = capture.take(take).collect().await;
         let kept = kept.lock().unwrap().take();

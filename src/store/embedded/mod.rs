@@ -274,7 +274,7 @@ impl Store for EmbeddedStore {
                         Ok(deleted) => swept += u64::from(deleted),
                         // One that can't be read can't be served either; it must not keep the others alive.
                         Err(StoreError::Damaged(why)) => {
-                            tracing::warn!(id = %due.id, why, "an expired entry is unreadable")
+                            tracing::warn!(id = %due.id, why, "an expired entry is unreadable");
                         }
                         Err(error) => return Err(error),
                     }
