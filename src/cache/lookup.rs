@@ -312,7 +312,7 @@ impl Trouble {
             Self::Slow => ("slow", "the cache did not answer in time".into()),
         };
         telemetry::degraded(part);
-        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let cause = telemetry::cause(error.as_ref());
         tracing::warn!(cache, part, %error, cause, "lookup went on without the cache");
         error.to_string()
     }

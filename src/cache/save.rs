@@ -84,6 +84,6 @@ impl Cache {
 }
 
 fn log_failure(cache: &str, error: &StoreError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let cause = telemetry::cause(error);
     tracing::error!(cache, %error, cause, "an answer could not be stored");
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, routes};
 use crate::store::Timestamp;
+use crate::telemetry;
 
 /// How often expired entries are removed and statistics saved.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -118,7 +119,7 @@ async fn keep_house(app: Arc<App>, stop: CancellationToken) {
         };
         app.metrics.run_upkeep();
         if let Err(error) = failed {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            let cause = telemetry::cause(&error);
             tracing::warn!(%error, cause, "housekeeping failed; it is tried again");
         }
     }

@@ -174,7 +174,7 @@ impl Outgoing<'_> {
             Err(error) => {
                 telemetry::upstream(&provider.name, None);
                 let source = error.without_url();
-                let cause = innermost(&source);
+                let cause = telemetry::cause(&source);
                 tracing::warn!(provider = provider.name, cause, "provider did not answer");
                 let what = match &source {
                     error if error.is_connect() => "can't be reached",
@@ -226,13 +226,4 @@ fn remove_connection_headers(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }
-}
-
-/// The cause at the bottom, which is what an operator needs: "connection refused".
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut at = error;
-    while let Some(source) = at.source() {
-        at = source;
-    }
-    at.to_string()
 }

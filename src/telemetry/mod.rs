@@ -91,6 +91,16 @@ pub fn install_logs(log: &config::Log) -> Result<(), String> {
     installed.map_err(|error| error.to_string())
 }
 
+/// What lies at the bottom of an error, for the log: callers are told the top.
+#[must_use]
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut at = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    at.to_string()
+}
+
 /// A step ended after `duration`.
 pub fn step(step: Step, duration: Duration) {
     histogram!(STEP, "step" => step.name()).record(duration);

@@ -12,7 +12,7 @@ use super::capture::Capture;
 use super::controls::Controls;
 use super::error::ApiError;
 use super::headers;
-use super::pass_through::model_of;
+use super::relay::{as_it_comes, model_of};
 use crate::cache::{Cache, Found, Hit, Lookup, PendingSave, Save, Strategy};
 use crate::decide::Demand;
 use crate::embed::TextEmbedding;
@@ -209,13 +209,6 @@ async fn forward(
     };
     headers::set(response.headers_mut(), list);
     Ok(response)
-}
-
-/// A provider's response with its body as it arrives.
-pub(super) fn as_it_comes(upstream: Upstream) -> Response {
-    let mut response = (upstream.status, Body::from_stream(upstream.body)).into_response();
-    *response.headers_mut() = upstream.headers;
-    response
 }
 
 fn kept(upstream: Upstream, keeper: Keeper) -> Response {

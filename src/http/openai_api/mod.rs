@@ -8,6 +8,7 @@ mod error;
 mod headers;
 mod models;
 mod pass_through;
+mod relay;
 
 use axum::http::{Method, StatusCode, Uri};
 

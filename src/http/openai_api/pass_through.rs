@@ -7,11 +7,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
-use serde::Deserialize;
 
-use super::chat::as_it_comes;
 use super::error::ApiError;
-use super::headers;
+use super::relay::{model_of, told};
 use crate::http::{App, body};
 use crate::router::{Outgoing, SendError};
 
@@ -55,13 +53,6 @@ pub(super) async fn by_model(
     Ok(told(outgoing.send_by_model(&app.router, Some(model), body).await?))
 }
 
-fn told(upstream: crate::router::Upstream) -> Response {
-    let list = headers::forwarded(&upstream.provider, upstream.attempts);
-    let mut response = as_it_comes(upstream);
-    headers::set(response.headers_mut(), list);
-    response
-}
-
 /// Whether a path, written so or percent-encoded, leaves the folder that it seems to be in: a provider's base address is
 /// as far as its key goes.
 fn climbs(path: &str) -> bool {
@@ -74,15 +65,6 @@ fn climbs(path: &str) -> bool {
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json"))
-}
-
-/// The `model` of a JSON body, where it has one.
-pub(super) fn model_of(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Asked {
-        model: String,
-    }
-    serde_json::from_slice(body).ok().map(|asked: Asked| asked.model)
 }
 
 #[cfg(test)]
