@@ -23,7 +23,7 @@ use tail::Tail;
 
 /// Vectors of an index without a graph before one is built: up to here scanning them is faster than walking a graph.
 ///
-/// `cargo bench --bench index` on 24,123 real prompts (2 cores of a Xeon, 384 dimensions, 8 neighbours): 8,192 vectors
+/// `cargo bench --bench index` on 25,122 real prompts (2 cores of a Xeon, 384 dimensions, 8 neighbours): 8,192 vectors
 /// take 524 µs to scan and 679 µs in the graph, 16,384 take 1,125 µs and 855 µs.
 pub const GRAPH_FROM: usize = 8192;
 
