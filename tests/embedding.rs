@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use base64::Engine;
-use refrain::config;
-use refrain::embed::{EmbedError, Embedder, Embedding, Manifest, Model, Prefix, WorkerSettings};
+use base64::Engine as _;
+use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
+use refrain::config::{self, Engine};
+use refrain::embed::{EmbedError, Embedder, Embedding, Manifest, Model, Prefix};
 
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
@@ -17,9 +21,28 @@ fn settings(model: &str) -> config::Embedding {
 }
 
 fn start(model: &str, queue: usize) -> Embedder {
-    let settings = settings(model);
-    let worker = WorkerSettings { queue, max_tokens: settings.max_tokens, batch_tokens: settings.batch_tokens };
-    Embedder::start(Model::load(&settings).unwrap(), worker).unwrap()
+    start_engine(model, queue, Engine::Auto)
+}
+
+fn start_engine(model: &str, queue: usize, engine: Engine) -> Embedder {
+    let settings = config::Embedding { queue, engine, ..settings(model) };
+    Embedder::start(Model::load(&settings).unwrap(), &settings).unwrap()
+}
+
+/// The engines that this processor can run, candle first.
+fn engines() -> Vec<Engine> {
+    let mut engines = vec![Engine::Candle, Engine::Plain];
+    #[cfg(target_arch = "x86_64")]
+    {
+        engines.extend(is_x86_feature_detected!("avx2").then_some(Engine::Avx2));
+        engines.extend(is_x86_feature_detected!("avx512vnni").then_some(Engine::Avx512));
+    }
+    engines
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// A copy of the shipped model whose large files are links.
@@ -66,9 +89,19 @@ fn references() -> Vec<Reference> {
         .collect()
 }
 
-fn agrees(made: &Embedding, reference: &[f32], text: &str) {
-    let cosine: f64 = made.as_slice().iter().zip(reference).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    assert!(cosine >= 0.9999, "{cosine} for {text:?}");
+/// How alike an engine's vectors must be to those of ONNX Runtime in 32-bit floats: each, and on average. The texts are
+/// odd ones, chosen to be hard; `benches/quality.rs` measures real prompts.
+fn tolerance(engine: Engine) -> (f64, f64) {
+    if engine == Engine::Candle { (0.9999, 0.9999) } else { (0.994, 0.998) }
+}
+
+/// Asserts that vectors are as alike to the references as the engine promises.
+fn agree<'e>(engine: Engine, pairs: impl Iterator<Item = (&'e Embedding, &'e [f32])>) {
+    let cosines: Vec<f64> = pairs.map(|(made, reference)| cosine(made.as_slice(), reference)).collect();
+    let (least, mean) = tolerance(engine);
+    assert!(cosines.iter().all(|cosine| *cosine >= least), "{engine:?}: {cosines:?}");
+    let average = cosines.iter().sum::<f64>() / cosines.len() as f64;
+    assert!(average >= mean, "{engine:?}: {average} of {cosines:?}");
 }
 
 /// All at once, so that texts of all lengths share padded batches.
@@ -81,15 +114,22 @@ async fn embed_all<'t>(
 }
 
 #[tokio::test]
-async fn embeddings_agree_with_onnx_runtime_alone_and_in_batches() {
-    let embedder = start("all-MiniLM-L6-v2", 100);
-    let references = references();
-    let together = embed_all(&embedder, references.iter().map(|reference| &*reference.text)).await;
-    for (reference, batched) in references.iter().zip(&together) {
-        let alone = embedder.embed(&reference.text, Prefix::Query).await.unwrap();
-        agrees(&alone.vector, &reference.mean, &reference.text);
-        agrees(&batched.vector, &reference.mean, &reference.text);
-        assert_eq!(alone.tokens, reference.tokens, "{:?}", reference.text);
+async fn every_engine_agrees_with_onnx_runtime_alone_and_in_batches() {
+    for engine in engines() {
+        let embedder = start_engine("all-MiniLM-L6-v2", 100, engine);
+        let references = references();
+        let together = embed_all(&embedder, references.iter().map(|reference| &*reference.text)).await;
+        // Another one, which doesn't remember.
+        let embedder = start_engine("all-MiniLM-L6-v2", 100, engine);
+        let mut alone = Vec::new();
+        for reference in &references {
+            alone.push(embedder.embed(&reference.text, Prefix::Query).await.unwrap());
+        }
+        for made in [&together, &alone] {
+            agree(engine, made.iter().zip(&references).map(|(made, reference)| (&made.vector, &*reference.mean)));
+            let tokens = made.iter().zip(&references).all(|(made, reference)| made.tokens == reference.tokens);
+            assert!(tokens, "{engine:?}");
+        }
     }
 }
 
@@ -97,10 +137,11 @@ async fn embeddings_agree_with_onnx_runtime_alone_and_in_batches() {
 async fn cls_pooling_agrees_too_and_a_query_prefix_is_put_before_prompts() {
     let copy = copy();
     manifest(copy.path(), "cls", 384, 256);
-    let embedder = start(copy.path().to_str().unwrap(), 100);
-    for reference in references() {
-        let made = embedder.embed(&reference.text, Prefix::Query).await.unwrap();
-        agrees(&made.vector, &reference.cls, &reference.text);
+    for engine in engines() {
+        let embedder = start_engine(copy.path().to_str().unwrap(), 100, engine);
+        let references = references();
+        let made = embed_all(&embedder, references.iter().map(|reference| &*reference.text)).await;
+        agree(engine, made.iter().zip(&references).map(|(made, reference)| (&made.vector, &*reference.cls)));
     }
 
     let text = "pooling = \"mean\"\ndimension = 384\nwindow = 256\nquery_prefix = \"query: \"\n";
@@ -109,7 +150,7 @@ async fn cls_pooling_agrees_too_and_a_query_prefix_is_put_before_prompts() {
     let plain = start("all-MiniLM-L6-v2", 100);
     let made = prefixed.embed("reset my password", Prefix::Query).await.unwrap();
     let by_hand = plain.embed("query: reset my password", Prefix::Query).await.unwrap();
-    agrees(&made.vector, by_hand.vector.as_slice(), "query prefix");
+    assert_eq!(made.vector, by_hand.vector);
     assert_ne!(prefixed.identity().digest, plain.identity().digest);
 }
 
@@ -161,6 +202,144 @@ fn what_is_wrong_with_a_model_is_said_at_load() {
     let text = "pooling = \"mean\"\ndimension = 384\nwindow = 256\n[files]\n\"config.json\" = \"00\"\n";
     std::fs::write(directory.path().join("manifest.toml"), text).unwrap();
     assert!(load_error(directory.path()).contains("sha256"));
+}
+
+/// A model of one layer with the shipped tokenizer, its weights changed by `edit` before they are written.
+fn tiny(heads: usize, edit: impl FnOnce(&mut HashMap<String, Tensor>)) -> tempfile::TempDir {
+    const HIDDEN: usize = 32;
+    const VOCABULARY: usize = 30_522;
+    let directory = tempfile::tempdir().unwrap();
+    let tokenizer = models().join("all-MiniLM-L6-v2/tokenizer.json").canonicalize().unwrap();
+    std::os::unix::fs::symlink(tokenizer, directory.path().join("tokenizer.json")).unwrap();
+    manifest(directory.path(), "mean", HIDDEN, 64);
+    let config = serde_json::json!({
+        "model_type": "bert", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 1,
+        "num_attention_heads": heads, "intermediate_size": 64, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
+        "max_position_embeddings": 64, "type_vocab_size": 2, "initializer_range": 0.02, "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+    });
+    std::fs::write(directory.path().join("config.json"), config.to_string()).unwrap();
+    let mut tensors = HashMap::new();
+    let mut add = |name: String, shape: &[usize]| {
+        let numbers: Vec<f32> = (0..shape.iter().product::<usize>()).map(|n| (n as f32 * 0.7).sin() * 0.2).collect();
+        tensors.insert(name, Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap());
+    };
+    for (name, rows) in [("word", VOCABULARY), ("position", 64), ("token_type", 2)] {
+        add(format!("embeddings.{name}_embeddings.weight"), &[rows, HIDDEN]);
+    }
+    for name in ["embeddings", "encoder.layer.0.attention.output", "encoder.layer.0.output"] {
+        add(format!("{name}.LayerNorm.weight"), &[HIDDEN]);
+        add(format!("{name}.LayerNorm.bias"), &[HIDDEN]);
+    }
+    for (name, outputs, inputs) in [
+        ("attention.self.query", HIDDEN, HIDDEN),
+        ("attention.self.key", HIDDEN, HIDDEN),
+        ("attention.self.value", HIDDEN, HIDDEN),
+        ("attention.output.dense", HIDDEN, HIDDEN),
+        ("intermediate.dense", 64, HIDDEN),
+        ("output.dense", HIDDEN, 64),
+    ] {
+        add(format!("encoder.layer.0.{name}.weight"), &[outputs, inputs]);
+        add(format!("encoder.layer.0.{name}.bias"), &[outputs]);
+    }
+    edit(&mut tensors);
+    candle_core::safetensors::save(&tensors, directory.path().join("model.safetensors")).unwrap();
+    directory
+}
+
+const DENSE: &str = "encoder.layer.0.output.dense.weight";
+
+#[test]
+fn weights_of_another_type_or_kind_are_refused_with_the_reason() {
+    let replaced = |with: fn(&Tensor) -> Tensor| {
+        tiny(1, |tensors| {
+            let tensor = with(&tensors[DENSE]);
+            tensors.insert(DENSE.into(), tensor);
+        })
+    };
+    for (directory, said) in [
+        (replaced(|tensor| tensor.to_dtype(DType::F16).unwrap()), "is of type f16"),
+        (replaced(|tensor| tensor.to_dtype(DType::BF16).unwrap()), "is of type bf16"),
+        (replaced(|tensor| (tensor * f64::NAN).unwrap()), "not a number"),
+        (replaced(|tensor| (tensor / 0.0).unwrap()), "infinite"),
+        (replaced(|tensor| tensor.t().unwrap().contiguous().unwrap()), "shape [64, 32] instead of [32, 64]"),
+        (tiny(1, |tensors| drop(tensors.remove(DENSE))), "it has no tensor `encoder.layer.0.output.dense.weight`"),
+        (tiny(1, |tensors| tensors.retain(|name, _| !name.starts_with("encoder"))), "it has no tensor"),
+    ] {
+        for engine in [Engine::Auto, Engine::Plain] {
+            let settings = config::Embedding { engine, ..settings(directory.path().to_str().unwrap()) };
+            let message = Model::load(&settings).err().expect("an error").to_string();
+            assert!(message.contains(said) && message.contains("model.safetensors"), "{message}");
+        }
+    }
+    let cut = tiny(1, |_| ());
+    let weights = cut.path().join("model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    for length in [7, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&weights, &whole[..length]).unwrap();
+        let message = load_error(cut.path());
+        assert!(message.contains("not a whole safetensors file"), "{message}");
+    }
+    let small = tiny(1, |_| ());
+    let config = std::fs::read_to_string(small.path().join("config.json")).unwrap().replace("30522", "1000");
+    std::fs::write(small.path().join("config.json"), config).unwrap();
+    assert!(
+        load_error(small.path()).contains("vocab_size is 1000, but the tokenizer has a token with the number 30521")
+    );
+}
+
+#[test]
+fn weights_may_come_with_a_head_on_them() {
+    let plain = tiny(1, |_| ());
+    let headed = tiny(1, |tensors| {
+        *tensors = tensors.drain().map(|(name, tensor)| (format!("bert.{name}"), tensor)).collect();
+        let head = Tensor::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
+        tensors.insert("cls.predictions.bias".into(), head);
+        let ids = Tensor::zeros((1, 64), DType::I64, &Device::Cpu).unwrap();
+        tensors.insert("bert.embeddings.position_ids".into(), ids);
+    });
+    for engine in engines() {
+        let embed = |directory: &tempfile::TempDir| {
+            let settings = config::Embedding { engine, ..settings(directory.path().to_str().unwrap()) };
+            Model::load(&settings).unwrap().embed("reset my password").unwrap().vector
+        };
+        assert_eq!(embed(&plain), embed(&headed), "{engine:?}");
+    }
+}
+
+#[test]
+fn a_model_that_the_fast_engines_are_not_made_for_runs_on_candle() {
+    let narrow = tiny(2, |_| ());
+    let settings = settings(narrow.path().to_str().unwrap());
+    assert_eq!(Model::load(&settings).unwrap().engine(), "candle (cpu)");
+    let forced = Model::load(&config::Embedding { engine: Engine::Plain, ..settings }).err().unwrap().to_string();
+    assert!(forced.contains("embedding.engine = plain") && forced.contains("width of a head (16)"), "{forced}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+
+    /// Any tokens, texts of 1 to 512 of them, batches of 1 to 64.
+    #[test]
+    fn engines_agree_with_candle_on_any_tokens(
+        inputs in prop_oneof![
+            prop::collection::vec(prop::collection::vec(1000u32..30_522, 1..=40), 1..=64),
+            prop::collection::vec(prop::collection::vec(1000u32..30_522, 1..=512), 1..=3),
+        ],
+    ) {
+        static MODELS: LazyLock<Vec<(Engine, Model)>> = LazyLock::new(|| {
+            let load = |engine| Model::load(&config::Embedding { engine, ..settings("all-MiniLM-L6-v2") }).unwrap();
+            engines().into_iter().map(|engine| (engine, load(engine))).collect()
+        });
+        let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
+        let reference = MODELS[0].1.encode(&inputs).unwrap();
+        for (engine, model) in &MODELS[1..] {
+            for (made, reference) in model.encode(&inputs).unwrap().iter().zip(&reference) {
+                let cosine = cosine(made, reference);
+                prop_assert!(cosine >= 0.99, "{engine:?}: {cosine}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

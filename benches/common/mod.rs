@@ -1,7 +1,7 @@
 //! Traces, and their prompts' vectors.
 
 use refrain::config;
-use refrain::embed::{Embedder, Embedding, Model, Prefix, WorkerSettings};
+use refrain::embed::{Embedder, Embedding, Model, Prefix};
 
 /// The arguments that name traces; cargo adds some of its own.
 pub(crate) fn traces() -> Vec<String> {
@@ -29,8 +29,7 @@ pub(crate) fn read(path: &str, limit: usize) -> Vec<(String, String)> {
 pub(crate) fn embedder() -> Embedder {
     let settings = config::Embedding::default();
     let model = Model::load(&settings).expect("the model (refrain model fetch)");
-    let worker = WorkerSettings { queue: 4096, max_tokens: settings.max_tokens, batch_tokens: settings.batch_tokens };
-    Embedder::start(model, worker).expect("a thread")
+    Embedder::start(model, &config::Embedding { queue: 4096, ..settings }).expect("a thread")
 }
 
 /// The prompts' vectors.

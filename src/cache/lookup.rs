@@ -211,8 +211,8 @@ impl<'l> Search<'l> {
             return Ok(());
         }
         let query = match self.embed().await {
-            Err(EmbedError::TooLong(tokens)) => {
-                self.reason = Some(EmbedError::TooLong(tokens).to_string());
+            Err(error @ (EmbedError::TooLong(_) | EmbedError::Unfit(_))) => {
+                self.reason = Some(error.to_string());
                 return Ok(());
             }
             query => query.map_err(Trouble::Embed)?,

@@ -73,7 +73,7 @@ impl Cache {
         }
         match self.embedder.embed(text, Prefix::Query).await {
             Ok(embedding) => Vector::New(embedding),
-            Err(EmbedError::TooLong(_)) => Vector::None,
+            Err(EmbedError::TooLong(_) | EmbedError::Unfit(_)) => Vector::None,
             Err(error) => {
                 telemetry::degraded("embed_store");
                 tracing::warn!(cache = self.name.id, %error, "stored without a vector: it serves its exact text only");

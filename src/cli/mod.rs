@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub mod bench;
 mod check;
 mod model;
 mod serve;
@@ -28,9 +29,23 @@ enum Command {
     Serve(ConfigArgument),
     /// Check the settings and say what they amount to.
     Check(ConfigArgument),
+    /// Measure parts of Refrain on this machine.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// The embedding models.
     #[command(subcommand)]
     Model(model::ModelCommand),
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// How fast each engine embeds: milliseconds per text and texts per second by tokens and texts at once.
+    Embed {
+        #[command(flatten)]
+        config: ConfigArgument,
+        #[command(flatten)]
+        options: bench::EmbedOptions,
+    },
 }
 
 #[derive(clap::Args)]
@@ -53,7 +68,7 @@ impl ConfigArgument {
 }
 
 /// Why a command failed: a sentence for whoever typed it.
-type CommandError = Box<dyn std::error::Error>;
+pub type CommandError = Box<dyn std::error::Error>;
 
 /// Runs the command that was typed.
 #[must_use]
@@ -62,6 +77,9 @@ pub fn run() -> ExitCode {
         Command::Serve(argument) => argument.load().map_err(CommandError::from).and_then(serve::run),
         Command::Check(argument) => {
             argument.load().map_err(CommandError::from).and_then(|settings| check::run(&settings))
+        }
+        Command::Bench(BenchCommand::Embed { config, options }) => {
+            config.load().map_err(CommandError::from).and_then(|settings| bench::embed(&settings.embedding, &options))
         }
         Command::Model(command) => model::run(&command),
     };

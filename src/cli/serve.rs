@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::CommandError;
 use crate::cache::Caches;
 use crate::config::Settings;
-use crate::embed::{Embedder, Model, WorkerSettings};
+use crate::embed::{Embedder, Model};
 use crate::http::{self, App, Tenants};
 use crate::router::Router;
 use crate::store::embedded::EmbeddedStore;
@@ -43,13 +43,7 @@ async fn serve(settings: Settings) -> Result<(), CommandError> {
     let settings = Arc::new(settings);
     let model = load_model(&settings).await?;
     let store = open_store(&settings, &model).await?;
-    let embedding = &settings.embedding;
-    let worker = WorkerSettings {
-        queue: embedding.queue,
-        max_tokens: embedding.max_tokens,
-        batch_tokens: embedding.batch_tokens,
-    };
-    let embedder = Embedder::start(model, worker)?;
+    let embedder = Embedder::start(model, &settings.embedding)?;
     let caches = Caches::open(Arc::clone(&settings), Arc::new(store), embedder).await?;
     let app =
         Arc::new(App { settings, caches, router, tenants, metrics, saves: TaskTracker::new(), ready: true.into() });
@@ -68,7 +62,7 @@ async fn load_model(settings: &Arc<Settings>) -> Result<Model, CommandError> {
     tracing::info!(
         model = identity.name,
         dimension = identity.dimension,
-        device = model.device(),
+        engine = model.engine(),
         "loaded the embedding model"
     );
     Ok(model)

@@ -120,12 +120,18 @@ pub struct Embedding {
     pub models_dir: PathBuf,
     /// Which processor computes.
     pub device: Device,
+    /// What computes on it.
+    pub engine: Engine,
+    /// Threads that compute on the CPU; where nothing is said, one per processor, but no more than can help.
+    pub threads: Option<std::num::NonZero<usize>>,
     /// Texts that may wait to be embedded; when it is full, requests go on without the cache.
     pub queue: usize,
     /// Tokens of the longest text that is still embedded; longer prompts are matched exactly only.
     pub max_tokens: usize,
-    /// Tokens of one forward pass, padding included.
+    /// Tokens of one batch at most.
     pub batch_tokens: usize,
+    /// Bytes of recent embeddings that are remembered.
+    pub memo: ByteLimit,
 }
 
 impl Default for Embedding {
@@ -134,9 +140,12 @@ impl Default for Embedding {
             model: "all-MiniLM-L6-v2".into(),
             models_dir: PathBuf::from("models"),
             device: Device::Auto,
+            engine: Engine::Auto,
+            threads: None,
             queue: 256,
             max_tokens: 2048,
             batch_tokens: 4096,
+            memo: ByteLimit::mib(16),
         }
     }
 }
@@ -151,6 +160,36 @@ pub enum Device {
     Cpu,
     /// The first NVIDIA GPU, or an error.
     Cuda,
+}
+
+/// What computes embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The fastest that the processor and the model allow.
+    Auto,
+    /// In bytes, with AVX-512 and VNNI.
+    Avx512,
+    /// In bytes, with AVX2.
+    Avx2,
+    /// In bytes, on any processor.
+    Plain,
+    /// candle in 32-bit floats: the reference.
+    Candle,
+}
+
+impl Engine {
+    /// As the settings call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Plain => "plain",
+            Self::Candle => "candle",
+        }
+    }
 }
 
 /// `[log]`

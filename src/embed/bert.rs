@@ -1,57 +1,37 @@
-//! The plain candle engine: BERT on padded batches, in fp32.
-
-use std::path::Path;
+//! The plain candle engine: BERT on padded batches, in fp32 on the CPU and fp16 on GPUs.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 
 use super::error::ModelError;
-use super::manifest::{Manifest, Pooling};
-use crate::config;
+use super::manifest::Pooling;
+use super::tensors::{Tensors, mismatch};
 
 pub(super) struct Bert {
     model: BertModel,
     device: Device,
+    dtype: DType,
     pooling: Pooling,
     pad: u32,
 }
 
 impl Bert {
     pub(super) fn load(
-        directory: &Path,
-        manifest: &Manifest,
-        device: config::Device,
-        config: Config,
+        pooling: Pooling,
+        device: Device,
+        dtype: DType,
+        config: &Config,
+        tensors: Tensors,
     ) -> Result<Self, ModelError> {
-        let in_config = |why: String| ModelError::Malformed { path: directory.join("config.json"), why };
-        if let Some(kind) = &config.model_type
-            && kind != "bert"
-        {
-            return Err(in_config(format!("model_type is `{kind}`; only `bert` is supported")));
-        }
-        if config.hidden_size != manifest.dimension {
-            return Err(in_config(format!(
-                "hidden_size is {}, but the manifest says dimension = {}",
-                config.hidden_size, manifest.dimension
-            )));
-        }
-        if config.max_position_embeddings < manifest.window {
-            return Err(in_config(format!(
-                "max_position_embeddings is {}, but the manifest says window = {}",
-                config.max_position_embeddings, manifest.window
-            )));
-        }
-        let device = choose(device)?;
-        let path = directory.join("model.safetensors");
-        let malformed = |why: String| ModelError::Malformed { path: path.clone(), why };
-        let bytes = std::fs::read(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
-        let model = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &device)
-            .and_then(|weights| BertModel::load(weights, &config))
-            .map_err(|error| malformed(format!("not the weights that config.json describes: {error}")))?;
-        let pad = u32::try_from(config.pad_token_id)
-            .map_err(|_| in_config(format!("pad_token_id {} is out of range", config.pad_token_id)))?;
-        Ok(Self { model, device, pooling: manifest.pooling, pad })
+        let pad = u32::try_from(config.pad_token_id).ok().filter(|pad| (*pad as usize) < config.vocab_size);
+        let pad = pad.ok_or_else(|| tensors.mismatch(&format!("pad_token_id {} is no token", config.pad_token_id)))?;
+        let (path, tensors) = tensors.into_parts();
+        let weights = VarBuilder::from_tensors(tensors, dtype, &device);
+        // The names come without a prefix, whatever kind of model they were taken from.
+        let config = Config { model_type: None, ..config.clone() };
+        let model = BertModel::load(weights, &config).map_err(|error| mismatch(&path, &error.to_string()))?;
+        Ok(Self { model, device, dtype, pooling, pad })
     }
 
     pub(super) fn device(&self) -> &'static str {
@@ -93,7 +73,7 @@ impl Bert {
         }
         let shape = (rows.len(), width);
         let ids = Tensor::from_vec(ids, shape, &self.device)?;
-        let mask = Tensor::from_vec(mask, shape, &self.device)?;
+        let mask = Tensor::from_vec(mask, shape, &self.device)?.to_dtype(self.dtype)?;
         let hidden = self.model.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
         let pooled = match self.pooling {
             Pooling::Cls => hidden.narrow(1, 0, 1)?.squeeze(1)?,
@@ -102,21 +82,6 @@ impl Bert {
                 hidden.broadcast_mul(&weights)?.sum(1)?.broadcast_div(&mask.sum_keepdim(1)?)?
             }
         };
-        pooled.to_vec2::<f32>()
-    }
-}
-
-fn choose(wanted: config::Device) -> Result<Device, ModelError> {
-    let cuda = || {
-        if cfg!(feature = "cuda") {
-            Device::new_cuda(0).map_err(|error| ModelError::Device(error.to_string()))
-        } else {
-            Err(ModelError::Device("this program was built without `--features cuda`".into()))
-        }
-    };
-    match wanted {
-        config::Device::Cpu => Ok(Device::Cpu),
-        config::Device::Cuda => cuda(),
-        config::Device::Auto => Ok(cuda().unwrap_or(Device::Cpu)),
+        pooled.to_dtype(DType::F32)?.to_vec2()
     }
 }

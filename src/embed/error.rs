@@ -1,4 +1,4 @@
-//! What can be wrong with a model.
+//! What can be wrong with a model, or with a text.
 
 use std::path::PathBuf;
 
@@ -63,6 +63,9 @@ pub enum ModelError {
     /// The GPU that the settings ask for isn't there.
     #[error("embedding.device = \"cuda\", but {0}")]
     Device(String),
+    /// The engine that the settings ask for can't be had.
+    #[error("embedding.engine = {0}")]
+    Engine(String),
     /// The loaded model fails on a probe text.
     #[error("the model in {} can't embed a probe text: {why}", directory.display())]
     Probe {
@@ -71,4 +74,21 @@ pub enum ModelError {
         /// The cause.
         why: String,
     },
+}
+
+/// Why a text got no vector.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EmbedError {
+    /// The queue is full: go on without.
+    #[error("the embedding queue is full ({0} texts are waiting)")]
+    Busy(usize),
+    /// More tokens than are embedded.
+    #[error("the text is longer than the {0} tokens that are embedded")]
+    TooLong(usize),
+    /// The tokenizer refuses the text, or the model sees no direction in it.
+    #[error("the text can't be embedded: {0}")]
+    Unfit(String),
+    /// The model failed or its thread is gone.
+    #[error("the embedding model failed: {0}")]
+    Failed(String),
 }

@@ -65,17 +65,13 @@ pub fn ensure(directory: &Path) -> Result<bool, FetchError> {
 /// # Errors
 /// Where it can't be read or has another hash.
 pub fn verify(path: &Path, expected: &FileHash) -> Result<(), ModelError> {
-    let read = |source| ModelError::Read { path: path.to_owned(), source };
-    let mut file = std::fs::File::open(path).map_err(read)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0u8; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(read)? {
-            0 => break,
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-    let found = hex(&hasher.finalize());
+    let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+    verify_bytes(path, &bytes, expected)
+}
+
+/// Checks the sha256 of `bytes`, which were read from `path`.
+pub(super) fn verify_bytes(path: &Path, bytes: &[u8], expected: &FileHash) -> Result<(), ModelError> {
+    let found = hex(&Sha256::digest(bytes));
     if found != expected.0 {
         return Err(ModelError::WrongHash { path: path.to_owned(), found, expected: expected.0.clone() });
     }

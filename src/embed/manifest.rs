@@ -126,7 +126,7 @@ impl Manifest {
 }
 
 /// Reads and parses a JSON file of a model directory.
-pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
     let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&text).map_err(|error| ModelError::Malformed { path: path.to_owned(), why: error.to_string() })
 }

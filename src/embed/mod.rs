@@ -5,16 +5,22 @@
 //! batch. Nothing outside this room knows candle or tokens.
 
 mod bert;
+mod calibrate;
+mod encoder;
+mod engine;
 mod error;
 pub mod fetch;
 mod manifest;
 mod model;
+mod queue;
+mod tensors;
 mod tokens;
 mod vector;
 mod worker;
 
-pub use error::ModelError;
+pub use error::{EmbedError, ModelError};
 pub use manifest::{FileHash, Manifest, Pooling, Source};
 pub use model::{Model, ModelIdentity};
+pub use tokens::Windows;
 pub use vector::{Cosine, Embedding, TextEmbedding, dot};
-pub use worker::{EmbedError, Embedder, Prefix, WorkerSettings};
+pub use worker::{Embedder, Prefix};

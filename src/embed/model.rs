@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::bert::Bert;
-use super::error::ModelError;
-use super::manifest::{Manifest, read_json};
+use candle_transformers::models::bert::Config;
+
+use super::engine::Engine;
+use super::error::{EmbedError, ModelError};
+use super::manifest::Manifest;
+use super::tensors::Tensors;
 use super::tokens::{Tokens, Windows};
 use super::vector::TextEmbedding;
 use crate::config;
@@ -23,9 +26,12 @@ pub struct ModelIdentity {
 /// A loaded embedding model.
 pub struct Model {
     tokens: Tokens,
-    bert: Bert,
+    engine: Engine,
     identity: ModelIdentity,
     manifest: Manifest,
+    /// Of the longest text that is embedded.
+    max_tokens: usize,
+    batch_tokens: usize,
 }
 
 impl Model {
@@ -77,16 +83,22 @@ impl Model {
             }
         }
         let manifest = Manifest::of_directory(&directory)?;
-        let digest = digest(&directory, &manifest)?;
+        let files = Files::read(&directory, &manifest)?;
+        let digest = files.digest(&manifest);
         let identity = ModelIdentity { name, dimension: manifest.dimension, digest };
-        let tokens = Tokens::load(&directory, &manifest)?;
-        let bert = Bert::load(&directory, &manifest, settings.device, read_json(&directory.join("config.json"))?)?;
-        let model = Self { tokens, bert, identity, manifest };
-        model
-            .embed(&["probe"], settings.max_tokens, settings.batch_tokens)
-            .map_err(|why| why.to_string())
-            .and_then(|mut made| made.pop().flatten().ok_or_else(|| "its vector is zero or not finite".to_owned()))
-            .map_err(|why| ModelError::Probe { directory, why })?;
+        let tokens = Tokens::parse(&directory.join("tokenizer.json"), &files.tokenizer, &manifest)?;
+        let config_path = directory.join("config.json");
+        let config: Config = serde_json::from_slice(&files.config)
+            .map_err(|error| ModelError::Malformed { path: config_path.clone(), why: error.to_string() })?;
+        if let Some(why) = tokens.beyond(config.vocab_size) {
+            return Err(ModelError::Malformed { path: config_path, why });
+        }
+        let tensors = Tensors::parse(&directory.join("model.safetensors"), &files.weights)?;
+        drop(files);
+        let engine = Engine::load(&directory, &manifest, settings, &config, tensors)?;
+        let batch_tokens = engine.batch_tokens(settings.batch_tokens);
+        let model = Self { tokens, engine, identity, manifest, max_tokens: settings.max_tokens, batch_tokens };
+        model.embed("probe").map_err(|why| ModelError::Probe { directory, why: why.to_string() })?;
         Ok(model)
     }
 
@@ -102,48 +114,88 @@ impl Model {
         &self.manifest
     }
 
-    /// What computes, for the log: `cpu` or `cuda`.
+    /// What computes, for people: the engine, and where it runs.
     #[must_use]
-    pub fn device(&self) -> &'static str {
-        self.bert.device()
+    pub fn engine(&self) -> String {
+        self.engine.description()
     }
 
-    /// Embeds `texts`, one result each and in their order; `None` for a text of more than `max_tokens` tokens, or
-    /// without any direction.
+    /// Tokens that are best computed at once, if there are so many.
+    #[must_use]
+    pub fn batch_tokens(&self) -> usize {
+        self.batch_tokens
+    }
+
+    /// `text` as the model takes it.
     ///
     /// # Errors
-    /// Whatever candle says; the texts are not to blame.
-    pub(super) fn embed(
-        &self,
-        texts: &[&str],
-        max_tokens: usize,
-        batch_tokens: usize,
-    ) -> Result<Vec<Option<TextEmbedding>>, candle_core::Error> {
-        let windowed: Vec<_> = texts.iter().map(|text| self.tokens.windows(text, max_tokens)).collect();
-        let inputs: Vec<&[u32]> = windowed.iter().flatten().flat_map(Windows::inputs).collect();
-        let mut vectors = self.bert.embed(&inputs, batch_tokens)?.into_iter();
-        Ok(windowed
-            .into_iter()
-            .map(|text| {
-                let text = text?;
-                let windows: Vec<Vec<f32>> = vectors.by_ref().take(text.len()).collect();
-                text.pool(windows)
-            })
-            .collect())
+    /// [`EmbedError::TooLong`], or that the tokenizer refuses it.
+    pub fn windows(&self, text: &str) -> Result<Windows, EmbedError> {
+        self.tokens.windows(text, self.max_tokens)
+    }
+
+    /// Multiplications per second that the engine's instructions allow on its threads, as measured now, and how many its
+    /// products with weights take per token. `None` for candle, and where it isn't known.
+    #[must_use]
+    pub fn peak(&self) -> Option<(f64, usize)> {
+        let encoder = self.engine.encoder()?;
+        Some((encoder.peak()?, encoder.multiplications()))
+    }
+
+    /// Tells the engine that inputs come soon.
+    pub(super) fn wake(&self) {
+        self.engine.wake();
+    }
+
+    /// One vector per input, in their order, not yet normalised.
+    ///
+    /// # Errors
+    /// [`EmbedError::Failed`]; the inputs are not to blame.
+    pub fn encode(&self, inputs: &[&[u32]]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        self.engine.embed(inputs, self.batch_tokens).map_err(|error| EmbedError::Failed(error.to_string()))
+    }
+
+    /// Embeds one text, at once and on this thread.
+    ///
+    /// # Errors
+    /// See [`EmbedError`].
+    pub fn embed(&self, text: &str) -> Result<TextEmbedding, EmbedError> {
+        let windows = self.windows(text)?;
+        let inputs: Vec<&[u32]> = windows.inputs().collect();
+        let vectors = self.encode(&inputs)?;
+        windows.pool(vectors)
     }
 }
 
-/// A digest of everything that decides what vector a text gets. Checks the manifest's own hashes on the way.
-fn digest(directory: &Path, manifest: &Manifest) -> Result<String, ModelError> {
-    let mut hasher = blake3::Hasher::new();
-    for file in Manifest::REQUIRED {
-        let path = directory.join(file);
-        if let Some(expected) = manifest.files.get(file) {
-            super::fetch::verify(&path, expected)?;
-        }
-        let bytes = std::fs::read(&path).map_err(|source| ModelError::Read { path, source })?;
-        hasher.update(blake3::hash(&bytes).as_bytes());
+/// The files of a model that its vectors depend on.
+struct Files {
+    weights: Vec<u8>,
+    tokenizer: Vec<u8>,
+    config: Vec<u8>,
+}
+
+impl Files {
+    /// Reads each once, and checks those that the manifest has a hash of.
+    fn read(directory: &Path, manifest: &Manifest) -> Result<Self, ModelError> {
+        let [weights, tokenizer, config] = Manifest::REQUIRED.map(|file| {
+            let path = directory.join(file);
+            let bytes = std::fs::read(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
+            if let Some(expected) = manifest.files.get(file) {
+                super::fetch::verify_bytes(&path, &bytes, expected)?;
+            }
+            Ok(bytes)
+        });
+        Ok(Self { weights: weights?, tokenizer: tokenizer?, config: config? })
     }
-    hasher.update(format!("{:?} {} {:?}", manifest.pooling, manifest.window, manifest.query_prefix).as_bytes());
-    Ok(hasher.finalize().to_hex().to_string())
+
+    /// A digest of everything that decides what vector a text gets. Engines aren't part of it: their vectors of one text
+    /// are alike enough to be compared.
+    fn digest(&self, manifest: &Manifest) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for bytes in [&self.weights, &self.tokenizer, &self.config] {
+            hasher.update(blake3::hash(bytes).as_bytes());
+        }
+        hasher.update(format!("{:?} {} {:?}", manifest.pooling, manifest.window, manifest.query_prefix).as_bytes());
+        hasher.finalize().to_hex().to_string()
+    }
 }

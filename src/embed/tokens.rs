@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokenizers::Tokenizer;
 
-use super::error::ModelError;
+use super::error::{EmbedError, ModelError};
 use super::manifest::Manifest;
 use super::vector::{Embedding, TextEmbedding};
 
@@ -26,10 +26,10 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn load(directory: &Path, manifest: &Manifest) -> Result<Self, ModelError> {
-        let path = directory.join("tokenizer.json");
-        let malformed = |why: String| ModelError::Malformed { path: path.clone(), why };
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(|error| malformed(error.to_string()))?;
+    /// The tokenizer in `bytes`, which were read from `path`.
+    pub(super) fn parse(path: &Path, bytes: &[u8], manifest: &Manifest) -> Result<Self, ModelError> {
+        let malformed = |why: String| ModelError::Malformed { path: path.to_owned(), why };
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
         // Shipped tokenizers often pad every text to a fixed length and truncate; windows and batches are our business.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| malformed(error.to_string()))?;
@@ -49,20 +49,29 @@ impl Tokens {
         Ok(Self { tokenizer, before, after, unknown, window: manifest.window })
     }
 
-    /// `None` for a text of more than `max_tokens` tokens, or one that the tokenizer refuses.
-    pub(super) fn windows(&self, text: &str, max_tokens: usize) -> Option<Windows> {
+    /// What is wrong if the model knows only `vocabulary` tokens.
+    pub(super) fn beyond(&self, vocabulary: usize) -> Option<String> {
+        let largest = self.tokenizer.get_vocab(true).into_values().max()?;
+        (largest as usize >= vocabulary)
+            .then(|| format!("vocab_size is {vocabulary}, but the tokenizer has a token with the number {largest}"))
+    }
+
+    /// # Errors
+    /// [`EmbedError::TooLong`] for a text of more than `max_tokens` tokens, [`EmbedError::Unfit`] for one that the
+    /// tokenizer refuses.
+    pub(super) fn windows(&self, text: &str, max_tokens: usize) -> Result<Windows, EmbedError> {
         if text.len() > max_tokens.saturating_mul(MAX_BYTES_PER_TOKEN) {
-            return None;
+            return Err(EmbedError::TooLong(max_tokens));
         }
-        let encoding = self.tokenizer.encode_fast(text, false).ok()?;
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(|error| EmbedError::Unfit(error.to_string()))?;
         let ids = encoding.get_ids();
         if ids.len() > max_tokens {
-            return None;
+            return Err(EmbedError::TooLong(max_tokens));
         }
         let capacity = self.window - self.before.len() - self.after.len();
         let dressed = |ids: &[u32]| [&self.before, ids, &self.after].concat();
         let spans = spans(ids.len(), capacity);
-        Some(Windows {
+        Ok(Windows {
             inputs: spans.iter().map(|span| dressed(&ids[span.clone()])).collect(),
             weights: spans.iter().map(|span| span.len().max(1)).collect(),
             tokens: ids.len(),
@@ -86,8 +95,8 @@ fn spans(tokens: usize, capacity: usize) -> Vec<std::ops::Range<usize>> {
     spans
 }
 
-/// One text, ready for the model.
-pub(super) struct Windows {
+/// One text, ready for the model: cut into windows where it is longer than the model takes.
+pub struct Windows {
     inputs: Vec<Vec<u32>>,
     /// Tokens of each window.
     weights: Vec<usize>,
@@ -97,26 +106,34 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    pub(super) fn len(&self) -> usize {
-        self.inputs.len()
+    /// A text of these windows.
+    #[cfg(test)]
+    pub(super) fn of(inputs: Vec<Vec<u32>>) -> Self {
+        let weights: Vec<usize> = inputs.iter().map(Vec::len).collect();
+        Self { tokens: weights.iter().sum(), blurred: inputs.len() > 1, weights, inputs }
     }
 
-    pub(super) fn inputs(&self) -> impl Iterator<Item = &[u32]> {
+    /// Its windows' token ids.
+    pub fn inputs(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.inputs.iter().map(Vec::as_slice)
     }
 
-    /// The text's vector from the model's, one per window: their mean, each weighing as much as it has tokens. `None`
-    /// where one has no direction.
-    pub(super) fn pool(self, vectors: Vec<Vec<f32>>) -> Option<TextEmbedding> {
-        let mut sum = vec![0.0f32; vectors.first()?.len()];
+    /// The text's vector from the model's, one per window: their mean, each weighing as much as it has tokens.
+    ///
+    /// # Errors
+    /// [`EmbedError::Unfit`] where one has no direction.
+    pub fn pool(self, vectors: Vec<Vec<f32>>) -> Result<TextEmbedding, EmbedError> {
+        let none = || EmbedError::Unfit("its vector is zero or not finite".into());
+        let mut sum = vec![0.0f32; vectors.first().ok_or_else(none)?.len()];
         for (tokens, vector) in self.weights.into_iter().zip(vectors) {
             #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^24")]
             let weight = tokens as f32;
-            for (total, x) in sum.iter_mut().zip(Embedding::normalised(vector)?.as_slice()) {
+            for (total, x) in sum.iter_mut().zip(Embedding::normalised(vector).ok_or_else(none)?.as_slice()) {
                 *total += weight * x;
             }
         }
-        Some(TextEmbedding { vector: Embedding::normalised(sum)?, blurred: self.blurred, tokens: self.tokens })
+        let vector = Embedding::normalised(sum).ok_or_else(none)?;
+        Ok(TextEmbedding { vector, blurred: self.blurred, tokens: self.tokens })
     }
 }
 

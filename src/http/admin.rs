@@ -24,5 +24,6 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static
 
 /// All metrics in the Prometheus text format. They name caches but no prompts and no keys.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1], String) {
+    app.caches.embedder().report_queue();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
 }

@@ -12,6 +12,9 @@ const LOOKUPS: &str = "refrain_lookups_total";
 const STORES: &str = "refrain_stores_total";
 const STEP: &str = "refrain_step_seconds";
 const EMBED_BATCH: &str = "refrain_embed_batch_texts";
+const EMBED_TOKENS: &str = "refrain_embed_batch_tokens";
+const EMBED_QUEUE: &str = "refrain_embed_queue_texts";
+const EMBEDDINGS: &str = "refrain_embeddings_total";
 const DEGRADED: &str = "refrain_degraded_total";
 const UPSTREAM: &str = "refrain_upstream_responses_total";
 const ENTRIES: &str = "refrain_entries";
@@ -65,11 +68,18 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(STEP.into()), &STEP_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(EMBED_BATCH.into()), &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])?
+        .set_buckets_for_metric(
+            Matcher::Full(EMBED_TOKENS.into()),
+            &[8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0],
+        )?
         .install_recorder()?;
     describe_counter!(LOOKUPS, "Lookups by cache and outcome");
     describe_counter!(STORES, "Stores by cache and result");
     describe_histogram!(STEP, "Seconds that each step of a request took");
     describe_histogram!(EMBED_BATCH, "Texts per embedding batch");
+    describe_histogram!(EMBED_TOKENS, "Tokens per embedding batch");
+    describe_gauge!(EMBED_QUEUE, "Texts that wait to be embedded or are being embedded");
+    describe_counter!(EMBEDDINGS, "Embeddings by where they came from");
     describe_counter!(DEGRADED, "Requests that went on without the cache, by the part that failed them");
     describe_counter!(UPSTREAM, "Provider responses by provider and status class");
     describe_gauge!(ENTRIES, "Entries in the semantic index");
@@ -116,10 +126,38 @@ pub fn store(cache: &str, result: &'static str) {
     counter!(STORES, "cache" => cache.to_owned(), "result" => result).increment(1);
 }
 
-/// A batch of `texts` texts was embedded.
-pub fn embed_batch(texts: usize) {
-    #[expect(clippy::cast_precision_loss, reason = "batches are small")]
+/// A batch of `texts` texts (or windows of long ones) of `tokens` tokens together was embedded.
+#[expect(clippy::cast_precision_loss, reason = "batches are small")]
+pub fn embed_batch(texts: usize, tokens: usize) {
     histogram!(EMBED_BATCH).record(texts as f64);
+    histogram!(EMBED_TOKENS).record(tokens as f64);
+}
+
+/// `texts` texts wait to be embedded or are being embedded.
+#[expect(clippy::cast_precision_loss, reason = "queues are short")]
+pub fn embed_queue(texts: usize) {
+    gauge!(EMBED_QUEUE).set(texts as f64);
+}
+
+/// Where an embedding came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmbeddingSource {
+    /// The model computed it.
+    Computed,
+    /// It was computed for an equal text at the same time.
+    Joined,
+    /// It was computed for an equal text before.
+    Memo,
+}
+
+/// A text got its embedding.
+pub fn embedding(source: EmbeddingSource) {
+    let source = match source {
+        EmbeddingSource::Computed => "computed",
+        EmbeddingSource::Joined => "joined",
+        EmbeddingSource::Memo => "memo",
+    };
+    counter!(EMBEDDINGS, "source" => source).increment(1);
 }
 
 /// A request went on without the cache because `part` failed.

@@ -92,6 +92,7 @@ impl From<EmbedError> for ApiError {
             EmbedError::Busy(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, "embedding_queue_full", message)
                 .with([(header::RETRY_AFTER, HeaderValue::from_static("1"))]),
             EmbedError::TooLong(_) => Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message),
+            EmbedError::Unfit(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_input", message),
             EmbedError::Failed(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "embedding_failed", message),
         }
     }

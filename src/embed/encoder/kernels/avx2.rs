@@ -1,0 +1,197 @@
+//! AVX2 and FMA. Without VNNI, bytes are multiplied in pairs whose sum must fit 16 bits, so weights keep to 7 bits
+//! (255 × 63 × 2 < 2¹⁵) and make up for it with a scale per 128 inputs.
+#![allow(
+    unsafe_code,
+    reason = "SIMD: unaligned loads and stores through pointers, and calls that need the instructions"
+)]
+
+use std::arch::x86_64::{
+    __m256, __m256i, _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
+};
+use std::hint::black_box;
+
+use super::{Activation, Avx2 as Token, Range, math};
+use super::{
+    COLUMNS, Format, Isa, PANEL, PEAK_ROUNDS, Panel, QUAD, Rows, check_multiply, check_product, rows_compiled_for,
+};
+
+/// Columns of one register.
+const LANES: usize = 8;
+/// Rows of a tile: 4 × 2 accumulators, two registers of weights, one of codes and three to work in.
+const TILE_ROWS: usize = 4;
+/// Rows of a tile of the float product: 2 × 4 accumulators, four registers of the right side and one of the left.
+const FLOAT_ROWS: usize = 2;
+
+/// Proof that this processor has AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Avx2(());
+
+impl Avx2 {
+    pub(in super::super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+impl Isa for Avx2 {
+    const FORMAT: Format = Format { limit: 63, group: Some(128) };
+
+    #[inline(always)]
+    fn multiply(self, rows: Rows<'_>, panel: Panel<'_>, out: &mut [f32], stride: usize) {
+        check_multiply(rows, panel, out, stride);
+        let mut done = 0;
+        while done < rows.count() {
+            let count = (rows.count() - done).min(TILE_ROWS);
+            let (rows, out) = (rows.slice(done, count), &mut out[done * stride..]);
+            for half in 0..2 {
+                // SAFETY: `self` proves the instructions; the shapes were asserted above, for all rows and so for these.
+                unsafe {
+                    match count {
+                        1 => tile::<1>(rows, panel, half, out, stride),
+                        2 => tile::<2>(rows, panel, half, out, stride),
+                        3 => tile::<3>(rows, panel, half, out, stride),
+                        _ => tile::<TILE_ROWS>(rows, panel, half, out, stride),
+                    }
+                }
+            }
+            done += count;
+        }
+    }
+
+    #[inline(always)]
+    fn product(self, rows: usize, inner: usize, a: (&[f32], usize), b: (&[f32], usize), out: (&mut [f32], usize)) {
+        check_product(rows, inner, a, b, (&*out.0, out.1));
+        let mut done = 0;
+        while done < rows {
+            let count = (rows - done).min(FLOAT_ROWS);
+            let a = (&a.0[done * a.1..], a.1);
+            let out = (&mut out.0[done * out.1..], out.1);
+            // SAFETY: `self` proves the instructions; the shapes were asserted above, for all rows and so for these.
+            unsafe {
+                match count {
+                    1 => float_tile::<1>(inner, a, b, out),
+                    _ => float_tile::<FLOAT_ROWS>(inner, a, b, out),
+                }
+            }
+            done += count;
+        }
+    }
+
+    #[inline(always)]
+    fn fma(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+
+    fn peak(self) -> Option<u64> {
+        // SAFETY: `self` proves the instructions.
+        Some(unsafe { peak() })
+    }
+
+    rows_compiled_for!("avx2,fma");
+}
+
+/// Products of registers and their sums, nothing else.
+#[target_feature(enable = "avx2,fma")]
+fn peak() -> u64 {
+    // Enough to hide that each product waits for the sum before it.
+    const CHAINS: usize = 12;
+    let (operand, ones) = (_mm256_set1_epi8(1), _mm256_set1_epi16(1));
+    let mut sums = [black_box(_mm256_set1_epi8(1)); CHAINS];
+    for _ in 0..PEAK_ROUNDS {
+        for sum in &mut sums {
+            let products = _mm256_madd_epi16(_mm256_maddubs_epi16(*sum, operand), ones);
+            *sum = _mm256_add_epi32(*sum, products);
+        }
+    }
+    black_box(sums);
+    PEAK_ROUNDS * (CHAINS * LANES * QUAD) as u64
+}
+
+/// `ROWS` rows by the first or second half of a panel.
+///
+/// # Safety
+/// What [`check_multiply`] asserts holds of `ROWS` rows; `half` is 0 or 1.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile<const ROWS: usize>(rows: Rows<'_>, panel: Panel<'_>, half: usize, out: &mut [f32], stride: usize) {
+    let ones = _mm256_set1_epi16(1);
+    let codes = rows.codes.as_ptr();
+    let column = |values: &[f32; PANEL], part: usize| {
+        // SAFETY: half × 16 + part × 8 + 8 ≤ PANEL floats.
+        unsafe { _mm256_loadu_ps(values.as_ptr().add((half * 2 + part) * LANES)) }
+    };
+    let mut totals: [[__m256; 2]; ROWS] = [[_mm256_setzero_ps(); 2]; ROWS];
+    for (group, scales) in panel.scales.iter().enumerate() {
+        let from = group * panel.group;
+        let to = (from + panel.group).min(panel.steps.len());
+        let steps = &panel.steps[from..to];
+        let mut sums: [[__m256i; 2]; ROWS] = [[_mm256_setzero_si256(); 2]; ROWS];
+        for (k, step) in (from..to).zip(steps) {
+            // SAFETY: the half of a step is 64 bytes.
+            let weights: [__m256i; 2] = unsafe {
+                let weights = step.0.as_ptr().add(half * 64);
+                [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())]
+            };
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: row × stride + k × QUAD + 3 lies in `codes`, which has ROWS × stride bytes, because
+                // steps × QUAD ≤ stride.
+                let quad = unsafe { codes.add(row * rows.stride + k * QUAD).cast::<i32>().read_unaligned() };
+                let quad = _mm256_set1_epi32(quad);
+                for part in 0..2 {
+                    let products = _mm256_madd_epi16(_mm256_maddubs_epi16(quad, weights[part]), ones);
+                    sums[part] = _mm256_add_epi32(sums[part], products);
+                }
+            }
+        }
+        for part in 0..2 {
+            let scale = column(scales, part);
+            for (totals, sums) in totals.iter_mut().zip(&sums) {
+                totals[part] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[part]), scale, totals[part]);
+            }
+        }
+    }
+    for part in 0..2 {
+        let (sum, bias) = (column(panel.sums, part), column(panel.bias, part));
+        for (row, totals) in totals.iter().enumerate() {
+            let low = _mm256_fmadd_ps(_mm256_set1_ps(rows.low[row]), sum, bias);
+            let total = _mm256_fmadd_ps(totals[part], _mm256_set1_ps(rows.scale[row]), low);
+            // SAFETY: row × stride + PANEL ≤ out.len() for the last row and so for all.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(row * stride + (half * 2 + part) * LANES), total) }
+        }
+    }
+}
+
+/// `ROWS` rows by [`COLUMNS`] columns.
+///
+/// # Safety
+/// What [`check_product`] asserts holds of `ROWS` rows.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn float_tile<const ROWS: usize>(
+    inner: usize,
+    a: (&[f32], usize),
+    b: (&[f32], usize),
+    out: (&mut [f32], usize),
+) {
+    const PARTS: usize = COLUMNS / LANES;
+    let mut sums: [[__m256; PARTS]; ROWS] = [[_mm256_setzero_ps(); PARTS]; ROWS];
+    for k in 0..inner {
+        let mut right = [_mm256_setzero_ps(); PARTS];
+        for (part, right) in right.iter_mut().enumerate() {
+            // SAFETY: k < inner, and b has COLUMNS floats from k × its stride.
+            *right = unsafe { _mm256_loadu_ps(b.0.as_ptr().add(k * b.1 + part * LANES)) };
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: row < ROWS and k < inner lie in a.
+            let left = _mm256_set1_ps(unsafe { *a.0.as_ptr().add(row * a.1 + k) });
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = _mm256_fmadd_ps(left, right, *sum);
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (part, sum) in sums.iter().enumerate() {
+            // SAFETY: out has COLUMNS floats from row × its stride.
+            unsafe { _mm256_storeu_ps(out.0.as_mut_ptr().add(row * out.1 + part * LANES), *sum) }
+        }
+    }
+}

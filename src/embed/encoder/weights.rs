@@ -1,0 +1,177 @@
+//! A BERT encoder's weights, packed for one instruction set.
+
+use super::kernels::{Format, PANEL};
+use super::linear::Linear;
+use super::math::Activation;
+
+/// The widest head, in registers of 16 floats: what attention's products are made for.
+const HEAD_STEP: usize = PANEL;
+
+/// What `config.json` says of an encoder.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Shape {
+    pub(in super::super) hidden: usize,
+    pub(in super::super) layers: usize,
+    pub(in super::super) heads: usize,
+    pub(in super::super) intermediate: usize,
+    pub(in super::super) epsilon: f32,
+    pub(in super::super) activation: Activation,
+}
+
+impl Shape {
+    /// Why this engine can't compute such an encoder, if so.
+    pub(in super::super) fn obstacle(&self) -> Option<String> {
+        let by = |what: &str, value: usize, of: usize| {
+            (value == 0 || !value.is_multiple_of(of)).then(|| format!("its {what} ({value}) isn't a multiple of {of}"))
+        };
+        if self.layers == 0 || self.heads == 0 {
+            return Some("it has no layers or heads".into());
+        }
+        by("hidden_size", self.hidden, self.heads)
+            .or_else(|| by("width of a head", self.hidden / self.heads, HEAD_STEP))
+            .or_else(|| by("intermediate_size", self.intermediate, PANEL))
+    }
+
+    pub(super) fn head_width(&self) -> usize {
+        self.hidden / self.heads
+    }
+}
+
+/// The largest magnitude of every input of a layer's two parts.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Magnitudes {
+    /// Of what query, key and value are made from.
+    pub(in super::super) attention: Vec<f32>,
+    /// Of what the feed-forward part takes.
+    pub(in super::super) feed: Vec<f32>,
+}
+
+/// Scale and shift of a LayerNorm.
+pub(super) struct Norm {
+    pub(super) scale: Vec<f32>,
+    pub(super) shift: Vec<f32>,
+}
+
+/// One layer. Attention's query comes scaled by 1 ÷ √(width of a head).
+pub(super) struct Layer {
+    /// What the layer's input is multiplied by before it is quantised.
+    pub(super) smoothing: Vec<f32>,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) output: Linear,
+    pub(super) attention_norm: Norm,
+    /// What the feed-forward part's input is multiplied by before it is quantised.
+    pub(super) feed_smoothing: Vec<f32>,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
+    pub(super) output_norm: Norm,
+}
+
+/// Everything that is read during a pass and never written.
+pub(in super::super) struct Weights {
+    pub(super) shape: Shape,
+    /// (vocabulary, hidden)
+    pub(super) words: Vec<f32>,
+    /// (positions, hidden), with the embedding of token type 0 added.
+    pub(super) positions: Vec<f32>,
+    pub(super) norm: Norm,
+    pub(super) layers: Vec<Layer>,
+}
+
+impl Weights {
+    /// Takes each tensor by the name that it has in PyTorch's BERT, row by row, from `tensor`, and packs it.
+    ///
+    /// # Errors
+    /// Whatever `tensor` says.
+    pub(super) fn pack<E>(
+        shape: Shape,
+        magnitudes: &[Magnitudes],
+        format: Format,
+        tensor: impl Fn(&str, &[usize]) -> Result<Vec<f32>, E>,
+        (vocabulary, positions, types): (usize, usize, usize),
+    ) -> Result<Self, E> {
+        let hidden = shape.hidden;
+        let norm = |name: &str| {
+            let part = |part: &str| tensor(&format!("{name}.LayerNorm.{part}"), &[hidden]);
+            Ok(Norm { scale: part("weight")?, shift: part("bias")? })
+        };
+        let words = tensor("embeddings.word_embeddings.weight", &[vocabulary, hidden])?;
+        let mut places = tensor("embeddings.position_embeddings.weight", &[positions, hidden])?;
+        let types = tensor("embeddings.token_type_embeddings.weight", &[types, hidden])?;
+        for place in places.chunks_exact_mut(hidden) {
+            place.iter_mut().zip(&types).for_each(|(x, y)| *x += y);
+        }
+        let mut packed = Self { shape, words, positions: places, norm: norm("embeddings")?, layers: Vec::new() };
+        for (number, magnitudes) in magnitudes.iter().enumerate() {
+            let name = |part: &str| format!("encoder.layer.{number}.{part}");
+            let dense = |part: &str, outputs: usize, inputs: usize| {
+                let weight = tensor(&format!("{}.weight", name(part)), &[outputs, inputs])?;
+                Ok(Dense { inputs, weight, bias: tensor(&format!("{}.bias", name(part)), &[outputs])? })
+            };
+            let mut query = dense("attention.self.query", hidden, hidden)?;
+            let mut key = dense("attention.self.key", hidden, hidden)?;
+            let mut value = dense("attention.self.value", hidden, hidden)?;
+            #[expect(clippy::cast_precision_loss, reason = "head widths are small")]
+            query.times(1.0 / (shape.head_width() as f32).sqrt());
+            let output = dense("attention.output.dense", hidden, hidden)?;
+            let attention_norm = norm(&name("attention.output"))?;
+            let mut up = dense("intermediate.dense", shape.intermediate, hidden)?;
+            let down = dense("output.dense", hidden, shape.intermediate)?;
+            let smoothing = smooth(&magnitudes.attention, &mut [&mut query, &mut key, &mut value]);
+            let feed_smoothing = smooth(&magnitudes.feed, &mut [&mut up]);
+            packed.layers.push(Layer {
+                smoothing,
+                query: query.pack(format),
+                key: key.pack(format),
+                value: value.pack(format),
+                output: output.pack(format),
+                attention_norm,
+                feed_smoothing,
+                up: up.pack(format),
+                down: down.pack(format),
+                output_norm: norm(&name("output"))?,
+            });
+        }
+        Ok(packed)
+    }
+}
+
+/// A product's weights before they are packed: shape (`bias.len()`, `inputs`).
+struct Dense {
+    inputs: usize,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Dense {
+    fn times(&mut self, factor: f32) {
+        self.weight.iter_mut().chain(&mut self.bias).for_each(|x| *x *= factor);
+    }
+
+    fn pack(self, format: Format) -> Linear {
+        Linear::pack(format, self.inputs, &self.weight, &self.bias)
+    }
+}
+
+/// Moves magnitude from inputs, a few of which are far larger than the rest and would coarsen everybody's quantisation, to
+/// the weights behind them. Returns what the inputs are to be multiplied by; multiplies the weights by the inverse.
+///
+/// SmoothQuant (Xiao et al. 2023, equation 4 with α = ½): per input, √(max |x| ÷ max |w|).
+fn smooth(magnitudes: &[f32], products: &mut [&mut Dense]) -> Vec<f32> {
+    let mut weights = vec![0.0f32; magnitudes.len()];
+    for row in products.iter().flat_map(|product| product.weight.chunks_exact(product.inputs)) {
+        weights.iter_mut().zip(row).for_each(|(largest, weight)| *largest = largest.max(weight.abs()));
+    }
+    // What is hardly ever used keeps a factor that can be divided by.
+    let floor = |values: &[f32]| values.iter().fold(1e-20f32, |a, b| a.max(*b)) * 1e-3;
+    let (least_input, least_weight) = (floor(magnitudes), floor(&weights));
+    let factors: Vec<f32> =
+        magnitudes.iter().zip(&weights).map(|(x, w)| (x.max(least_input) / w.max(least_weight)).sqrt()).collect();
+    for product in products {
+        for row in product.weight.chunks_exact_mut(product.inputs) {
+            row.iter_mut().zip(&factors).for_each(|(weight, factor)| *weight *= factor);
+        }
+    }
+    factors.into_iter().map(|factor| 1.0 / factor).collect()
+}

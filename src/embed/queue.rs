@@ -1,0 +1,233 @@
+//! Texts that wait to be embedded, and which of their windows come next.
+//!
+//! Only order is decided here; the worker brings the texts and computes. Short texts go first, so that the many don't wait
+//! for the few; but the text that came first has a window in every batch, so that it is done after as many batches as it
+//! has windows, whatever else arrives.
+
+use super::error::EmbedError;
+use super::tokens::Windows;
+use super::vector::TextEmbedding;
+
+/// A digest of a text: equal texts are embedded once.
+pub(super) type TextKey = [u8; 32];
+
+/// Texts in the order of their arrival, each with those who wait for it.
+pub(super) struct Queue<W> {
+    texts: Vec<Text<W>>,
+}
+
+struct Text<W> {
+    key: TextKey,
+    windows: Windows,
+    /// One per window that is done.
+    vectors: Vec<Vec<f32>>,
+    waiting: Vec<W>,
+}
+
+impl<W> Text<W> {
+    fn next_tokens(&self) -> usize {
+        self.windows.inputs().nth(self.vectors.len()).map_or(0, <[u32]>::len)
+    }
+
+    fn tokens_left(&self) -> usize {
+        self.windows.inputs().skip(self.vectors.len()).map(<[u32]>::len).sum()
+    }
+}
+
+/// A text that is done, and those who waited for it.
+pub(super) struct Done<W> {
+    pub(super) key: TextKey,
+    pub(super) made: Result<TextEmbedding, EmbedError>,
+    pub(super) waiting: Vec<W>,
+}
+
+/// One window of each of some texts, by their places in the queue.
+pub(super) struct Batch(Vec<usize>);
+
+impl<W> Queue<W> {
+    pub(super) fn new() -> Self {
+        Self { texts: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Texts in it.
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Lets `waiting` wait for the text of `key`, if that is here already; else gives it back.
+    pub(super) fn join(&mut self, key: &TextKey, waiting: W) -> Result<(), W> {
+        match self.texts.iter_mut().find(|text| text.key == *key) {
+            Some(text) => {
+                text.waiting.push(waiting);
+                Ok(())
+            }
+            None => Err(waiting),
+        }
+    }
+
+    /// Adds a text.
+    pub(super) fn push(&mut self, key: TextKey, windows: Windows, waiting: W) {
+        self.texts.push(Text { key, windows, vectors: Vec::new(), waiting: vec![waiting] });
+    }
+
+    /// Drops those who don't wait any more, and the texts that nobody waits for.
+    pub(super) fn retain(&mut self, still_waits: impl Fn(&W) -> bool) {
+        self.texts.retain_mut(|text| {
+            text.waiting.retain(&still_waits);
+            !text.waiting.is_empty()
+        });
+    }
+
+    /// The next windows: one of the text that came first, and of the others, those with the fewest tokens left first, as
+    /// many as have at most `tokens` tokens together. Empty only if the queue is.
+    pub(super) fn batch(&self, tokens: usize) -> Batch {
+        let mut others: Vec<usize> = (1..self.texts.len()).collect();
+        others.sort_by_key(|&text| self.texts[text].tokens_left());
+        let mut left = tokens.saturating_sub(self.texts.first().map_or(0, Text::next_tokens));
+        // A long text in front doesn't take the place of all others.
+        left = left.max(tokens / 2);
+        let fit = others.into_iter().take_while(|&text| {
+            let next = self.texts[text].next_tokens();
+            let fits = next <= left;
+            left = left.saturating_sub(next);
+            fits
+        });
+        Batch((!self.texts.is_empty()).then_some(0).into_iter().chain(fit).collect())
+    }
+
+    /// The batch's token ids.
+    pub(super) fn inputs(&self, batch: &Batch) -> Vec<&[u32]> {
+        batch
+            .0
+            .iter()
+            .filter_map(|&text| self.texts[text].windows.inputs().nth(self.texts[text].vectors.len()))
+            .collect()
+    }
+
+    /// Takes the batch's vectors, or the failure of all its texts; returns the texts that are done.
+    pub(super) fn finish(&mut self, batch: Batch, vectors: Result<Vec<Vec<f32>>, EmbedError>) -> Vec<Done<W>> {
+        let mut places = batch.0;
+        let failure = vectors.as_ref().err().cloned();
+        for (&text, vector) in places.iter().zip(vectors.unwrap_or_default()) {
+            self.texts[text].vectors.push(vector);
+        }
+        places.retain(|&text| {
+            let text = &self.texts[text];
+            failure.is_some() || text.vectors.len() == text.windows.inputs().len()
+        });
+        // From behind, so that the places of the rest stay what they are.
+        places.sort_unstable();
+        let mut done: Vec<_> = places
+            .into_iter()
+            .rev()
+            .map(|place| {
+                let Text { key, windows, vectors, waiting } = self.texts.remove(place);
+                let made = failure.clone().map_or_else(|| windows.pool(vectors), Err);
+                Done { key, made, waiting }
+            })
+            .collect();
+        done.reverse();
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(n: usize) -> TextKey {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&n.to_le_bytes());
+        key
+    }
+
+    fn windows(lengths: &[usize]) -> Windows {
+        Windows::of(lengths.iter().map(|&length| vec![7; length]).collect())
+    }
+
+    fn run(queue: &mut Queue<usize>, tokens: usize) -> Vec<usize> {
+        let batch = queue.batch(tokens);
+        let vectors = queue.inputs(&batch).iter().map(|_| vec![1.0, 0.0]).collect();
+        queue.finish(batch, Ok(vectors)).into_iter().flat_map(|done| done.waiting).collect()
+    }
+
+    proptest! {
+        /// Every text is done, once, after no more batches than the texts before it have windows together with its own;
+        /// and no batch is larger than it may be.
+        #[test]
+        fn everybody_is_served_in_time(
+            texts in prop::collection::vec(prop::collection::vec(1usize..300, 1..5), 1..40),
+            tokens in 1usize..600,
+        ) {
+            let mut queue = Queue::new();
+            for (n, lengths) in texts.iter().enumerate() {
+                queue.push(key(n), windows(lengths), n);
+            }
+            let mut served = vec![None; texts.len()];
+            for round in 1.. {
+                let inputs = queue.batch(tokens);
+                let sizes: Vec<usize> = queue.inputs(&inputs).iter().map(|input| input.len()).collect();
+                let others: usize = sizes[1..].iter().sum();
+                prop_assert!(sizes.iter().sum::<usize>() <= tokens || others <= tokens / 2);
+                for text in run(&mut queue, tokens) {
+                    prop_assert!(served[text].replace(round).is_none());
+                }
+                if queue.is_empty() {
+                    break;
+                }
+            }
+            let mut bound = 0;
+            for (served, lengths) in served.iter().zip(&texts) {
+                bound += lengths.len();
+                prop_assert!(served.is_some_and(|round| round <= bound), "{served:?} > {bound}");
+            }
+        }
+    }
+
+    #[test]
+    fn short_texts_overtake_long_ones_but_the_first_always_advances() {
+        let mut queue = Queue::new();
+        queue.push(key(0), windows(&[256, 256, 256]), 0);
+        queue.push(key(1), windows(&[256, 256]), 1);
+        queue.push(key(2), windows(&[10]), 2);
+        queue.push(key(3), windows(&[20]), 3);
+        assert_eq!(run(&mut queue, 256), [2, 3]);
+        queue.push(key(4), windows(&[30]), 4);
+        assert_eq!(run(&mut queue, 256), [4]);
+        assert_eq!(run(&mut queue, 256), [0]);
+        assert_eq!(run(&mut queue, 256), [0; 0]);
+        assert_eq!(run(&mut queue, 256), [1]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn equal_texts_share_one_place_which_is_left_with_the_last_who_waits() {
+        let mut queue = Queue::new();
+        assert_eq!(queue.join(&key(1), 1), Err(1));
+        queue.push(key(1), windows(&[5]), 1);
+        assert_eq!(queue.join(&key(1), 2), Ok(()));
+        assert_eq!(queue.join(&key(2), 3), Err(3));
+        queue.push(key(2), windows(&[5]), 3);
+        queue.retain(|waiting| *waiting == 2);
+        assert_eq!(queue.len(), 1);
+        assert_eq!(run(&mut queue, 100), [2]);
+    }
+
+    #[test]
+    fn a_failed_batch_is_told_to_all_who_wait_for_it_and_to_nobody_else() {
+        let mut queue = Queue::new();
+        queue.push(key(0), windows(&[256, 256]), 0);
+        queue.push(key(1), windows(&[200]), 1);
+        let batch = queue.batch(256);
+        let failed = queue.finish(batch, Err(EmbedError::Failed("on purpose".into())));
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0].made, Err(EmbedError::Failed("on purpose".into())));
+        assert_eq!(run(&mut queue, 256), [1]);
+    }
+}
