@@ -5,7 +5,10 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
-mod common;
+#[path = "common/traces.rs"]
+mod traces;
+#[path = "common/vectors.rs"]
+mod vectors;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -20,9 +23,9 @@ const ASKS: usize = 25;
 const K: usize = 8;
 
 fn main() {
-    let embedder = common::embedder();
-    let prompts: Vec<_> = common::traces().iter().flat_map(|trace| common::read(trace, usize::MAX)).collect();
-    let vectors = common::embed(&embedder, &prompts);
+    let embedder = vectors::embedder();
+    let prompts: Vec<_> = traces::named().iter().flat_map(|trace| traces::read(trace, usize::MAX)).collect();
+    let vectors = vectors::embed(&embedder, &prompts);
     let (asked, stored): (Vec<_>, Vec<_>) = vectors.iter().enumerate().partition(|(i, _)| i % ASKS == 0);
     println!("vectors   scan µs   graph µs   recall@1   build s");
     for size in SIZES.into_iter().filter(|size| *size <= stored.len()) {

@@ -7,21 +7,22 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
-mod common;
+#[path = "common/traces.rs"]
+mod traces;
 
 use std::collections::HashSet;
 
 use refrain::config::{self, Engine};
-use refrain::embed::{Embedding, Model, dot};
+use refrain::embed::{Embedding, Model, Windows, dot};
 
 const GAP: f32 = 0.005;
 /// Prompts that are embedded by one call.
 const BATCH: usize = 64;
 
 fn main() {
-    for trace in common::traces() {
+    for trace in traces::named() {
         let mut seen = HashSet::new();
-        let prompts: Vec<String> = common::read(&trace, usize::MAX).into_iter().map(|(prompt, _)| prompt).collect();
+        let prompts: Vec<String> = traces::read(&trace, usize::MAX).into_iter().map(|(prompt, _)| prompt).collect();
         let prompts: Vec<&str> = prompts.iter().map(String::as_str).filter(|prompt| seen.insert(*prompt)).collect();
         println!("\n{trace}: {} different prompts", prompts.len());
         let reference = embed(Engine::Candle, &prompts).expect("candle runs everywhere");
@@ -53,7 +54,7 @@ fn embed(engine: Engine, prompts: &[&str]) -> Option<Vec<Embedding>> {
     let mut vectors = Vec::with_capacity(prompts.len());
     for some in prompts.chunks(BATCH) {
         let windows: Vec<_> = some.iter().map(|prompt| model.windows(prompt).expect("tokens")).collect();
-        let inputs: Vec<&[u32]> = windows.iter().flat_map(|windows| windows.inputs()).collect();
+        let inputs: Vec<&[u32]> = windows.iter().flat_map(Windows::inputs).collect();
         let mut made = model.encode(&inputs).expect("vectors").into_iter();
         for windows in windows {
             let own = made.by_ref().take(windows.inputs().len()).collect();

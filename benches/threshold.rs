@@ -6,7 +6,10 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
-mod common;
+#[path = "common/traces.rs"]
+mod traces;
+#[path = "common/vectors.rs"]
+mod vectors;
 
 use std::collections::HashMap;
 
@@ -18,10 +21,10 @@ const THRESHOLDS: [f32; 10] = [0.70, 0.75, 0.80, 0.84, 0.86, 0.88, 0.90, 0.92, 0
 const REQUESTS: usize = 10_000;
 
 fn main() {
-    let embedder = common::embedder();
-    for trace in common::traces() {
-        let prompts = common::read(&trace, REQUESTS);
-        let vectors = common::embed(&embedder, &prompts);
+    let embedder = vectors::embedder();
+    for trace in traces::named() {
+        let prompts = traces::read(&trace, REQUESTS);
+        let vectors = vectors::embed(&embedder, &prompts);
         println!("\n{trace}: {} requests\ncosine  hit rate  wrong/requests  wrong/hits", prompts.len());
         for threshold in THRESHOLDS {
             let (hits, wrong) = replay(&prompts, &vectors, threshold);

@@ -12,6 +12,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use super::attention::{self, attend};
 use super::kernels::{Isa, PANEL, Rows};
 use super::linear::Linear;
+use super::math::Extent;
 use super::phases::{Broken, Phases};
 use super::weights::{Layer, Norm, Weights};
 
@@ -150,11 +151,11 @@ pub(super) fn run<I: Isa>(
     for (number, layer) in weights.layers.iter().enumerate() {
         let next = weights.layers.get(number + 1).map(|layer| &*layer.smoothing);
         member.attention(layer, scratch)?;
-        member.quantise_strips(weights.shape.hidden, scratch)?;
+        member.quantise_strips(weights.shape.hidden)?;
         member.product(&layer.output, false)?;
         member.add_and_norm(&layer.attention_norm, Some(&layer.feed_smoothing), scratch)?;
         member.product(&layer.up, true)?;
-        member.quantise_strips(weights.shape.intermediate, scratch)?;
+        member.quantise_strips(weights.shape.intermediate)?;
         member.product(&layer.down, false)?;
         member.add_and_norm(&layer.output_norm, next, scratch)?;
     }
@@ -235,29 +236,14 @@ impl<I: Isa> Member<'_, I> {
     }
 
     /// Quantises what the last product left in the strips, `inputs` numbers per token, for the next one.
-    fn quantise_strips(&mut self, inputs: usize, scratch: &mut Scratch) -> Result<(), Broken> {
+    fn quantise_strips(&mut self, inputs: usize) -> Result<(), Broken> {
         let (isa, board, pass) = (self.isa, self.board, self.pass);
         let mut strips = None;
         self.phase(pass.blocks(), |number| {
             let strips = strips.get_or_insert_with(|| Board::read(&board.strips, PARTS));
             let mut block = board.blocks[number].write();
-            let block = &mut *block;
-            if scratch.row.len() < inputs {
-                scratch.row.resize(inputs, 0.0);
-            }
-            let gathered = &mut scratch.row[..inputs];
             for (row, token) in pass.rows(number).enumerate() {
-                let mut rest = &mut *gathered;
-                for strip in strips.iter().flatten() {
-                    if rest.is_empty() {
-                        break;
-                    }
-                    let numbers = strip.row(token);
-                    let (part, more) = rest.split_at_mut(numbers.len());
-                    part.copy_from_slice(numbers);
-                    rest = more;
-                }
-                block.quantise(isa, row, gathered);
+                block.quantise(isa, row, inputs, || parts(strips, token, inputs));
             }
         })
     }
@@ -294,13 +280,9 @@ impl<I: Isa> Member<'_, I> {
             let rows = pass.rows(number);
             for (row, token) in rows.clone().enumerate() {
                 let mut rest = &mut block.hidden[row * hidden..][..hidden];
-                for strip in strips.iter().flatten() {
-                    if rest.is_empty() {
-                        break;
-                    }
-                    let numbers = strip.row(token);
+                for numbers in parts(strips, token, hidden) {
                     let (part, more) = rest.split_at_mut(numbers.len());
-                    part.iter_mut().zip(numbers).for_each(|(x, y)| *x += y);
+                    isa.add(part, numbers);
                     rest = more;
                 }
             }
@@ -338,24 +320,47 @@ impl Block {
             let numbers = &mut self.hidden[row * hidden..][..hidden];
             isa.layer_norm(numbers, &norm.scale, &norm.shift, weights.shape.epsilon);
             if let Some(smoothing) = smoothing {
-                let factors = numbers.iter().zip(smoothing);
-                smoothed.iter_mut().zip(factors).for_each(|(out, (x, factor))| *out = x * factor);
-                self.quantise(isa, row, smoothed);
+                isa.times(numbers, smoothing, smoothed);
+                self.quantise(isa, row, hidden, || std::iter::once(&*smoothed));
             }
         }
     }
 
+    /// Quantises `inputs` numbers, which come in parts.
     #[inline(always)]
-    fn quantise<I: Isa>(&mut self, isa: I, row: usize, numbers: &[f32]) {
-        let range = isa.quantise(numbers, &mut self.codes[row * numbers.len()..][..numbers.len()]);
-        self.scale[row] = range.scale;
-        self.low[row] = range.low;
+    fn quantise<'n, I: Isa, P: Iterator<Item = &'n [f32]>>(
+        &mut self,
+        isa: I,
+        row: usize,
+        inputs: usize,
+        parts: impl Fn() -> P,
+    ) {
+        let extent = parts().fold(Extent::NONE, |extent, part| extent.with(isa.extent(part)));
+        let mut codes = &mut self.codes[row * inputs..][..inputs];
+        for part in parts() {
+            let (these, more) = codes.split_at_mut(part.len());
+            isa.quantise(part, extent, these);
+            codes = more;
+        }
+        self.scale[row] = extent.scale();
+        self.low[row] = extent.low;
     }
 
     #[inline(always)]
     fn inputs(&self, rows: usize, inputs: usize) -> Rows<'_> {
         Rows { codes: &self.codes[..rows * inputs], stride: inputs, scale: &self.scale[..rows], low: &self.low[..rows] }
     }
+}
+
+/// A token's `count` numbers, strip by strip.
+#[inline(always)]
+fn parts<'s>(strips: &'s Guards<'_, Strip>, token: usize, count: usize) -> impl Iterator<Item = &'s [f32]> {
+    let mut left = count;
+    strips.iter().flatten().map_while(move |strip| {
+        let row = (left > 0).then(|| strip.row(token))?;
+        left -= row.len();
+        Some(row)
+    })
 }
 
 /// Some panels' outputs for all tokens, to `out` of shape (tokens, `width`); `then` gets each run of a row that was

@@ -5,7 +5,7 @@ use super::kernels::{Format, Isa, PANEL, Panel, QUAD, Rows, Step};
 /// `x · Wᵀ + b` with W in bytes.
 ///
 /// Weights are symmetric: each output (and, where the [`Format`] says so, each group of inputs) has the scale that takes
-/// its largest magnitude to the format's limit.
+/// its largest magnitude to the limit.
 pub(super) struct Linear {
     inputs: usize,
     /// Steps that share scales.
@@ -40,14 +40,12 @@ impl Linear {
         for (output, weights) in weight.chunks_exact(inputs).enumerate() {
             let (panel, column) = (output / PANEL, output % PANEL);
             for (g, weights) in weights.chunks(group * QUAD).enumerate() {
-                let largest = weights.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
-                // An output without weights keeps a scale that divides.
-                let scale = if largest > 0.0 { largest / f32::from(format.limit) } else { 1.0 };
+                let scale = scale(format, weights);
                 packed.scales[panel * groups + g][column] = scale;
                 let steps = &mut packed.steps[panel * inputs / QUAD + g * group..];
                 for (quad, step) in weights.chunks(QUAD).zip(steps) {
                     for (slot, weight) in step.0[column * QUAD..].iter_mut().zip(quad) {
-                        #[expect(clippy::cast_possible_truncation, reason = "within ±limit by the choice of scale")]
+                        #[expect(clippy::cast_possible_truncation, reason = "within ±127 by the choice of scale")]
                         let code = (weight / scale).round_ties_even() as i8;
                         *slot = code;
                         packed.sums[panel][column] += f32::from(code) * scale;
@@ -82,4 +80,21 @@ impl Linear {
         };
         isa.multiply(rows, weights, out, stride);
     }
+}
+
+/// What a weight of code 1 is worth: as little as the limits allow.
+fn scale(format: Format, weights: &[f32]) -> f32 {
+    let mut scale = weights.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs())) / f32::from(i8::MAX);
+    if let Some(limit) = format.sum_limit {
+        for steps in weights.chunks(2 * QUAD) {
+            let magnitude = |input: usize| steps.get(input).map_or(0.0, |weight| weight.abs());
+            for half in [0, QUAD / 2] {
+                let sum: f32 = [half, half + 1, half + QUAD, half + QUAD + 1].into_iter().map(magnitude).sum();
+                // Each of the four may be rounded up by half a code.
+                scale = scale.max(sum / (f32::from(limit) - 2.0));
+            }
+        }
+    }
+    // An output without weights keeps a scale that divides.
+    if scale > 0.0 { scale } else { 1.0 }
 }

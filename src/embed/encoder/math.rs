@@ -3,7 +3,7 @@
 
 use super::kernels::Isa;
 
-/// Numbers that are worked on together.
+/// Numbers that are folded side by side.
 const LANES: usize = 16;
 
 /// The activation between the two products of a layer's feed-forward part.
@@ -17,11 +17,25 @@ pub(in super::super) enum Activation {
     Relu,
 }
 
-/// The scale of 255 steps and the lowest value that a row was quantised with.
-#[derive(Clone, Copy)]
-pub(super) struct Range {
+/// The lowest and the highest number of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Extent {
     pub(super) low: f32,
-    pub(super) scale: f32,
+    pub(super) high: f32,
+}
+
+impl Extent {
+    /// That of no numbers.
+    pub(super) const NONE: Self = Self { low: f32::INFINITY, high: f32::NEG_INFINITY };
+
+    pub(super) fn with(self, other: Self) -> Self {
+        Self { low: least(self.low, other.low), high: most(self.high, other.high) }
+    }
+
+    /// What a row between these is quantised with: a code is that many scales above `low`.
+    pub(super) fn scale(self) -> f32 {
+        (self.high - self.low) / 255.0
+    }
 }
 
 /// eˣ for x ≤ 88, within 2 units in the last place; 0 below -87.
@@ -33,7 +47,7 @@ pub(super) fn exp<I: Isa>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let clamped = x.max(-87.0);
+    let clamped = most(x, -87.0);
     let shifted = I::fma(clamped, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = I::fma(n, -LN2_LOW, I::fma(n, -LN2_HIGH, clamped));
@@ -51,7 +65,7 @@ pub(super) fn activate<I: Isa>(activation: Activation, row: &mut [f32]) {
     match activation {
         Activation::Gelu => row.iter_mut().for_each(|x| *x = gelu::<I>(*x)),
         Activation::GeluTanh => row.iter_mut().for_each(|x| *x = gelu_tanh::<I>(*x)),
-        Activation::Relu => row.iter_mut().for_each(|x| *x = x.max(0.0)),
+        Activation::Relu => row.iter_mut().for_each(|x| *x = most(*x, 0.0)),
     }
 }
 
@@ -72,7 +86,7 @@ fn gelu<I: Isa>(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_tanh<I: Isa>(x: f32) -> f32 {
     let u = 0.797_884_6 * I::fma(0.044_715 * x * x, x, x);
-    x / (1.0 + exp::<I>((-2.0 * u).min(88.0)))
+    x / (1.0 + exp::<I>(least(-2.0 * u, 88.0)))
 }
 
 /// Normalises `row` in place to mean 0 and variance 1, then scales and shifts it.
@@ -91,28 +105,56 @@ pub(super) fn layer_norm<I: Isa>(row: &mut [f32], scale: &[f32], shift: &[f32], 
 /// Replaces scores by their softmax, not yet divided by the sum, which is returned.
 #[inline(always)]
 pub(super) fn softmax<I: Isa>(scores: &mut [f32]) -> f32 {
-    let largest = fold(scores, f32::NEG_INFINITY, |x| x, f32::max);
+    let largest = fold(scores, f32::NEG_INFINITY, |x| x, most);
     for score in &mut *scores {
         *score = exp::<I>(*score - largest);
     }
     sum(scores, |x| x)
 }
 
-/// Quantises `row` to bytes between its lowest and highest number.
+/// Adds `numbers` to `row`.
 #[inline(always)]
-pub(super) fn quantise(row: &[f32], codes: &mut [u8]) -> Range {
+pub(super) fn add(row: &mut [f32], numbers: &[f32]) {
+    row.iter_mut().zip(numbers).for_each(|(x, y)| *x += y);
+}
+
+/// `row × factors`, to `out`.
+#[inline(always)]
+pub(super) fn times(row: &[f32], factors: &[f32], out: &mut [f32]) {
+    out.iter_mut().zip(row).zip(factors).for_each(|((out, x), factor)| *out = x * factor);
+}
+
+/// Between which numbers `row` lies.
+#[inline(always)]
+pub(super) fn extent(row: &[f32]) -> Extent {
+    let low = fold(row, f32::INFINITY, |x| x, least);
+    Extent { low, high: fold(row, f32::NEG_INFINITY, |x| x, most) }
+}
+
+/// Quantises `row`, which lies within `extent`, to bytes.
+#[inline(always)]
+pub(super) fn quantise(row: &[f32], extent: Extent, codes: &mut [u8]) {
     // Adding 2²³ rounds to an integer and leaves it in the low bits.
     const ROUND: f32 = 8_388_608.0;
-    let low = fold(row, f32::INFINITY, |x| x, f32::min);
-    let high = fold(row, f32::NEG_INFINITY, |x| x, f32::max);
-    let scale = (high - low) / 255.0;
+    let scale = extent.scale();
     let inverse = if scale > f32::MIN_POSITIVE { 1.0 / scale } else { 0.0 };
     for (code, x) in codes.iter_mut().zip(row) {
         #[expect(clippy::cast_possible_truncation, reason = "the low byte is the code")]
-        let low_byte = ((x - low) * inverse + ROUND).to_bits() as u8;
+        let low_byte = ((x - extent.low) * inverse + ROUND).to_bits() as u8;
         *code = low_byte;
     }
-    Range { low, scale }
+}
+
+/// The smaller one; unlike `f32::min`, one instruction.
+#[inline(always)]
+fn least(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+/// The larger one; unlike `f32::max`, one instruction.
+#[inline(always)]
+fn most(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 #[inline(always)]
@@ -191,7 +233,9 @@ mod tests {
         #[test]
         fn codes_are_within_half_a_step(row in prop::collection::vec(-50.0f32..50.0, 1..200)) {
             let mut codes = vec![0; row.len()];
-            let Range { low, scale } = quantise(&row, &mut codes);
+            let extent = extent(&row);
+            quantise(&row, extent, &mut codes);
+            let (low, scale) = (extent.low, extent.scale());
             for (x, code) in row.iter().zip(codes) {
                 prop_assert!((low + scale * f32::from(code) - x).abs() <= scale * 0.501 + 1e-5);
             }
@@ -211,7 +255,8 @@ mod tests {
     #[test]
     fn a_row_without_range_is_its_low_end() {
         let mut codes = [9; 3];
-        let Range { low, scale } = quantise(&[2.5; 3], &mut codes);
-        assert_eq!((low, scale, codes), (2.5, 0.0, [0; 3]));
+        let extent = extent(&[2.5; 3]);
+        quantise(&[2.5; 3], extent, &mut codes);
+        assert_eq!((extent.low, extent.scale(), codes), (2.5, 0.0, [0; 3]));
     }
 }

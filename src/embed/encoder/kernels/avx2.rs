@@ -1,20 +1,21 @@
-//! AVX2 and FMA. Without VNNI, bytes are multiplied in pairs whose sum must fit 16 bits, so weights keep to 7 bits
-//! (255 × 63 × 2 < 2¹⁵) and make up for it with a scale per 128 inputs.
+//! AVX2 and FMA. Without VNNI, products of bytes are added in 16 bits first. So that four of them always fit (255 × 128 <
+//! 2¹⁵), weights are scaled by what four of them sum up to, which is seldom four times the largest, and for every 128 inputs
+//! anew.
 #![allow(
     unsafe_code,
     reason = "SIMD: unaligned loads and stores through pointers, and calls that need the instructions"
 )]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
+    __m256, __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
 };
 use std::hint::black_box;
 
-use super::{Activation, Avx2 as Token, Range, math};
+use super::{Activation, Avx2 as Token, Extent, math};
 use super::{
-    COLUMNS, Format, Isa, PANEL, PEAK_ROUNDS, Panel, QUAD, Rows, check_multiply, check_product, rows_compiled_for,
+    COLUMNS, Format, Isa, PANEL, PEAK_ROUNDS, Panel, QUAD, Rows, Step, check_multiply, check_product, rows_compiled_for,
 };
 
 /// Columns of one register.
@@ -35,7 +36,7 @@ impl Avx2 {
 }
 
 impl Isa for Avx2 {
-    const FORMAT: Format = Format { limit: 63, group: Some(128) };
+    const FORMAT: Format = Format { sum_limit: Some(127), group: Some(128) };
 
     #[inline(always)]
     fn multiply(self, rows: Rows<'_>, panel: Panel<'_>, out: &mut [f32], stride: usize) {
@@ -115,33 +116,46 @@ fn peak() -> u64 {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile<const ROWS: usize>(rows: Rows<'_>, panel: Panel<'_>, half: usize, out: &mut [f32], stride: usize) {
     let ones = _mm256_set1_epi16(1);
-    let codes = rows.codes.as_ptr();
+    // Worked out before the loop, which has no instruction to spare.
+    let starts: [usize; ROWS] = std::array::from_fn(|row| row * rows.stride);
+    let mut codes = rows.codes.as_ptr();
     let column = |values: &[f32; PANEL], part: usize| {
         // SAFETY: half × 16 + part × 8 + 8 ≤ PANEL floats.
         unsafe { _mm256_loadu_ps(values.as_ptr().add((half * 2 + part) * LANES)) }
     };
     let mut totals: [[__m256; 2]; ROWS] = [[_mm256_setzero_ps(); 2]; ROWS];
-    for (group, scales) in panel.scales.iter().enumerate() {
-        let from = group * panel.group;
-        let to = (from + panel.group).min(panel.steps.len());
-        let steps = &panel.steps[from..to];
+    for (steps, scales) in panel.steps.chunks(panel.group).zip(panel.scales) {
         let mut sums: [[__m256i; 2]; ROWS] = [[_mm256_setzero_si256(); 2]; ROWS];
-        for (k, step) in (from..to).zip(steps) {
-            // SAFETY: the half of a step is 64 bytes.
-            let weights: [__m256i; 2] = unsafe {
-                let weights = step.0.as_ptr().add(half * 64);
-                [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())]
-            };
-            for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: row × stride + k × QUAD + 3 lies in `codes`, which has ROWS × stride bytes, because
-                // steps × QUAD ≤ stride.
-                let quad = unsafe { codes.add(row * rows.stride + k * QUAD).cast::<i32>().read_unaligned() };
-                let quad = _mm256_set1_epi32(quad);
-                for part in 0..2 {
-                    let products = _mm256_madd_epi16(_mm256_maddubs_epi16(quad, weights[part]), ones);
-                    sums[part] = _mm256_add_epi32(sums[part], products);
+        // SAFETY: the k-th step reads bytes k × QUAD .. + QUAD of the row, which has `stride` of them, because
+        // steps × QUAD ≤ stride, and `codes` has ROWS rows.
+        let quad = |codes: *const u8| _mm256_set1_epi32(unsafe { codes.cast::<i32>().read_unaligned() });
+        let weights = |step: &Step, part: usize| {
+            // SAFETY: a step is 128 bytes, and half × 64 + part × 32 + 32 ≤ 128.
+            unsafe { _mm256_loadu_si256(step.0.as_ptr().add(half * 64 + part * 32).cast()) }
+        };
+        let (pairs, last) = steps.as_chunks::<2>();
+        for [first, second] in pairs {
+            for (sums, start) in sums.iter_mut().zip(starts) {
+                let quads = [quad(codes.wrapping_add(start)), quad(codes.wrapping_add(start + QUAD))];
+                for (part, sum) in sums.iter_mut().enumerate() {
+                    let products = _mm256_add_epi16(
+                        _mm256_maddubs_epi16(quads[0], weights(first, part)),
+                        _mm256_maddubs_epi16(quads[1], weights(second, part)),
+                    );
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
                 }
             }
+            codes = codes.wrapping_add(2 * QUAD);
+        }
+        for step in last {
+            for (sums, start) in sums.iter_mut().zip(starts) {
+                let quad = quad(codes.wrapping_add(start));
+                for (part, sum) in sums.iter_mut().enumerate() {
+                    let products = _mm256_maddubs_epi16(quad, weights(step, part));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+                }
+            }
+            codes = codes.wrapping_add(QUAD);
         }
         for part in 0..2 {
             let scale = column(scales, part);
@@ -194,4 +208,31 @@ unsafe fn float_tile<const ROWS: usize>(
             unsafe { _mm256_storeu_ps(out.0.as_mut_ptr().add(row * out.1 + part * LANES), *sum) }
         }
     }
+}
+
+/// Between which numbers `row` lies; four registers each, so that none waits for another.
+#[target_feature(enable = "avx2,fma")]
+fn extent(row: &[f32]) -> Extent {
+    const CHAINS: usize = 4;
+    let (chunks, rest) = row.as_chunks::<{ CHAINS * LANES }>();
+    let mut low = [_mm256_set1_ps(f32::INFINITY); CHAINS];
+    let mut high = [_mm256_set1_ps(f32::NEG_INFINITY); CHAINS];
+    for chunk in chunks {
+        for part in 0..CHAINS {
+            // SAFETY: a chunk is CHAINS × LANES floats.
+            let numbers = unsafe { _mm256_loadu_ps(chunk.as_ptr().add(part * LANES)) };
+            low[part] = _mm256_min_ps(low[part], numbers);
+            high[part] = _mm256_max_ps(high[part], numbers);
+        }
+    }
+    let low = _mm256_min_ps(_mm256_min_ps(low[0], low[1]), _mm256_min_ps(low[2], low[3]));
+    let high = _mm256_max_ps(_mm256_max_ps(high[0], high[1]), _mm256_max_ps(high[2], high[3]));
+    let (mut lows, mut highs) = ([0.0; LANES], [0.0; LANES]);
+    // SAFETY: both arrays have LANES floats.
+    unsafe {
+        _mm256_storeu_ps(lows.as_mut_ptr(), low);
+        _mm256_storeu_ps(highs.as_mut_ptr(), high);
+    }
+    let ends = Extent { low: math::extent(&lows).low, high: math::extent(&highs).high };
+    ends.with(math::extent(rest))
 }

@@ -6,11 +6,12 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
 };
 use std::hint::black_box;
 
-use super::{Activation, Avx512 as Token, Range, math};
+use super::{Activation, Avx512 as Token, Extent, math};
 use super::{
     COLUMNS, Format, Isa, PANEL, PEAK_ROUNDS, Panel, QUAD, Rows, check_multiply, check_product, rows_compiled_for,
 };
@@ -38,7 +39,7 @@ impl Avx512 {
 }
 
 impl Isa for Avx512 {
-    const FORMAT: Format = Format { limit: 127, group: None };
+    const FORMAT: Format = Format { sum_limit: None, group: None };
 
     #[inline(always)]
     fn multiply(self, rows: Rows<'_>, panel: Panel<'_>, out: &mut [f32], stride: usize) {
@@ -125,20 +126,22 @@ fn peak() -> u64 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
 unsafe fn tile<const ROWS: usize>(rows: Rows<'_>, panel: Panel<'_>, out: &mut [f32], stride: usize) {
     let mut sums: [[__m512i; 2]; ROWS] = [[_mm512_setzero_si512(); 2]; ROWS];
-    let codes = rows.codes.as_ptr();
-    for (k, step) in panel.steps.iter().enumerate() {
+    // Worked out before the loop, which has no instruction to spare.
+    let starts: [usize; ROWS] = std::array::from_fn(|row| row * rows.stride);
+    let mut codes = rows.codes.as_ptr();
+    for step in panel.steps {
         let weights = step.0.as_ptr();
         // SAFETY: a step is 128 bytes.
         let weights: [__m512i; 2] =
             unsafe { [_mm512_loadu_si512(weights.cast()), _mm512_loadu_si512(weights.add(64).cast())] };
-        for (row, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: row × stride + k × QUAD + 3 lies in `codes`, which has ROWS × stride bytes, because
-            // steps × QUAD ≤ stride.
-            let quad = unsafe { codes.add(row * rows.stride + k * QUAD).cast::<i32>().read_unaligned() };
-            let quad = _mm512_set1_epi32(quad);
+        for (sums, start) in sums.iter_mut().zip(starts) {
+            // SAFETY: the k-th step reads bytes k × QUAD .. + QUAD of the row, which has `stride` of them, because
+            // steps × QUAD ≤ stride, and `codes` has ROWS rows.
+            let quad = _mm512_set1_epi32(unsafe { codes.add(start).cast::<i32>().read_unaligned() });
             sums[0] = _mm512_dpbusd_epi32(sums[0], quad, weights[0]);
             sums[1] = _mm512_dpbusd_epi32(sums[1], quad, weights[1]);
         }
+        codes = codes.wrapping_add(QUAD);
     }
     for half in 0..2 {
         let at = |values: &[f32; PANEL]| {
@@ -190,4 +193,23 @@ unsafe fn float_tile<const ROWS: usize>(
             _mm512_storeu_ps(out.add(LANES), sums[1]);
         }
     }
+}
+
+/// Between which numbers `row` lies; two registers each, so that none waits for another.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+fn extent(row: &[f32]) -> Extent {
+    let (pairs, rest) = row.as_chunks::<{ 2 * LANES }>();
+    let mut low = [_mm512_set1_ps(f32::INFINITY); 2];
+    let mut high = [_mm512_set1_ps(f32::NEG_INFINITY); 2];
+    for pair in pairs {
+        for half in 0..2 {
+            // SAFETY: a pair is 2 × LANES floats.
+            let numbers = unsafe { _mm512_loadu_ps(pair.as_ptr().add(half * LANES)) };
+            low[half] = _mm512_min_ps(low[half], numbers);
+            high[half] = _mm512_max_ps(high[half], numbers);
+        }
+    }
+    let low = _mm512_reduce_min_ps(_mm512_min_ps(low[0], low[1]));
+    let high = _mm512_reduce_max_ps(_mm512_max_ps(high[0], high[1]));
+    Extent { low, high }.with(math::extent(rest))
 }

@@ -10,7 +10,7 @@ mod avx2;
 mod avx512;
 mod plain;
 
-use super::math::{self, Activation, Range};
+use super::math::{self, Activation, Extent};
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx2::Avx2;
@@ -33,8 +33,9 @@ pub(super) struct Step(pub(super) [i8; QUAD * PANEL]);
 /// How weights are quantised for an instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Format {
-    /// The largest magnitude of a quantised weight.
-    pub(super) limit: i8,
+    /// The largest sum of the magnitudes of those weights whose products with codes are added in 16 bits: of two steps
+    /// behind each other, the first two inputs of both, and the last two of both. `None`: there are no such sums.
+    pub(super) sum_limit: Option<i8>,
     /// Inputs that share a scale per output; `None`: all of them.
     pub(super) group: Option<usize>,
 }
@@ -125,55 +126,55 @@ pub(super) trait Isa: Copy + Send + Sync + 'static {
         math::activate::<Self>(activation, row);
     }
 
+    /// See [`math::add`].
+    fn add(self, row: &mut [f32], numbers: &[f32]) {
+        math::add(row, numbers);
+    }
+
+    /// See [`math::times`].
+    fn times(self, row: &[f32], factors: &[f32], out: &mut [f32]) {
+        math::times(row, factors, out);
+    }
+
+    /// See [`math::extent`].
+    fn extent(self, row: &[f32]) -> Extent {
+        math::extent(row)
+    }
+
     /// See [`math::quantise`].
-    fn quantise(self, row: &[f32], codes: &mut [u8]) -> Range {
-        math::quantise(row, codes)
+    fn quantise(self, row: &[f32], extent: Extent, codes: &mut [u8]) {
+        math::quantise(row, extent, codes);
     }
 }
 
-/// The functions of `math.rs`, compiled for `$features`; `self` must prove them.
+/// The functions of `math.rs`, compiled for `$features`; `self` must prove them. `extent` is the instruction set's own:
+/// what compilers make of minima and maxima takes longer than the quantising that they are for.
 #[cfg(target_arch = "x86_64")]
 macro_rules! rows_compiled_for {
     ($features:literal) => {
-        #[inline(always)]
-        fn layer_norm(self, row: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) {
-            #[target_feature(enable = $features)]
-            fn compiled(row: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) {
-                math::layer_norm::<Token>(row, scale, shift, epsilon);
-            }
-            // SAFETY: `self` proves the instructions.
-            unsafe { compiled(row, scale, shift, epsilon) }
+        rows_compiled_for! {
+            $features;
+            fn layer_norm(row: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) = math::layer_norm::<Token>;
+            fn softmax(scores: &mut [f32]) -> f32 = math::softmax::<Token>;
+            fn activate(activation: Activation, row: &mut [f32]) = math::activate::<Token>;
+            fn add(row: &mut [f32], numbers: &[f32]) = math::add;
+            fn times(row: &[f32], factors: &[f32], out: &mut [f32]) = math::times;
+            fn extent(row: &[f32]) -> Extent = extent;
+            fn quantise(row: &[f32], extent: Extent, codes: &mut [u8]) = math::quantise;
         }
-
-        #[inline(always)]
-        fn softmax(self, scores: &mut [f32]) -> f32 {
-            #[target_feature(enable = $features)]
-            fn compiled(scores: &mut [f32]) -> f32 {
-                math::softmax::<Token>(scores)
+    };
+    ($features:literal; $(fn $name:ident($($argument:ident: $of:ty),*) $(-> $result:ty)? = $function:expr;)*) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($argument: $of),*) $(-> $result)? {
+                #[target_feature(enable = $features)]
+                fn compiled($($argument: $of),*) $(-> $result)? {
+                    $function($($argument),*)
+                }
+                // SAFETY: `self` proves the instructions.
+                unsafe { compiled($($argument),*) }
             }
-            // SAFETY: `self` proves the instructions.
-            unsafe { compiled(scores) }
-        }
-
-        #[inline(always)]
-        fn activate(self, activation: Activation, row: &mut [f32]) {
-            #[target_feature(enable = $features)]
-            fn compiled(activation: Activation, row: &mut [f32]) {
-                math::activate::<Token>(activation, row);
-            }
-            // SAFETY: `self` proves the instructions.
-            unsafe { compiled(activation, row) }
-        }
-
-        #[inline(always)]
-        fn quantise(self, row: &[f32], codes: &mut [u8]) -> Range {
-            #[target_feature(enable = $features)]
-            fn compiled(row: &[f32], codes: &mut [u8]) -> Range {
-                math::quantise(row, codes)
-            }
-            // SAFETY: `self` proves the instructions.
-            unsafe { compiled(row, codes) }
-        }
+        )*
     };
 }
 
@@ -256,7 +257,8 @@ mod tests {
         for (n, (x, y)) in plain.iter().zip(&fast).enumerate() {
             assert!((x - y).abs() <= 1e-5 * (case.inputs as f32) * 10.0, "{n}: {x} {y}");
         }
-        // The result of rounded weights is near that of the weights.
+        // The result of rounded weights is near that of the weights: each is off by at most half a code.
+        let coarsest = I::FORMAT.sum_limit.map_or(127.0, |limit| (f32::from(limit) - 2.0) / 4.0);
         for row in 0..case.rows {
             for output in 0..PANEL {
                 let weights = &case.weight[output * case.inputs..][..case.inputs];
@@ -265,7 +267,7 @@ mod tests {
                 let exact: f32 = codes.iter().zip(weights).map(|(code, weight)| number(code) * weight).sum();
                 let size: f32 = codes.iter().map(|code| number(code).abs()).sum();
                 let made = fast[row * stride + output] - case.bias[output];
-                assert!((made - exact).abs() <= size * 0.6 / f32::from(I::FORMAT.limit) + 1e-2, "{made} {exact}");
+                assert!((made - exact).abs() <= size * 0.6 / coarsest + 1e-2, "{made} {exact}");
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{COLUMNS, Format, Isa, PANEL, Panel, QUAD, Rows, check_multiply, chec
 pub(in super::super) struct Plain;
 
 impl Isa for Plain {
-    const FORMAT: Format = Format { limit: 127, group: None };
+    const FORMAT: Format = Format { sum_limit: None, group: None };
 
     fn multiply(self, rows: Rows<'_>, panel: Panel<'_>, out: &mut [f32], stride: usize) {
         check_multiply(rows, panel, out, stride);

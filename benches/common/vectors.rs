@@ -1,29 +1,7 @@
-//! Traces, and their prompts' vectors.
+//! Prompts' vectors.
 
 use refrain::config;
 use refrain::embed::{Embedder, Embedding, Model, Prefix};
-
-/// The arguments that name traces; cargo adds some of its own.
-pub(crate) fn traces() -> Vec<String> {
-    let traces: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    if traces.is_empty() {
-        eprintln!("name the traces to use: cargo bench --bench NAME -- TRACE.jsonl…");
-    }
-    traces
-}
-
-/// Pairs of prompt and group, `limit` of them at most.
-pub(crate) fn read(path: &str, limit: usize) -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(path).expect("the trace");
-    text.lines()
-        .take(limit)
-        .map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).expect("a JSON line");
-            let field = |name: &str| line[name].as_str().expect("prompt and group").to_owned();
-            (field("prompt"), field("group"))
-        })
-        .collect()
-}
 
 /// The shipped model in its worker.
 pub(crate) fn embedder() -> Embedder {
