@@ -14,7 +14,7 @@ const SHORT_TEXT: &str = "How do I reset my password on the website if I forgot 
 /// What `refrain bench embed` can be told.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EmbedOptions {
-    /// Engines to measure [default: those that this processor has]
+    /// Engines to measure [default: the fast ones that this processor has, and candle]
     #[arg(long = "engine", value_name = "ENGINE", value_parser = engine)]
     engines: Vec<Engine>,
     /// Seconds per row
@@ -48,7 +48,7 @@ fn engine(name: &str) -> Result<Engine, String> {
 /// # Errors
 /// Where the model can't be loaded, or an engine that was asked for can't be had.
 pub fn embed(settings: &config::Embedding, options: &EmbedOptions) -> Result<(), CommandError> {
-    let all = [Engine::Avx512, Engine::Avx2, Engine::Plain, Engine::Candle];
+    let all = [Engine::Avx512, Engine::Avx2, Engine::Candle];
     let wanted = if options.engines.is_empty() { &all[..] } else { &options.engines };
     for engine in wanted {
         match Model::load(&config::Embedding { engine: *engine, ..settings.clone() }) {

@@ -166,13 +166,13 @@ pub enum Device {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
-    /// The fastest that the processor and the model allow.
+    /// The fastest that the processor and the model allow: `Avx512`, else `Avx2`, else `Candle`.
     Auto,
     /// In bytes, with AVX-512 and VNNI.
     Avx512,
     /// In bytes, with AVX2.
     Avx2,
-    /// In bytes, on any processor.
+    /// In bytes, on any processor; slow, to compare with.
     Plain,
     /// candle in 32-bit floats: the reference.
     Candle,

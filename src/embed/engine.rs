@@ -202,7 +202,7 @@ fn instructions(engine: config::Engine, device: &Device, shape: &Shape) -> Resul
             {
                 tracing::info!(obstacle, "candle embeds, because the faster engine can't compute this model");
             }
-            Ok(obstacle.is_none().then(Instructions::best))
+            Ok(Instructions::best().filter(|_| obstacle.is_none()))
         }
     }
 }

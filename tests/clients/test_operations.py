@@ -13,7 +13,7 @@ import time
 
 import httpx
 import pytest
-from conftest import BINARY, ROOT, ask
+from conftest import BINARY, ROOT, Refrain, ask
 
 SEARCH = "/v1/caches/c/entries/search"
 ENTRIES = "/v1/caches/c/entries"
@@ -262,3 +262,50 @@ def test_a_silent_provider_runs_into_the_time_limit(start_refrain):
         server = start_refrain(f'[providers.silent]\nbase_url = "http://127.0.0.1:{silent.getsockname()[1]}/v1"\nread_timeout = "500ms"\n')
         reply = server.http.post("/v1/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": "anybody?"}]})
         assert reply.status_code == 504 and "did not answer in time" in reply.json()["error"]["message"]
+
+
+def embeddings(server, source):
+    found = re.search(rf'refrain_embeddings_total{{source="{source}"}} (\d+)', server.http.get("/metrics").text)
+    return int(found.group(1)) if found else 0
+
+
+def test_equal_texts_are_embedded_once_and_remembered(server):
+    def ask(texts):
+        reply = server.http.post("/v1/embeddings", json={"model": "all-MiniLM-L6-v2", "input": texts})
+        assert reply.status_code == 200, reply.text
+        return [item["embedding"] for item in reply.json()["data"]]
+
+    text = f"the same words again and again {time.monotonic_ns()}"
+    computed = embeddings(server, "computed")
+    first = ask([text] * 20)
+    assert embeddings(server, "computed") == computed + 1
+    remembered = embeddings(server, "memo")
+    assert ask([text]) == [first[0]] and all(vector == first[0] for vector in first)
+    assert embeddings(server, "memo") == remembered + 1
+    metrics = server.http.get("/metrics").text
+    assert re.search(r"refrain_embed_queue_texts 0", metrics)
+    assert re.search(r"refrain_embed_batch_tokens_count [1-9]", metrics)
+
+
+def test_long_texts_do_not_hold_up_short_ones(server):
+    """A short text is answered while a list of long ones, seconds of work, is still being embedded."""
+    words = "".join(f"word{n} " for n in range(600))
+    long = [f"{time.monotonic_ns()} {n} {words}" for n in range(40)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        slow = pool.submit(server.http.post, "/v1/embeddings", json={"model": "all-MiniLM-L6-v2", "input": long})
+        while "refrain_embed_queue_texts 0" in server.http.get("/metrics").text:
+            assert not slow.done()
+        reply = server.http.post("/v1/embeddings", json={"model": "all-MiniLM-L6-v2", "input": f"short {words[:9]}"})
+        assert reply.status_code == 200 and not slow.done()
+        assert slow.result().status_code == 200
+
+
+@pytest.mark.parametrize("engine", ["candle", "plain"])
+def test_the_engine_is_a_setting(tmp_path, engine):
+    server = Refrain(tmp_path, f'[embedding]\nengine = "{engine}"\n')
+    try:
+        assert any(engine in line and "loaded the embedding model" in line for line in server.logs)
+        reply = server.http.post("/v1/embeddings", json={"model": "all-MiniLM-L6-v2", "input": "hello"})
+        assert len(reply.json()["data"][0]["embedding"]) == 384
+    finally:
+        server.stop()
