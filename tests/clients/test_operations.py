@@ -97,6 +97,8 @@ def test_acknowledged_entries_survive_kill_9(start_refrain):
                         entry = http.post(ENTRIES, json={"prompt": prompt, "response": prompt.upper()}).json()["entryId"]
                         with lock:
                             live[prompt] = entry
+                            if len(live) > 40 * (round + 1):
+                                stop.set()
                         if n % 5 == 4:
                             with lock:
                                 del live[prompt]  # until it is acknowledged, either may be
@@ -105,12 +107,10 @@ def test_acknowledged_entries_survive_kill_9(start_refrain):
                                     gone.add(prompt)
                     except httpx.TransportError:
                         return
-                    if n == 15:
-                        stop.set()
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
             workers = [pool.submit(work, worker) for worker in range(4)]
-            stop.wait(60)
+            assert stop.wait(60)
             server.stop(signal.SIGKILL)
             [worker.result() for worker in workers]
         server.start()
