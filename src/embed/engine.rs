@@ -7,7 +7,7 @@ use candle_transformers::models::bert::{Config, HiddenAct};
 
 use super::bert::Bert;
 use super::calibrate;
-use super::encoder::{Activation, Encoder, EncoderError, Instructions, Shape};
+use super::encoder::{Activation, Encoder, EncoderError, Instructions, Shape, Waker};
 use super::error::ModelError;
 use super::manifest::{Manifest, Pooling};
 use super::tensors::Tensors;
@@ -94,11 +94,9 @@ impl Engine {
         }
     }
 
-    /// Tells it that inputs come soon.
-    pub(super) fn wake(&self) {
-        if let Some(encoder) = self.encoder() {
-            encoder.wake();
-        }
+    /// What to tell that inputs come soon.
+    pub(super) fn waker(&self) -> Waker {
+        self.encoder().map(Encoder::waker).unwrap_or_default()
     }
 
     /// One vector per input, in their order, not yet normalised.

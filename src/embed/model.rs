@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_transformers::models::bert::Config;
 
+use super::encoder::Waker;
 use super::engine::Engine;
 use super::error::{EmbedError, ModelError};
 use super::manifest::Manifest;
@@ -142,9 +143,9 @@ impl Model {
         Some((encoder.peak()?, encoder.multiplications()))
     }
 
-    /// Tells the engine that inputs come soon.
-    pub(super) fn wake(&self) {
-        self.engine.wake();
+    /// What to tell that inputs come soon.
+    pub(super) fn waker(&self) -> Waker {
+        self.engine.waker()
     }
 
     /// One vector per input, in their order, not yet normalised.

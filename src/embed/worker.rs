@@ -12,6 +12,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::encoder::Waker;
 use super::error::EmbedError;
 use super::manifest::Manifest;
 use super::model::{Model, ModelIdentity};
@@ -52,6 +53,7 @@ pub struct Embedder {
     places: Arc<Semaphore>,
     limit: usize,
     memo: Arc<Memo>,
+    waker: Waker,
     identity: Arc<ModelIdentity>,
     manifest: Arc<Manifest>,
 }
@@ -66,11 +68,12 @@ impl Embedder {
         let identity = Arc::new(model.identity().clone());
         let manifest = Arc::new(model.manifest().clone());
         let memo = Arc::new(Memo::new(settings.memo.bytes(), identity.dimension));
+        let waker = model.waker();
         let worker = Worker { model, memo: Arc::clone(&memo), queue: Queue::new() };
         std::thread::Builder::new().name("embed".into()).spawn(move || worker.run(received))?;
         let limit = settings.queue.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(limit));
-        Ok(Self { jobs, places, limit, memo, identity, manifest })
+        Ok(Self { jobs, places, limit, memo, waker, identity, manifest })
     }
 
     /// Which model embeds.
@@ -102,6 +105,7 @@ impl Embedder {
         let ended = || EmbedError::Failed("its thread has ended".into());
         let _place = self.places.try_acquire().map_err(|_| EmbedError::Busy(self.limit))?;
         let (reply, answer) = oneshot::channel();
+        self.waker.wake();
         self.jobs.send(Job { key, text, since: Instant::now(), reply }).map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -154,7 +158,6 @@ struct Worker {
 impl Worker {
     fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         while let Some(job) = jobs.blocking_recv() {
-            self.model.wake();
             self.admit(job);
             loop {
                 self.admit_waiting(&mut jobs);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub(super) use math::Activation;
+pub(super) use team::Waker;
 pub(super) use weights::{Magnitudes, Shape};
 
 use kernels::{Format, Isa, Plain};
@@ -169,9 +170,9 @@ impl Encoder {
         layers * (4 * hidden * hidden + 2 * hidden * intermediate)
     }
 
-    /// Wakes the threads for an [`encode`](Self::encode) that comes soon.
-    pub(super) fn wake(&self) {
-        self.team.lock().wake();
+    /// What wakes its threads for an [`encode`](Self::encode) that comes soon. One from before a panic wakes nobody.
+    pub(super) fn waker(&self) -> Waker {
+        self.team.lock().waker()
     }
 
     /// Calls `with` for every token of every input with the input's number and the token's final row. Tokens must be in

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 
 use parking_lot::RwLock;
 
@@ -14,8 +14,19 @@ use super::phases::{Broken, Phases};
 use super::weights::Weights;
 use super::{Instructions, Set};
 
-/// Spins of a helper for the next pass before it goes to sleep: about as long as waking it takes.
-const SPINS: u32 = 1024;
+/// Spins of a helper for the next pass before it goes to sleep: some times as long as waking it takes, because it is woken
+/// when a text arrives, which then is handed over and tokenized first.
+const SPINS: u32 = 4096;
+
+/// Wakes helpers for a pass that comes soon.
+#[derive(Debug, Clone, Default)]
+pub(in super::super) struct Waker(Arc<[Thread]>);
+
+impl Waker {
+    pub(in super::super) fn wake(&self) {
+        self.0.iter().for_each(Thread::unpark);
+    }
+}
 
 /// Threads that compute passes together.
 pub(super) struct Team {
@@ -94,8 +105,12 @@ impl Team {
         Ok(team)
     }
 
-    /// Wakes the helpers for a pass that begins soon.
-    pub(super) fn wake(&self) {
+    /// What wakes the helpers.
+    pub(super) fn waker(&self) -> Waker {
+        Waker(self.helpers.iter().map(|helper| helper.thread().clone()).collect())
+    }
+
+    fn wake(&self) {
         self.helpers.iter().for_each(|helper| helper.thread().unpark());
     }
 
