@@ -5,15 +5,19 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
+#[path = "common/server.rs"]
+mod server;
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::json;
+use server::Process;
 
 const SECONDS: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -54,17 +58,6 @@ const EVENTS: &str = concat!(
     "data: [DONE]\n\n"
 );
 
-/// A process that ends with the benchmark.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn start_upstream() -> (Process, SocketAddr) {
     let program = std::env::current_exe().expect("this program");
     let mut child = Command::new(program).arg(UPSTREAM).stdout(Stdio::piped()).spawn().expect("the upstream");
@@ -74,26 +67,9 @@ fn start_upstream() -> (Process, SocketAddr) {
 }
 
 fn start_refrain(upstream: SocketAddr, data: &std::path::Path) -> (Process, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_refrain"))
-        .arg("serve")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("REFRAIN_SERVER__LISTEN", "127.0.0.1:0")
-        .env("REFRAIN_STORAGE__PATH", data)
-        .env("REFRAIN_LOG__FORMAT", "json")
-        .env("REFRAIN_PROVIDERS__FAKE__BASE_URL", format!("http://{upstream}/v1"))
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("refrain");
-    let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
-    let address = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
-        .find_map(|line| Some(line["fields"]["address"].as_str()?.to_owned()))
-        .expect("refrain listening");
-    // Read on, or its log would block it.
-    std::thread::spawn(move || lines.for_each(drop));
-    (Process(child), format!("http://{address}"))
+    let provider = format!("http://{upstream}/v1");
+    let (process, address) = server::start(data, &[("REFRAIN_PROVIDERS__FAKE__BASE_URL", &provider)]);
+    (process, format!("http://{address}"))
 }
 
 /// One kind of request.

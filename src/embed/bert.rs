@@ -1,4 +1,4 @@
-//! The plain candle engine: BERT on padded batches, in fp32 on the CPU and fp16 on GPUs.
+//! The plain candle engine: BERT on padded batches, in fp32. Its mask overflows in 16 bits, where nothing but NaN would come out.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -11,7 +11,6 @@ use super::tensors::{Tensors, mismatch};
 pub(super) struct Bert {
     model: BertModel,
     device: Device,
-    dtype: DType,
     pooling: Pooling,
     pad: u32,
 }
@@ -20,18 +19,17 @@ impl Bert {
     pub(super) fn load(
         pooling: Pooling,
         device: Device,
-        dtype: DType,
         config: &Config,
         tensors: Tensors,
     ) -> Result<Self, ModelError> {
         let pad = u32::try_from(config.pad_token_id).ok().filter(|pad| (*pad as usize) < config.vocab_size);
         let pad = pad.ok_or_else(|| tensors.mismatch(&format!("pad_token_id {} is no token", config.pad_token_id)))?;
         let (path, tensors) = tensors.into_parts();
-        let weights = VarBuilder::from_tensors(tensors, dtype, &device);
+        let weights = VarBuilder::from_tensors(tensors, DType::F32, &device);
         // The names come without a prefix, whatever kind of model they were taken from.
         let config = Config { model_type: None, ..config.clone() };
         let model = BertModel::load(weights, &config).map_err(|error| mismatch(&path, &error.to_string()))?;
-        Ok(Self { model, device, dtype, pooling, pad })
+        Ok(Self { model, device, pooling, pad })
     }
 
     pub(super) fn device(&self) -> &'static str {
@@ -73,7 +71,7 @@ impl Bert {
         }
         let shape = (rows.len(), width);
         let ids = Tensor::from_vec(ids, shape, &self.device)?;
-        let mask = Tensor::from_vec(mask, shape, &self.device)?.to_dtype(self.dtype)?;
+        let mask = Tensor::from_vec(mask, shape, &self.device)?;
         let hidden = self.model.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
         let pooled = match self.pooling {
             Pooling::Cls => hidden.narrow(1, 0, 1)?.squeeze(1)?,
@@ -82,6 +80,6 @@ impl Bert {
                 hidden.broadcast_mul(&weights)?.sum(1)?.broadcast_div(&mask.sum_keepdim(1)?)?
             }
         };
-        pooled.to_dtype(DType::F32)?.to_vec2()
+        pooled.to_vec2()
     }
 }

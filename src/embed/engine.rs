@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use candle_transformers::models::bert::{Config, HiddenAct};
 
 use super::bert::Bert;
@@ -52,9 +52,7 @@ impl Engine {
         let shape = shape(config);
         let instructions = instructions(settings.engine, &device, &shape)?;
         let Some(instructions) = instructions else {
-            // What GPUs are fast at, and precise enough: cosines move by less than 10⁻³.
-            let dtype = if device.is_cuda() { DType::F16 } else { DType::F32 };
-            return Bert::load(manifest.pooling, device, dtype, config, tensors).map(Box::new).map(Self::Candle);
+            return Bert::load(manifest.pooling, device, config, tensors).map(Box::new).map(Self::Candle);
         };
         let sizes = (config.vocab_size, config.max_position_embeddings, config.type_vocab_size);
         let magnitudes = calibrate::magnitudes(&tensors, shape, sizes)?;
