@@ -289,10 +289,11 @@ fn weights_of_another_type_or_kind_are_refused_with_the_reason() {
 }
 
 #[test]
-fn weights_may_come_with_a_head_on_them() {
+fn weights_may_come_with_a_head_on_them_and_under_older_names() {
     let plain = tiny(1, |_| ());
     let headed = tiny(1, |tensors| {
-        *tensors = tensors.drain().map(|(name, tensor)| (format!("bert.{name}"), tensor)).collect();
+        let older = |name: &str| name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("Norm.bias", "Norm.beta");
+        *tensors = tensors.drain().map(|(name, tensor)| (format!("bert.{}", older(&name)), tensor)).collect();
         let head = Tensor::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
         tensors.insert("cls.predictions.bias".into(), head);
         let ids = Tensor::zeros((1, 64), DType::I64, &Device::Cpu).unwrap();
@@ -373,7 +374,8 @@ async fn texts_that_the_model_cannot_tell_apart_are_known_as_such() {
 async fn a_full_queue_turns_callers_away_and_those_who_gave_up_make_room() {
     let embedder = start("all-MiniLM-L6-v2", 4);
     let text = "a rather long text to keep the model busy ".repeat(25);
-    let mut waiting: Vec<_> = (0..12).map(|_| Box::pin(embedder.embed(&text, Prefix::Query))).collect();
+    let texts: Vec<String> = (0..12).map(|n| format!("{n} {text}")).collect();
+    let mut waiting: Vec<_> = texts.iter().map(|text| Box::pin(embedder.embed(text, Prefix::Query))).collect();
     let mut turned_away = 0;
     let mut queued = Vec::new();
     for mut one in waiting.drain(..) {

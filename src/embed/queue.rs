@@ -53,25 +53,14 @@ impl<W> Queue<W> {
         self.texts.is_empty()
     }
 
-    /// Texts in it.
-    pub(super) fn len(&self) -> usize {
-        self.texts.len()
+    /// Those who wait for the text of `key`, if it is here.
+    pub(super) fn callers(&mut self, key: &TextKey) -> Option<&mut Vec<W>> {
+        self.texts.iter_mut().find(|text| text.key == *key).map(|text| &mut text.waiting)
     }
 
-    /// Lets `waiting` wait for the text of `key`, if that is here already; else gives it back.
-    pub(super) fn join(&mut self, key: &TextKey, waiting: W) -> Result<(), W> {
-        match self.texts.iter_mut().find(|text| text.key == *key) {
-            Some(text) => {
-                text.waiting.push(waiting);
-                Ok(())
-            }
-            None => Err(waiting),
-        }
-    }
-
-    /// Adds a text.
-    pub(super) fn push(&mut self, key: TextKey, windows: Windows, waiting: W) {
-        self.texts.push(Text { key, windows, vectors: Vec::new(), waiting: vec![waiting] });
+    /// Adds a text and those who wait for it.
+    pub(super) fn push(&mut self, key: TextKey, windows: Windows, waiting: Vec<W>) {
+        self.texts.push(Text { key, windows, vectors: Vec::new(), waiting });
     }
 
     /// Drops those who don't wait any more, and the texts that nobody waits for.
@@ -97,6 +86,12 @@ impl<W> Queue<W> {
             fits
         });
         Batch((!self.texts.is_empty()).then_some(0).into_iter().chain(fit).collect())
+    }
+
+    /// Those whose texts begin with this batch.
+    pub(super) fn beginning<'q>(&'q self, batch: &'q Batch) -> impl Iterator<Item = &'q W> {
+        let texts = batch.0.iter().map(|&text| &self.texts[text]);
+        texts.filter(|text| text.vectors.is_empty()).flat_map(|text| &text.waiting)
     }
 
     /// The batch's token ids.
@@ -167,7 +162,7 @@ mod tests {
         ) {
             let mut queue = Queue::new();
             for (n, lengths) in texts.iter().enumerate() {
-                queue.push(key(n), windows(lengths), n);
+                queue.push(key(n), windows(lengths), vec![n]);
             }
             let mut served = vec![None; texts.len()];
             for round in 1.. {
@@ -193,12 +188,12 @@ mod tests {
     #[test]
     fn short_texts_overtake_long_ones_but_the_first_always_advances() {
         let mut queue = Queue::new();
-        queue.push(key(0), windows(&[256, 256, 256]), 0);
-        queue.push(key(1), windows(&[256, 256]), 1);
-        queue.push(key(2), windows(&[10]), 2);
-        queue.push(key(3), windows(&[20]), 3);
+        queue.push(key(0), windows(&[256, 256, 256]), vec![0]);
+        queue.push(key(1), windows(&[256, 256]), vec![1]);
+        queue.push(key(2), windows(&[10]), vec![2]);
+        queue.push(key(3), windows(&[20]), vec![3]);
         assert_eq!(run(&mut queue, 256), [2, 3]);
-        queue.push(key(4), windows(&[30]), 4);
+        queue.push(key(4), windows(&[30]), vec![4]);
         assert_eq!(run(&mut queue, 256), [4]);
         assert_eq!(run(&mut queue, 256), [0]);
         assert_eq!(run(&mut queue, 256), [0; 0]);
@@ -209,21 +204,22 @@ mod tests {
     #[test]
     fn equal_texts_share_one_place_which_is_left_with_the_last_who_waits() {
         let mut queue = Queue::new();
-        assert_eq!(queue.join(&key(1), 1), Err(1));
-        queue.push(key(1), windows(&[5]), 1);
-        assert_eq!(queue.join(&key(1), 2), Ok(()));
-        assert_eq!(queue.join(&key(2), 3), Err(3));
-        queue.push(key(2), windows(&[5]), 3);
+        assert!(queue.callers(&key(1)).is_none());
+        queue.push(key(1), windows(&[5]), vec![1]);
+        queue.callers(&key(1)).unwrap().push(2);
+        assert!(queue.callers(&key(2)).is_none());
+        queue.push(key(2), windows(&[5]), vec![3]);
         queue.retain(|waiting| *waiting == 2);
-        assert_eq!(queue.len(), 1);
+        assert!(queue.callers(&key(2)).is_none());
         assert_eq!(run(&mut queue, 100), [2]);
+        assert!(queue.is_empty());
     }
 
     #[test]
     fn a_failed_batch_is_told_to_all_who_wait_for_it_and_to_nobody_else() {
         let mut queue = Queue::new();
-        queue.push(key(0), windows(&[256, 256]), 0);
-        queue.push(key(1), windows(&[200]), 1);
+        queue.push(key(0), windows(&[256, 256]), vec![0]);
+        queue.push(key(1), windows(&[200]), vec![1]);
         let batch = queue.batch(256);
         let failed = queue.finish(batch, Err(EmbedError::Failed("on purpose".into())));
         assert_eq!(failed.len(), 1);

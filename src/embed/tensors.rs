@@ -34,7 +34,7 @@ impl Tensors {
                             "tensor `{name}` has numbers that are infinite or not a number"
                         )));
                     }
-                    tensors.insert(name.strip_prefix(PREFIX).unwrap_or(&name).to_owned(), tensor);
+                    tensors.insert(today(&name), tensor);
                 }
                 // Checkpoints carry position ids and the like, which are never asked for.
                 DType::U8 | DType::U32 | DType::I16 | DType::I32 | DType::I64 => {}
@@ -83,6 +83,12 @@ impl Tensors {
 /// That the weights in `path` aren't the ones that `config.json` describes.
 pub(super) fn mismatch(path: &Path, why: &str) -> ModelError {
     ModelError::Malformed { path: path.to_owned(), why: format!("not the weights that config.json describes: {why}") }
+}
+
+/// A tensor's name as PyTorch writes it today: without a prefix, and LayerNorms not in TensorFlow's words.
+fn today(name: &str) -> String {
+    let name = name.strip_prefix(PREFIX).unwrap_or(name);
+    name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 }
 
 fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {

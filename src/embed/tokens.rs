@@ -10,9 +10,14 @@ use super::vector::{Embedding, TextEmbedding};
 
 /// Tokens that neighbouring windows share, so that no phrase is cut in every window.
 const OVERLAP: usize = 32;
-/// A text of more bytes per token than this has words that no vocabulary holds; it is refused before it is tokenized,
-/// because tokenizing megabytes only to count them would hold up everybody else's batch.
+/// A text of more bytes per token than this holds long words that no vocabulary has, or mostly blanks; it is refused before
+/// it is tokenized, because tokenizing megabytes only to count them would hold up everybody else's batch.
 const MAX_BYTES_PER_TOKEN: usize = 32;
+
+/// Bytes of the longest text that is tokenized where `max_tokens` are allowed.
+pub(super) fn max_bytes(max_tokens: usize) -> usize {
+    max_tokens.saturating_mul(MAX_BYTES_PER_TOKEN)
+}
 
 /// A model's tokenizer and window.
 pub(super) struct Tokens {
@@ -60,7 +65,7 @@ impl Tokens {
     /// [`EmbedError::TooLong`] for a text of more than `max_tokens` tokens, [`EmbedError::Unfit`] for one that the
     /// tokenizer refuses.
     pub(super) fn windows(&self, text: &str, max_tokens: usize) -> Result<Windows, EmbedError> {
-        if text.len() > max_tokens.saturating_mul(MAX_BYTES_PER_TOKEN) {
+        if text.len() > max_bytes(max_tokens) {
             return Err(EmbedError::TooLong(max_tokens));
         }
         let encoding = self.tokenizer.encode_fast(text, false).map_err(|error| EmbedError::Unfit(error.to_string()))?;
@@ -71,6 +76,9 @@ impl Tokens {
         let capacity = self.window - self.before.len() - self.after.len();
         let dressed = |ids: &[u32]| [&self.before, ids, &self.after].concat();
         let spans = spans(ids.len(), capacity);
+        if ids.is_empty() && self.before.is_empty() && self.after.is_empty() {
+            return Err(EmbedError::Unfit("it has no tokens".into()));
+        }
         Ok(Windows {
             inputs: spans.iter().map(|span| dressed(&ids[span.clone()])).collect(),
             weights: spans.iter().map(|span| span.len().max(1)).collect(),

@@ -10,20 +10,20 @@ use std::time::Instant;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::encoder::Waker;
 use super::error::EmbedError;
 use super::manifest::Manifest;
 use super::model::{Model, ModelIdentity};
 use super::queue::{Done, Queue, TextKey};
+use super::tokens::max_bytes;
 use super::vector::TextEmbedding;
 use crate::config;
 use crate::telemetry::{self, EmbeddingSource, Step};
 
-/// Texts that are tokenized before the next batch runs at most: enough for many batches to choose from, few enough not to
-/// hold up the first.
-const ADMITTED: usize = 64;
+/// Bytes that make a token, about.
+const BYTES_PER_TOKEN: usize = 4;
 /// Bytes that a remembered embedding takes beside its numbers, about.
 const MEMO_OVERHEAD: usize = 128;
 
@@ -36,13 +36,10 @@ pub enum Prefix {
     None,
 }
 
-type Reply = oneshot::Sender<Result<TextEmbedding, EmbedError>>;
-
 struct Job {
     key: TextKey,
     text: String,
-    since: Instant,
-    reply: Reply,
+    caller: Caller,
 }
 
 /// A handle to the embedding thread; clones share it. The thread ends when the last handle is dropped.
@@ -52,6 +49,8 @@ pub struct Embedder {
     /// One permit per text that may wait.
     places: Arc<Semaphore>,
     limit: usize,
+    max_tokens: usize,
+    max_bytes: usize,
     memo: Arc<Memo>,
     waker: Waker,
     identity: Arc<ModelIdentity>,
@@ -69,11 +68,21 @@ impl Embedder {
         let manifest = Arc::new(model.manifest().clone());
         let memo = Arc::new(Memo::new(settings.memo.bytes(), identity.dimension));
         let waker = model.waker();
-        let worker = Worker { model, memo: Arc::clone(&memo), queue: Queue::new() };
+        let worker = Worker { model, memo: Arc::clone(&memo), pending: Vec::new(), queue: Queue::new() };
         std::thread::Builder::new().name("embed".into()).spawn(move || worker.run(received))?;
         let limit = settings.queue.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(limit));
-        Ok(Self { jobs, places, limit, memo, waker, identity, manifest })
+        Ok(Self {
+            jobs,
+            places,
+            limit,
+            max_tokens: settings.max_tokens,
+            max_bytes: max_bytes(settings.max_tokens),
+            memo,
+            waker,
+            identity,
+            manifest,
+        })
     }
 
     /// Which model embeds.
@@ -93,6 +102,10 @@ impl Embedder {
     /// # Errors
     /// [`EmbedError::Busy`] at once when the queue is full.
     pub async fn embed(&self, text: &str, prefix: Prefix) -> Result<TextEmbedding, EmbedError> {
+        // Before it is copied and hashed.
+        if text.len() > self.max_bytes {
+            return Err(EmbedError::TooLong(self.max_tokens));
+        }
         let text = match prefix {
             Prefix::Query if !self.manifest.query_prefix.is_empty() => [&self.manifest.query_prefix, text].concat(),
             _ => text.to_owned(),
@@ -103,10 +116,11 @@ impl Embedder {
             return Ok(known);
         }
         let ended = || EmbedError::Failed("its thread has ended".into());
-        let _place = self.places.try_acquire().map_err(|_| EmbedError::Busy(self.limit))?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| EmbedError::Busy(self.limit))?;
         let (reply, answer) = oneshot::channel();
         self.waker.wake();
-        self.jobs.send(Job { key, text, since: Instant::now(), reply }).map_err(|_| ended())?;
+        let caller = Caller { reply, since: Instant::now(), place: Some(place) };
+        self.jobs.send(Job { key, text, caller }).map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
@@ -149,20 +163,37 @@ impl Memo {
     }
 }
 
+/// A caller who waits for a text.
+struct Caller {
+    reply: oneshot::Sender<Result<TextEmbedding, EmbedError>>,
+    since: Instant,
+    /// Its text's place in the queue; none where it waits for another caller's.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// A text that is not tokenized yet.
+struct Pending {
+    key: TextKey,
+    text: String,
+    callers: Vec<Caller>,
+}
+
 struct Worker {
     model: Model,
     memo: Arc<Memo>,
-    queue: Queue<Reply>,
+    /// In the order of their arrival.
+    pending: Vec<Pending>,
+    queue: Queue<Caller>,
 }
 
 impl Worker {
     fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         while let Some(job) = jobs.blocking_recv() {
-            self.admit(job);
+            self.receive(job);
             loop {
-                self.admit_waiting(&mut jobs);
-                self.queue.retain(|reply| !reply.is_closed());
-                if self.queue.is_empty() {
+                self.receive_waiting(&mut jobs);
+                self.tokenize();
+                if self.queue.is_empty() && self.pending.is_empty() {
                     break;
                 }
                 self.embed_batch(&mut jobs);
@@ -170,43 +201,58 @@ impl Worker {
         }
     }
 
-    /// Takes what waits, unless there is enough to choose from already.
-    fn admit_waiting(&mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) {
-        while self.queue.len() < ADMITTED {
-            let Ok(job) = jobs.try_recv() else { break };
-            self.admit(job);
+    /// Takes all that waits, and lets go who doesn't wait any more.
+    fn receive_waiting(&mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) {
+        while let Ok(job) = jobs.try_recv() {
+            self.receive(job);
         }
     }
 
-    /// Answers what is known by now or never will be; the rest is queued.
-    fn admit(&mut self, job: Job) {
-        let Job { key, text, since, reply } = job;
-        telemetry::step(Step::EmbedWait, since.elapsed());
-        // A caller that is gone needs neither an answer nor to be queued.
-        if reply.is_closed() {
-            return;
-        }
+    /// Answers what is known by now, joins what is under way; the rest is pending.
+    fn receive(&mut self, Job { key, text, caller }: Job) {
         if let Some(known) = self.memo.get(&key) {
             telemetry::embedding(EmbeddingSource::Memo);
-            let _ = reply.send(Ok(known));
+            let _ = caller.reply.send(Ok(known));
             return;
         }
-        let Err(reply) = self.queue.join(&key, reply) else {
-            telemetry::embedding(EmbeddingSource::Joined);
-            return;
-        };
-        let windows = catch(|| self.model.windows(&text));
-        match windows {
-            Ok(windows) => self.queue.push(key, windows, reply),
-            Err(error) => {
-                let _ = reply.send(Err(error));
+        let same = self.pending.iter_mut().find(|pending| pending.key == key).map(|pending| &mut pending.callers);
+        match same.or_else(|| self.queue.callers(&key)) {
+            Some(callers) => callers.push(Caller { place: None, ..caller }),
+            None => self.pending.push(Pending { key, text, callers: vec![caller] }),
+        }
+    }
+
+    /// Tokenizes the pending text that came first and, beside it, the shortest ones, about as many as fit into a batch: so
+    /// that short ones overtake, and nobody's answer waits for all of others' tokenizing.
+    fn tokenize(&mut self) {
+        self.queue.retain(|caller| !caller.reply.is_closed());
+        self.pending.retain_mut(|pending| {
+            pending.callers.retain(|caller| !caller.reply.is_closed());
+            !pending.callers.is_empty()
+        });
+        let mut bytes = self.model.batch_tokens().saturating_mul(BYTES_PER_TOKEN);
+        let mut next = (!self.pending.is_empty()).then_some(0);
+        while let Some(place) = next {
+            let Pending { key, text, callers } = self.pending.remove(place);
+            bytes = bytes.saturating_sub(text.len());
+            match catch(|| self.model.windows(&text)) {
+                Ok(windows) => self.queue.push(key, windows, callers),
+                Err(error) => reply(callers, &Err(error)),
             }
+            let shortest = self.pending.iter().enumerate().min_by_key(|(_, pending)| pending.text.len());
+            next = shortest.filter(|(_, pending)| pending.text.len() <= bytes).map(|(place, _)| place);
         }
     }
 
     fn embed_batch(&mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) {
         let batch = self.queue.batch(self.model.batch_tokens());
         let inputs = self.queue.inputs(&batch);
+        if inputs.is_empty() {
+            return;
+        }
+        for caller in self.queue.beginning(&batch) {
+            telemetry::step(Step::EmbedWait, caller.since.elapsed());
+        }
         let started = Instant::now();
         let vectors = catch(|| self.model.encode(&inputs));
         telemetry::step(Step::EmbedRun, started.elapsed());
@@ -215,16 +261,26 @@ impl Worker {
             tracing::error!(%error, texts = inputs.len(), "embedding failed");
         }
         // Equal texts that came while the batch ran join it before it leaves.
-        self.admit_waiting(jobs);
+        self.receive_waiting(jobs);
         for Done { key, made, waiting } in self.queue.finish(batch, vectors) {
             if let Ok(embedding) = &made {
-                telemetry::embedding(EmbeddingSource::Computed);
                 self.memo.insert(key, embedding.clone());
             }
-            for reply in waiting {
-                let _ = reply.send(made.clone());
-            }
+            reply(waiting, &made);
         }
+    }
+}
+
+fn reply(callers: Vec<Caller>, made: &Result<TextEmbedding, EmbedError>) {
+    for Caller { reply, place, .. } in callers {
+        if made.is_ok() {
+            let joined = place.is_none();
+            telemetry::embedding(if joined { EmbeddingSource::Joined } else { EmbeddingSource::Computed });
+        }
+        // Before the answer, so that whoever gets it finds the place free.
+        drop(place);
+        // A caller that is gone doesn't need it.
+        let _ = reply.send(made.clone());
     }
 }
 

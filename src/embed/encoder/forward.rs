@@ -200,7 +200,7 @@ impl<I: Isa> Member<'_, I> {
         let (tokens, width) = (pass.tokens.len(), shape.head_width());
         let per_strip = shape.heads.div_ceil(PARTS);
         let mut blocks = None;
-        self.phase(shape.heads.div_ceil(per_strip), |number| {
+        self.phase(shape.heads.div_ceil(per_strip), move |number| {
             let blocks = blocks.get_or_insert_with(|| Board::read(&board.blocks, pass.blocks()));
             let heads = number * per_strip..((number + 1) * per_strip).min(shape.heads);
             let mut strip = board.strips[number].write();
@@ -239,7 +239,7 @@ impl<I: Isa> Member<'_, I> {
     fn quantise_strips(&mut self, inputs: usize) -> Result<(), Broken> {
         let (isa, board, pass) = (self.isa, self.board, self.pass);
         let mut strips = None;
-        self.phase(pass.blocks(), |number| {
+        self.phase(pass.blocks(), move |number| {
             let strips = strips.get_or_insert_with(|| Board::read(&board.strips, PARTS));
             let mut block = board.blocks[number].write();
             for (row, token) in pass.rows(number).enumerate() {
@@ -254,7 +254,7 @@ impl<I: Isa> Member<'_, I> {
         let activation = self.weights.shape.activation;
         let per_strip = linear.panels().div_ceil(PARTS);
         let mut blocks = None;
-        self.phase(linear.panels().div_ceil(per_strip), |number| {
+        self.phase(linear.panels().div_ceil(per_strip), move |number| {
             let blocks = blocks.get_or_insert_with(|| Board::read(&board.blocks, pass.blocks()));
             let panels = number * per_strip..((number + 1) * per_strip).min(linear.panels());
             let mut strip = board.strips[number].write();
@@ -273,7 +273,7 @@ impl<I: Isa> Member<'_, I> {
         let (isa, weights, board, pass) = (self.isa, self.weights, self.board, self.pass);
         let hidden = weights.shape.hidden;
         let mut strips = None;
-        self.phase(pass.blocks(), |number| {
+        self.phase(pass.blocks(), move |number| {
             let strips = strips.get_or_insert_with(|| Board::read(&board.strips, PARTS));
             let mut block = board.blocks[number].write();
             let block = &mut *block;

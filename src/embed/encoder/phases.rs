@@ -28,13 +28,19 @@ impl Phases {
         number(self.at.load(Ordering::Acquire))
     }
 
-    /// Whether a tile panicked.
+    /// To be held by every thread while it goes through the phases.
+    pub(super) fn guard(&self) -> Guard<'_> {
+        Guard(self)
+    }
+
+    /// Whether a thread panicked.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
     /// Does tiles of phase `phase`, which has `tiles` of them, until it is over. What was done in it, by whomever, is
-    /// visible afterwards. Returns at once if it is over already.
+    /// visible afterwards. Returns at once if it is over already. Drops `work`, and whatever it holds, before it waits for
+    /// others, so that nobody in the next phase waits for a thread that sleeps in this one.
     #[inline(always)]
     pub(super) fn run(&self, phase: u32, tiles: usize, mut work: impl FnMut(usize)) -> Result<(), Broken> {
         let mut at = self.at.load(Ordering::Acquire);
@@ -42,10 +48,9 @@ impl Phases {
             let next = at.wrapping_add(1);
             match self.at.compare_exchange_weak(at, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    let guard = Guard(self);
                     work(tile(at));
-                    std::mem::forget(guard);
                     if self.done.fetch_add(1, Ordering::AcqRel) as usize + 1 == tiles {
+                        drop(work);
                         self.done.store(0, Ordering::Relaxed);
                         self.at.store(u64::from(phase.wrapping_add(1)) << 32, Ordering::Release);
                         return Ok(());
@@ -55,6 +60,7 @@ impl Phases {
                 Err(now) => at = now,
             }
         }
+        drop(work);
         let mut spins = 0u32;
         while self.now() == phase {
             if self.is_broken() {
@@ -76,12 +82,14 @@ fn tile(at: u64) -> usize {
     at as u32 as usize
 }
 
-/// Tells the others when a tile panics.
-struct Guard<'a>(&'a Phases);
+/// Tells the others when this thread panics.
+pub(super) struct Guard<'a>(&'a Phases);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.0.broken.store(true, Ordering::Relaxed);
+        if std::thread::panicking() {
+            self.0.broken.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -118,9 +126,13 @@ mod tests {
     #[test]
     fn a_panicking_tile_is_reported_to_the_others() {
         let phases = Phases::default();
+        let run = || {
+            let _guard = phases.guard();
+            phases.run(0, 2, |tile| assert_ne!(tile, 1))
+        };
         std::thread::scope(|scope| {
-            let other = scope.spawn(|| phases.run(0, 2, |tile| assert_ne!(tile, 1)));
-            let this = std::panic::catch_unwind(|| phases.run(0, 2, |tile| assert_ne!(tile, 1)));
+            let other = scope.spawn(run);
+            let this = std::panic::catch_unwind(run);
             let other = other.join();
             let broken = |result: &std::thread::Result<Result<(), Broken>>| matches!(result, Ok(Err(Broken)));
             assert!(this.is_err() && broken(&other) || broken(&this) && other.is_err());

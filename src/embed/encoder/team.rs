@@ -48,6 +48,7 @@ struct Shared {
 
 impl Shared {
     fn work(&self, scratch: &mut Scratch) -> Result<(), Broken> {
+        let _guard = self.phases.guard();
         let pass = self.pass.read();
         let (weights, board, phases) = (&self.weights, &self.board, &self.phases);
         match self.instructions.0 {
