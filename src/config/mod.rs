@@ -122,13 +122,13 @@ pub struct Embedding {
     pub device: Device,
     /// What computes on it.
     pub engine: Engine,
-    /// Threads that compute on the CPU; where nothing is said, one per processor, but no more than can help.
+    /// Threads of the engines in bytes; where nothing is said, one per processor. More than 16 are as good as 16.
     pub threads: Option<std::num::NonZero<usize>>,
     /// Texts that may wait to be embedded; when it is full, requests go on without the cache.
     pub queue: usize,
     /// Tokens of the longest text that is still embedded; longer prompts are matched exactly only.
     pub max_tokens: usize,
-    /// Tokens of one batch at most.
+    /// Tokens of one batch at most; the engines in bytes take 256, and gain nothing from more.
     pub batch_tokens: usize,
     /// Bytes of recent embeddings that are remembered.
     pub memo: ByteLimit,

@@ -7,17 +7,14 @@ use candle_transformers::models::bert::{Config, HiddenAct};
 
 use super::bert::Bert;
 use super::calibrate;
-use super::encoder::{Activation, Encoder, EncoderError, Instructions, Shape, Waker};
+use super::encoder::{Activation, Encoder, EncoderError, Instructions, PASS_TOKENS, Shape, Waker};
 use super::error::ModelError;
 use super::manifest::{Manifest, Pooling};
 use super::tensors::Tensors;
 use crate::config;
 
-/// Threads of an encoder at most, where the settings don't say: a text's work can't be cut into more parts.
+/// Threads of an encoder at most: its work isn't cut into more parts.
 const MAX_THREADS: usize = 16;
-/// Tokens that an encoder takes at once: with more, what waits behind them waits longer and nothing gets faster.
-const ENCODER_BATCH: usize = 256;
-
 /// Token ids → vectors.
 pub(super) enum Engine {
     /// The reference, and what runs on GPUs.
@@ -57,7 +54,7 @@ impl Engine {
         let sizes = (config.vocab_size, config.max_position_embeddings, config.type_vocab_size);
         let magnitudes = calibrate::magnitudes(&tensors, shape, sizes)?;
         let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = settings.threads.map_or(available.min(MAX_THREADS), std::num::NonZero::get);
+        let threads = settings.threads.map_or(available, std::num::NonZero::get).min(MAX_THREADS);
         let weights = |name: &str, shape: &[usize]| tensors.numbers(name, shape);
         let encoder = Encoder::start(shape, sizes, &magnitudes, instructions, threads, weights)?
             .map(Box::new)
@@ -80,7 +77,7 @@ impl Engine {
     pub(super) fn batch_tokens(&self, limit: usize) -> usize {
         match self {
             Self::Candle(_) => limit,
-            Self::Encoder { .. } => limit.min(ENCODER_BATCH),
+            Self::Encoder { .. } => limit.min(PASS_TOKENS),
         }
     }
 

@@ -27,7 +27,7 @@ use weights::Weights;
 
 /// Tokens of a pass, unless one text has more: enough that fetching the weights costs little, few enough that what a pass
 /// works on stays in the caches.
-const PASS_TOKENS: usize = 256;
+pub(super) const PASS_TOKENS: usize = 256;
 
 /// Measurements of which the best is the peak.
 const PEAK_TRIES: usize = 20;

@@ -4,7 +4,7 @@ use super::kernels::{Format, PANEL};
 use super::linear::Linear;
 use super::math::Activation;
 
-/// The widest head, in registers of 16 floats: what attention's products are made for.
+/// What the width of a head must be a multiple of: attention's products take as many columns at once.
 const HEAD_STEP: usize = PANEL;
 
 /// What `config.json` says of an encoder.
