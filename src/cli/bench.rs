@@ -11,6 +11,10 @@ use crate::embed::{Model, ModelError};
 /// A text of 16 tokens, special ones included.
 const SHORT_TEXT: &str = "How do I reset my password on the website if I forgot it?";
 
+const SECONDS: f64 = 1.0;
+const TOKENS: [usize; 4] = [16, 64, 128, 256];
+const BATCHES: [usize; 4] = [1, 4, 16, 64];
+
 /// What `refrain bench embed` can be told.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EmbedOptions {
@@ -18,19 +22,19 @@ pub struct EmbedOptions {
     #[arg(long = "engine", value_name = "ENGINE", value_parser = engine)]
     engines: Vec<Engine>,
     /// Seconds per row
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = SECONDS)]
     seconds: f64,
     /// Tokens per text
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [16, 64, 128, 256])]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = TOKENS)]
     tokens: Vec<usize>,
     /// Texts at once
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 4, 16, 64])]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = BATCHES)]
     batches: Vec<usize>,
 }
 
 impl Default for EmbedOptions {
     fn default() -> Self {
-        Self { engines: Vec::new(), seconds: 1.0, tokens: vec![16, 64, 128, 256], batches: vec![1, 4, 16, 64] }
+        Self { engines: Vec::new(), seconds: SECONDS, tokens: TOKENS.to_vec(), batches: BATCHES.to_vec() }
     }
 }
 

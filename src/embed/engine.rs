@@ -15,6 +15,7 @@ use crate::config;
 
 /// Threads of an encoder at most: its work isn't cut into more parts.
 const MAX_THREADS: usize = 16;
+
 /// Token ids → vectors.
 pub(super) enum Engine {
     /// The reference, and what runs on GPUs.

@@ -4,6 +4,7 @@
 //! lone text never waits for company, and under load batches form from what arrived while the last one ran. Equal texts in
 //! flight are embedded once, and recent embeddings are remembered.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -107,8 +108,10 @@ impl Embedder {
             return Err(EmbedError::TooLong(self.max_tokens));
         }
         let text = match prefix {
-            Prefix::Query if !self.manifest.query_prefix.is_empty() => [&self.manifest.query_prefix, text].concat(),
-            _ => text.to_owned(),
+            Prefix::Query if !self.manifest.query_prefix.is_empty() => {
+                Cow::Owned([&self.manifest.query_prefix, text].concat())
+            }
+            _ => Cow::Borrowed(text),
         };
         let key = *blake3::hash(text.as_bytes()).as_bytes();
         if let Some(known) = self.memo.get(&key) {
@@ -120,7 +123,7 @@ impl Embedder {
         let (reply, answer) = oneshot::channel();
         self.waker.wake();
         let caller = Caller { reply, since: Instant::now(), place: Some(place) };
-        self.jobs.send(Job { key, text, caller }).map_err(|_| ended())?;
+        self.jobs.send(Job { key, text: text.into_owned(), caller }).map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 

@@ -15,7 +15,8 @@ use std::hint::black_box;
 
 use super::{Activation, Avx2 as Token, Extent, math};
 use super::{
-    COLUMNS, Format, Isa, PANEL, PEAK_ROUNDS, Panel, QUAD, Rows, Step, check_multiply, check_product, rows_compiled_for,
+    COLUMNS, Format, Isa, PANEL, PEAK_ROUNDS, Panel, QUAD, Rows, Step, check_multiply, check_product,
+    rows_compiled_for, tiles,
 };
 
 /// Columns of one register.
@@ -41,10 +42,9 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn multiply(self, rows: Rows<'_>, panel: Panel<'_>, out: &mut [f32], stride: usize) {
         check_multiply(rows, panel, out, stride);
-        let mut done = 0;
-        while done < rows.count() {
-            let count = (rows.count() - done).min(TILE_ROWS);
-            let (rows, out) = (rows.slice(done, count), &mut out[done * stride..]);
+        for tile_rows in tiles(rows.count(), TILE_ROWS) {
+            let (from, count) = (tile_rows.start, tile_rows.len());
+            let (rows, out) = (rows.slice(from, count), &mut out[from * stride..]);
             for half in 0..2 {
                 // SAFETY: `self` proves the instructions; the shapes were asserted above, for all rows and so for these.
                 unsafe {
@@ -56,18 +56,16 @@ impl Isa for Avx2 {
                     }
                 }
             }
-            done += count;
         }
     }
 
     #[inline(always)]
     fn product(self, rows: usize, inner: usize, a: (&[f32], usize), b: (&[f32], usize), out: (&mut [f32], usize)) {
         check_product(rows, inner, a, b, (&*out.0, out.1));
-        let mut done = 0;
-        while done < rows {
-            let count = (rows - done).min(FLOAT_ROWS);
-            let a = (&a.0[done * a.1..], a.1);
-            let out = (&mut out.0[done * out.1..], out.1);
+        for tile_rows in tiles(rows, FLOAT_ROWS) {
+            let (from, count) = (tile_rows.start, tile_rows.len());
+            let a = (&a.0[from * a.1..], a.1);
+            let out = (&mut out.0[from * out.1..], out.1);
             // SAFETY: `self` proves the instructions; the shapes were asserted above, for all rows and so for these.
             unsafe {
                 match count {
@@ -75,7 +73,6 @@ impl Isa for Avx2 {
                     _ => float_tile::<FLOAT_ROWS>(inner, a, b, out),
                 }
             }
-            done += count;
         }
     }
 

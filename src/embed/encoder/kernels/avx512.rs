@@ -14,6 +14,7 @@ use std::hint::black_box;
 use super::{Activation, Avx512 as Token, Extent, math};
 use super::{
     COLUMNS, Format, Isa, PANEL, PEAK_ROUNDS, Panel, QUAD, Rows, check_multiply, check_product, rows_compiled_for,
+    tiles,
 };
 
 /// Columns of one register.
@@ -45,10 +46,9 @@ impl Isa for Avx512 {
     fn multiply(self, rows: Rows<'_>, panel: Panel<'_>, out: &mut [f32], stride: usize) {
         check_multiply(rows, panel, out, stride);
         assert!(panel.group >= panel.steps.len(), "one scale per output");
-        let mut done = 0;
-        while done < rows.count() {
-            let count = (rows.count() - done).min(TILE_ROWS);
-            let (rows, out) = (rows.slice(done, count), &mut out[done * stride..]);
+        for tile_rows in tiles(rows.count(), TILE_ROWS) {
+            let (from, count) = (tile_rows.start, tile_rows.len());
+            let (rows, out) = (rows.slice(from, count), &mut out[from * stride..]);
             // SAFETY: `self` proves the instructions; the shapes were asserted above, for all rows and so for these.
             unsafe {
                 match count {
@@ -62,18 +62,16 @@ impl Isa for Avx512 {
                     _ => tile::<TILE_ROWS>(rows, panel, out, stride),
                 }
             }
-            done += count;
         }
     }
 
     #[inline(always)]
     fn product(self, rows: usize, inner: usize, a: (&[f32], usize), b: (&[f32], usize), out: (&mut [f32], usize)) {
         check_product(rows, inner, a, b, (&*out.0, out.1));
-        let mut done = 0;
-        while done < rows {
-            let count = (rows - done).min(TILE_ROWS);
-            let a = (&a.0[done * a.1..], a.1);
-            let out = (&mut out.0[done * out.1..], out.1);
+        for tile_rows in tiles(rows, TILE_ROWS) {
+            let (from, count) = (tile_rows.start, tile_rows.len());
+            let a = (&a.0[from * a.1..], a.1);
+            let out = (&mut out.0[from * out.1..], out.1);
             // SAFETY: `self` proves the instructions; the shapes were asserted above, for all rows and so for these.
             unsafe {
                 match count {
@@ -87,7 +85,6 @@ impl Isa for Avx512 {
                     _ => float_tile::<TILE_ROWS>(inner, a, b, out),
                 }
             }
-            done += count;
         }
     }
 

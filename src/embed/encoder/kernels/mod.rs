@@ -10,6 +10,9 @@ mod avx2;
 mod avx512;
 mod plain;
 
+#[cfg(target_arch = "x86_64")]
+use std::ops::Range;
+
 use super::math::{self, Activation, Extent};
 
 #[cfg(target_arch = "x86_64")]
@@ -176,6 +179,13 @@ macro_rules! rows_compiled_for {
             }
         )*
     };
+}
+
+/// `rows` rows in runs of at most `most`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn tiles(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(most).map(move |from| from..rows.min(from + most))
 }
 
 /// Rounds of [`Isa::peak`]: some milliseconds.
