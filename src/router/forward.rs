@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{BoxStream, Stream, StreamExt};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 
@@ -166,7 +166,7 @@ impl Outgoing<'_> {
                     status: response.status(),
                     headers,
                     content_length: content_length.and_then(|length| length.to_str().ok()?.parse().ok()),
-                    body: response.bytes_stream().boxed(),
+                    body: in_order(response.bytes_stream()).boxed(),
                     provider: provider.name.clone(),
                     attempts,
                 })
@@ -213,6 +213,16 @@ impl Outgoing<'_> {
         }
         headers
     }
+}
+
+/// Lets what came before an error leave before it: the server drops what it hasn't written yet when a body fails.
+fn in_order<T, E>(body: impl Stream<Item = Result<T, E>>) -> impl Stream<Item = Result<T, E>> {
+    body.then(async |item| {
+        if item.is_err() {
+            tokio::task::yield_now().await;
+        }
+        item
+    })
 }
 
 fn remove_connection_headers(headers: &mut HeaderMap) {

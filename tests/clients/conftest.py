@@ -137,32 +137,37 @@ class RawProvider:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
         self.replies = queue.Queue()
+        self.left_open = []
         self.requests = queue.Queue()
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def reply(self, status="200 OK", kind="application/json", body=b"", chunked=False, cut=False, headers=""):
-        """One reply. `cut`: the connection ends before the body does."""
+    def reply(self, status="200 OK", kind="application/json", body=b"", chunked=False, cut=False, left_open=False, headers=""):
+        """One reply. `cut`: the body never ends. The connection does, unless `left_open`."""
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n{headers}"
         if chunked:
             data = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in ([body] if isinstance(body, bytes) else body))
             data = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + data + (b"" if cut else b"0\r\n\r\n")
         else:
             data = f"{head}Content-Length: {len(body) + (100 if cut else 0)}\r\n\r\n".encode() + body
-        self.replies.put(data)
+        self.replies.put((data, left_open))
 
     def _serve(self):
         while True:
             connection, _ = self.listener.accept()
-            with connection:
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    request += connection.recv(65536)
-                head, _, body = request.partition(b"\r\n\r\n")
-                length = next((int(l.split(b":")[1]) for l in head.split(b"\r\n") if l.lower().startswith(b"content-length:")), 0)
-                while len(body) < length:
-                    body += connection.recv(65536)
-                self.requests.put((head.decode(), body))
-                connection.sendall(self.replies.get())
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += connection.recv(65536)
+            head, _, body = request.partition(b"\r\n\r\n")
+            length = next((int(l.split(b":")[1]) for l in head.split(b"\r\n") if l.lower().startswith(b"content-length:")), 0)
+            while len(body) < length:
+                body += connection.recv(65536)
+            self.requests.put((head.decode(), body))
+            data, left_open = self.replies.get()
+            connection.sendall(data)
+            if left_open:
+                self.left_open.append(connection)
+            else:
+                connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -160,8 +160,7 @@ def test_a_stream_is_stored_at_its_end_mark_though_the_connection_stays_open(raw
     """As the openai client does: it closes the connection at [DONE], before the provider has."""
     import http.client
 
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    raw.replies.put(head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in EVENTS))
+    raw.reply(kind="text/event-stream", body=EVENTS, chunked=True, cut=True, left_open=True)
     body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "are you done?"}]})
     connection = http.client.HTTPConnection(raw_server.url.removeprefix("http://"))
     connection.request("POST", "/v1/chat/completions", body, {"x-refrain-cache": names()})
@@ -172,3 +171,23 @@ def test_a_stream_is_stored_at_its_end_mark_though_the_connection_stays_open(raw
     connection.close()
     again = raw_server.http.post("/v1/chat/completions", content=body, headers={"x-refrain-cache": names()})
     assert again.headers["x-cache-status"] == "Hit"
+
+
+def test_a_stream_that_is_cut_after_its_end_mark_is_whole(post, raw):
+    for n in range(20):
+        raw.reply(kind="text/event-stream", body=EVENTS, chunked=True, cut=True)
+        assert post(f"is number {n} whole?", stream=True).content == b"".join(EVENTS)
+        assert post(f"is number {n} whole?", stream=True).headers["x-cache-status"] == "Hit"
+
+
+def test_what_came_before_a_cut_arrives(raw_server, raw, names):
+    import http.client
+
+    for _ in range(20):
+        raw.reply(kind="text/event-stream", body=EVENTS[:-1], chunked=True, cut=True)
+        body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "how much of it?"}]})
+        connection = http.client.HTTPConnection(raw_server.url.removeprefix("http://"))
+        connection.request("POST", "/v1/chat/completions", body, {"x-refrain-cache": names()})
+        with pytest.raises(http.client.IncompleteRead) as cut:
+            connection.getresponse().read()
+        assert cut.value.partial == b"".join(EVENTS[:-1])

@@ -10,8 +10,8 @@ use futures_util::Stream;
 const LIMIT: usize = 16 << 20;
 
 /// Hands on `inner` unchanged and calls `complete` with all of it: just before its last piece is handed on, where that is
-/// known for the last one, so that whoever has read the whole reply can rely on that call having been made. A stream that fails, or that its reader gives up, is
-/// forgotten.
+/// known for the last one, so that whoever has read the whole reply can rely on that call having been made. A stream that
+/// fails before its end, or that its reader gives up, is forgotten; what fails after its end mark has merely ended.
 pub(super) struct Capture<S, F> {
     inner: S,
     pieces: Vec<Bytes>,
@@ -20,12 +20,13 @@ pub(super) struct Capture<S, F> {
     expected: Option<usize>,
     /// Whether the pieces so far are all of a body that marks its end itself.
     has_ended: fn(&[Bytes]) -> bool,
+    is_whole: bool,
     complete: Option<F>,
 }
 
 impl<S, F: FnOnce(Vec<Bytes>)> Capture<S, F> {
     pub(super) fn new(inner: S, expected: Option<usize>, has_ended: fn(&[Bytes]) -> bool, complete: F) -> Self {
-        Self { inner, pieces: Vec::new(), size: 0, expected, has_ended, complete: Some(complete) }
+        Self { inner, pieces: Vec::new(), size: 0, expected, has_ended, is_whole: false, complete: Some(complete) }
     }
 
     fn keep(&mut self, piece: &Bytes) {
@@ -38,6 +39,7 @@ impl<S, F: FnOnce(Vec<Bytes>)> Capture<S, F> {
             self.pieces.push(piece.clone());
         }
         if self.expected == Some(self.size) || (self.has_ended)(&self.pieces) {
+            self.is_whole = true;
             self.finish();
         }
     }
@@ -60,6 +62,7 @@ where
         let next = Pin::new(&mut self.inner).poll_next(cx);
         match &next {
             Poll::Ready(Some(Ok(piece))) => self.keep(piece),
+            Poll::Ready(Some(Err(_))) if self.is_whole => return Poll::Ready(None),
             Poll::Ready(Some(Err(_))) => self.complete = None,
             Poll::Ready(None) if self.expected.is_none_or(|expected| expected == self.size) => self.finish(),
             Poll::Ready(None) | Poll::Pending => {}
@@ -94,6 +97,7 @@ mod tests {
         assert_eq!(capture(vec![Ok("a"), Ok("b")], None, 9).await.as_deref(), Some("ab"));
         assert_eq!(capture(vec![Ok("a"), Ok("b")], Some(2), 2).await.as_deref(), Some("ab"));
         assert_eq!(capture(vec![Ok("a"), Ok("end"), Ok("")], None, 2).await.as_deref(), Some("aend"));
+        assert_eq!(capture(vec![Ok("a"), Ok("end"), Err(())], None, 9).await.as_deref(), Some("aend"));
         assert_eq!(capture(vec![Ok("a"), Ok("b")], None, 1).await, None);
         assert_eq!(capture(vec![Ok("a"), Err(())], None, 9).await, None);
         assert_eq!(capture(vec![Ok("a")], Some(2), 9).await, None);
