@@ -29,17 +29,6 @@ fn start_engine(model: &str, queue: usize, engine: Engine) -> Embedder {
     Embedder::start(Model::load(&settings).unwrap(), &settings).unwrap()
 }
 
-/// The engines that this processor can run, candle first.
-fn engines() -> Vec<Engine> {
-    let mut engines = vec![Engine::Candle, Engine::Plain];
-    #[cfg(target_arch = "x86_64")]
-    {
-        engines.extend(is_x86_feature_detected!("avx2").then_some(Engine::Avx2));
-        engines.extend(is_x86_feature_detected!("avx512vnni").then_some(Engine::Avx512));
-    }
-    engines
-}
-
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
@@ -104,7 +93,7 @@ fn agree<'e>(engine: Engine, pairs: impl Iterator<Item = (&'e Embedding, &'e [f3
     assert!(average >= mean, "{engine:?}: {average} of {cosines:?}");
 }
 
-/// All at once, so that texts of all lengths share padded batches.
+/// All at once, so that texts of all lengths share batches.
 async fn embed_all<'t>(
     embedder: &Embedder,
     texts: impl Iterator<Item = &'t str>,
@@ -115,7 +104,7 @@ async fn embed_all<'t>(
 
 #[tokio::test]
 async fn every_engine_agrees_with_onnx_runtime_alone_and_in_batches() {
-    for engine in engines() {
+    for engine in Model::engines() {
         let embedder = start_engine("all-MiniLM-L6-v2", 100, engine);
         let references = references();
         let together = embed_all(&embedder, references.iter().map(|reference| &*reference.text)).await;
@@ -137,7 +126,7 @@ async fn every_engine_agrees_with_onnx_runtime_alone_and_in_batches() {
 async fn cls_pooling_agrees_too_and_a_query_prefix_is_put_before_prompts() {
     let copy = copy();
     manifest(copy.path(), "cls", 384, 256);
-    for engine in engines() {
+    for engine in Model::engines() {
         let embedder = start_engine(copy.path().to_str().unwrap(), 100, engine);
         let references = references();
         let made = embed_all(&embedder, references.iter().map(|reference| &*reference.text)).await;
@@ -204,43 +193,62 @@ fn what_is_wrong_with_a_model_is_said_at_load() {
     assert!(load_error(directory.path()).contains("sha256"));
 }
 
-/// A model of one layer with the shipped tokenizer, its weights changed by `edit` before they are written.
-fn tiny(heads: usize, edit: impl FnOnce(&mut HashMap<String, Tensor>)) -> tempfile::TempDir {
-    const HIDDEN: usize = 32;
+/// What a small model is like.
+#[derive(Debug, Clone, Copy)]
+struct Small {
+    hidden: usize,
+    heads: usize,
+    layers: usize,
+    intermediate: usize,
+    activation: &'static str,
+}
+
+const TINY: Small = Small { hidden: 32, heads: 1, layers: 1, intermediate: 64, activation: "gelu" };
+
+/// A model with the shipped tokenizer, its weights changed by `edit` before they are written.
+fn small(like: Small, edit: impl FnOnce(&mut HashMap<String, Tensor>)) -> tempfile::TempDir {
     const VOCABULARY: usize = 30_522;
+    const POSITIONS: usize = 64;
+    let Small { hidden, heads, layers, intermediate, activation } = like;
     let directory = tempfile::tempdir().unwrap();
     let tokenizer = models().join("all-MiniLM-L6-v2/tokenizer.json").canonicalize().unwrap();
     std::os::unix::fs::symlink(tokenizer, directory.path().join("tokenizer.json")).unwrap();
-    manifest(directory.path(), "mean", HIDDEN, 64);
+    manifest(directory.path(), "mean", hidden, POSITIONS);
     let config = serde_json::json!({
-        "model_type": "bert", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 1,
-        "num_attention_heads": heads, "intermediate_size": 64, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
-        "max_position_embeddings": 64, "type_vocab_size": 2, "initializer_range": 0.02, "layer_norm_eps": 1e-12,
-        "pad_token_id": 0,
+        "model_type": "bert", "vocab_size": VOCABULARY, "hidden_size": hidden, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "intermediate_size": intermediate, "hidden_act": activation,
+        "max_position_embeddings": POSITIONS, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
     });
     std::fs::write(directory.path().join("config.json"), config.to_string()).unwrap();
     let mut tensors = HashMap::new();
     let mut add = |name: String, shape: &[usize]| {
-        let numbers: Vec<f32> = (0..shape.iter().product::<usize>()).map(|n| (n as f32 * 0.7).sin() * 0.2).collect();
+        let seed = name.bytes().fold(0.0, |seed, byte| (seed * 31.0 + f32::from(byte)) % 1009.0);
+        let count = shape.iter().product::<usize>();
+        let numbers: Vec<f32> = (0..count).map(|n| (n as f32 * 0.7 + seed).sin() * 0.2).collect();
         tensors.insert(name, Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap());
     };
-    for (name, rows) in [("word", VOCABULARY), ("position", 64), ("token_type", 2)] {
-        add(format!("embeddings.{name}_embeddings.weight"), &[rows, HIDDEN]);
+    let norm = |add: &mut dyn FnMut(String, &[usize]), name: &str| {
+        add(format!("{name}.LayerNorm.weight"), &[hidden]);
+        add(format!("{name}.LayerNorm.bias"), &[hidden]);
+    };
+    for (name, rows) in [("word", VOCABULARY), ("position", POSITIONS), ("token_type", 2)] {
+        add(format!("embeddings.{name}_embeddings.weight"), &[rows, hidden]);
     }
-    for name in ["embeddings", "encoder.layer.0.attention.output", "encoder.layer.0.output"] {
-        add(format!("{name}.LayerNorm.weight"), &[HIDDEN]);
-        add(format!("{name}.LayerNorm.bias"), &[HIDDEN]);
-    }
-    for (name, outputs, inputs) in [
-        ("attention.self.query", HIDDEN, HIDDEN),
-        ("attention.self.key", HIDDEN, HIDDEN),
-        ("attention.self.value", HIDDEN, HIDDEN),
-        ("attention.output.dense", HIDDEN, HIDDEN),
-        ("intermediate.dense", 64, HIDDEN),
-        ("output.dense", HIDDEN, 64),
-    ] {
-        add(format!("encoder.layer.0.{name}.weight"), &[outputs, inputs]);
-        add(format!("encoder.layer.0.{name}.bias"), &[outputs]);
+    norm(&mut add, "embeddings");
+    for layer in (0..layers).map(|number| format!("encoder.layer.{number}")) {
+        norm(&mut add, &format!("{layer}.attention.output"));
+        norm(&mut add, &format!("{layer}.output"));
+        for (name, outputs, inputs) in [
+            ("attention.self.query", hidden, hidden),
+            ("attention.self.key", hidden, hidden),
+            ("attention.self.value", hidden, hidden),
+            ("attention.output.dense", hidden, hidden),
+            ("intermediate.dense", intermediate, hidden),
+            ("output.dense", hidden, intermediate),
+        ] {
+            add(format!("{layer}.{name}.weight"), &[outputs, inputs]);
+            add(format!("{layer}.{name}.bias"), &[outputs]);
+        }
     }
     edit(&mut tensors);
     candle_core::safetensors::save(&tensors, directory.path().join("model.safetensors")).unwrap();
@@ -252,7 +260,7 @@ const DENSE: &str = "encoder.layer.0.output.dense.weight";
 #[test]
 fn weights_of_another_type_or_kind_are_refused_with_the_reason() {
     let replaced = |with: fn(&Tensor) -> Tensor| {
-        tiny(1, |tensors| {
+        small(TINY, |tensors| {
             let tensor = with(&tensors[DENSE]);
             tensors.insert(DENSE.into(), tensor);
         })
@@ -263,8 +271,8 @@ fn weights_of_another_type_or_kind_are_refused_with_the_reason() {
         (replaced(|tensor| (tensor * f64::NAN).unwrap()), "not a number"),
         (replaced(|tensor| (tensor / 0.0).unwrap()), "infinite"),
         (replaced(|tensor| tensor.t().unwrap().contiguous().unwrap()), "shape [64, 32] instead of [32, 64]"),
-        (tiny(1, |tensors| drop(tensors.remove(DENSE))), "it has no tensor `encoder.layer.0.output.dense.weight`"),
-        (tiny(1, |tensors| tensors.retain(|name, _| !name.starts_with("encoder"))), "it has no tensor"),
+        (small(TINY, |tensors| drop(tensors.remove(DENSE))), "it has no tensor `encoder.layer.0.output.dense.weight`"),
+        (small(TINY, |tensors| tensors.retain(|name, _| !name.starts_with("encoder"))), "it has no tensor"),
     ] {
         for engine in [Engine::Auto, Engine::Plain] {
             let settings = config::Embedding { engine, ..settings(directory.path().to_str().unwrap()) };
@@ -272,7 +280,7 @@ fn weights_of_another_type_or_kind_are_refused_with_the_reason() {
             assert!(message.contains(said) && message.contains("model.safetensors"), "{message}");
         }
     }
-    let cut = tiny(1, |_| ());
+    let cut = small(TINY, |_| ());
     let weights = cut.path().join("model.safetensors");
     let whole = std::fs::read(&weights).unwrap();
     for length in [7, 100, whole.len() / 2, whole.len() - 1] {
@@ -280,18 +288,18 @@ fn weights_of_another_type_or_kind_are_refused_with_the_reason() {
         let message = load_error(cut.path());
         assert!(message.contains("not a whole safetensors file"), "{message}");
     }
-    let small = tiny(1, |_| ());
-    let config = std::fs::read_to_string(small.path().join("config.json")).unwrap().replace("30522", "1000");
-    std::fs::write(small.path().join("config.json"), config).unwrap();
+    let narrow = small(TINY, |_| ());
+    let config = std::fs::read_to_string(narrow.path().join("config.json")).unwrap().replace("30522", "1000");
+    std::fs::write(narrow.path().join("config.json"), config).unwrap();
     assert!(
-        load_error(small.path()).contains("vocab_size is 1000, but the tokenizer has a token with the number 30521")
+        load_error(narrow.path()).contains("vocab_size is 1000, but the tokenizer has a token with the number 30521")
     );
 }
 
 #[test]
 fn weights_may_come_with_a_head_on_them_and_under_older_names() {
-    let plain = tiny(1, |_| ());
-    let headed = tiny(1, |tensors| {
+    let plain = small(TINY, |_| ());
+    let headed = small(TINY, |tensors| {
         let older = |name: &str| name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("Norm.bias", "Norm.beta");
         *tensors = tensors.drain().map(|(name, tensor)| (format!("bert.{}", older(&name)), tensor)).collect();
         let head = Tensor::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
@@ -299,7 +307,7 @@ fn weights_may_come_with_a_head_on_them_and_under_older_names() {
         let ids = Tensor::zeros((1, 64), DType::I64, &Device::Cpu).unwrap();
         tensors.insert("bert.embeddings.position_ids".into(), ids);
     });
-    for engine in engines() {
+    for engine in Model::engines() {
         let embed = |directory: &tempfile::TempDir| {
             let settings = config::Embedding { engine, ..settings(directory.path().to_str().unwrap()) };
             Model::load(&settings).unwrap().embed("reset my password").unwrap().vector
@@ -310,7 +318,7 @@ fn weights_may_come_with_a_head_on_them_and_under_older_names() {
 
 #[test]
 fn a_model_that_the_fast_engines_are_not_made_for_runs_on_candle() {
-    let narrow = tiny(2, |_| ());
+    let narrow = small(Small { heads: 2, ..TINY }, |_| ());
     let settings = settings(narrow.path().to_str().unwrap());
     assert_eq!(Model::load(&settings).unwrap().engine(), "candle (cpu)");
     let forced = Model::load(&config::Embedding { engine: Engine::Plain, ..settings }).err().unwrap().to_string();
@@ -330,17 +338,66 @@ proptest! {
     ) {
         static MODELS: LazyLock<Vec<(Engine, Model)>> = LazyLock::new(|| {
             let load = |engine| Model::load(&config::Embedding { engine, ..settings("all-MiniLM-L6-v2") }).unwrap();
-            engines().into_iter().map(|engine| (engine, load(engine))).collect()
+            Model::engines().map(|engine| (engine, load(engine))).collect()
         });
         let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
-        let reference = MODELS[0].1.encode(&inputs).unwrap();
-        for (engine, model) in &MODELS[1..] {
+        let (_, candle) = MODELS.iter().find(|(engine, _)| *engine == Engine::Candle).unwrap();
+        let reference = candle.encode(&inputs).unwrap();
+        for (engine, model) in MODELS.iter() {
             for (made, reference) in model.encode(&inputs).unwrap().iter().zip(&reference) {
                 let cosine = cosine(made, reference);
                 prop_assert!(cosine >= 0.99, "{engine:?}: {cosine}");
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    /// Any model that the fast engines take, calibrated and quantised as it is loaded.
+    #[test]
+    fn engines_agree_with_candle_on_models_of_any_shape(
+        (width, heads, layers, inner) in (1usize..3, 1usize..5, 1usize..4, 1usize..9),
+        activation in prop::sample::select(vec!["gelu", "gelu_new", "relu"]),
+        inputs in prop::collection::vec(prop::collection::vec(1000u32..30_522, 1..=64), 1..=16),
+    ) {
+        let shape = Small { hidden: 32 * width * heads, heads, layers, intermediate: 32 * inner, activation };
+        let directory = small(shape, |_| ());
+        let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
+        let encode = |engine| {
+            let settings = config::Embedding { engine, ..settings(directory.path().to_str().unwrap()) };
+            Model::load(&settings).unwrap().encode(&inputs).unwrap()
+        };
+        let reference = encode(Engine::Candle);
+        for engine in Model::engines() {
+            for (made, reference) in encode(engine).iter().zip(&reference) {
+                let cosine = cosine(made, reference);
+                prop_assert!(cosine >= 0.99, "{engine:?} of {shape:?}: {cosine}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_short_text_does_not_wait_for_a_hundred_long_ones() {
+    use futures_util::stream::{FuturesUnordered, StreamExt};
+
+    let embedder = start("all-MiniLM-L6-v2", 200);
+    let long = |n: usize| format!("Chapter {n}. {}", "The river rises in the hills and flows to the sea. ".repeat(60));
+    let mut texts: Vec<String> = (0..100).map(long).collect();
+    texts.push("Who owns the boat?".into());
+    let embedder = &embedder;
+    let mut answers: FuturesUnordered<_> =
+        texts.iter().map(async |text| embedder.embed(text, Prefix::Query).await.unwrap().tokens).collect();
+    let mut before = 0;
+    while let Some(tokens) = answers.next().await
+        && tokens > 100
+    {
+        before += 1;
+    }
+    // Without overtaking, all of them.
+    assert!(before <= 5, "{before} long texts were embedded before the short one");
 }
 
 #[tokio::test]

@@ -128,8 +128,9 @@ pub struct Embedding {
     pub queue: usize,
     /// Tokens of the longest text that is still embedded; longer prompts are matched exactly only.
     pub max_tokens: usize,
-    /// Tokens of one batch at most; the engines in bytes take 256, and gain nothing from more.
-    pub batch_tokens: usize,
+    /// Tokens of one batch, if not what suits the engine: 256 for those in bytes, which gain nothing from more, 512 for
+    /// candle on a CPU and 16,384 on a GPU.
+    pub batch_tokens: Option<std::num::NonZero<usize>>,
     /// Bytes of recent embeddings that are remembered.
     pub memo: ByteLimit,
 }
@@ -144,7 +145,7 @@ impl Default for Embedding {
             threads: None,
             queue: 256,
             max_tokens: 2048,
-            batch_tokens: 4096,
+            batch_tokens: None,
             memo: ByteLimit::mib(16),
         }
     }
@@ -179,6 +180,9 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// All that there are.
+    pub const ALL: [Self; 5] = [Self::Auto, Self::Avx512, Self::Avx2, Self::Plain, Self::Candle];
+
     /// As the settings call it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -366,8 +370,8 @@ impl Settings {
         for (id, cache) in &self.caches {
             cache.check().map_err(|(key, why)| ConfigError::Invalid { key: format!("caches.{id}.{key}"), why })?;
         }
-        if self.embedding.queue == 0 || self.embedding.batch_tokens == 0 || self.embedding.max_tokens == 0 {
-            return invalid("embedding".into(), "queue, batch_tokens and max_tokens must be at least 1".into());
+        if self.embedding.queue == 0 || self.embedding.max_tokens == 0 {
+            return invalid("embedding".into(), "queue and max_tokens must be at least 1".into());
         }
         if self.server.max_connections == 0 {
             return invalid("server.max_connections".into(), "must be at least 1".into());

@@ -1,20 +1,25 @@
 //! What computes: candle, or an encoder of our own on the CPU.
 
-use std::path::Path;
+use std::num::NonZero;
 
 use candle_core::Device;
-use candle_transformers::models::bert::{Config, HiddenAct};
 
 use super::bert::Bert;
 use super::calibrate;
-use super::encoder::{Activation, Encoder, EncoderError, Instructions, PASS_TOKENS, Shape, Waker};
+use super::encoder::{Encoder, EncoderError, Instructions, PASS_TOKENS, Shape, Waker, Weights};
 use super::error::ModelError;
-use super::manifest::{Manifest, Pooling};
+use super::manifest::Pooling;
 use super::tensors::Tensors;
 use crate::config;
 
 /// Threads of an encoder at most: its work isn't cut into more parts.
 const MAX_THREADS: usize = 16;
+
+/// Tokens of a batch of candle's on the CPU: a few texts share the fetching of the weights, and nobody waits long for
+/// those that come first.
+const CPU_BATCH_TOKENS: usize = 512;
+/// Tokens of a batch on a GPU, which is busy only with thousands.
+const GPU_BATCH_TOKENS: usize = 16_384;
 
 /// Token ids → vectors.
 pub(super) enum Engine {
@@ -39,34 +44,37 @@ impl Engine {
     /// # Errors
     /// See [`ModelError`].
     pub(super) fn load(
-        directory: &Path,
-        manifest: &Manifest,
         settings: &config::Embedding,
-        config: &Config,
-        tensors: Tensors,
+        pooling: Pooling,
+        shape: Shape,
+        tensors: &Tensors,
     ) -> Result<Self, ModelError> {
-        check(config, manifest).map_err(|why| ModelError::Malformed { path: directory.join("config.json"), why })?;
-        let device = device(settings.device)?;
-        let shape = shape(config);
-        let instructions = instructions(settings.engine, &device, &shape)?;
-        let Some(instructions) = instructions else {
-            return Bert::load(manifest.pooling, device, config, tensors).map(Box::new).map(Self::Candle);
+        let device = device(settings)?;
+        let Some(instructions) = instructions(settings.engine, &device, &shape)? else {
+            return Bert::load(pooling, device, shape, tensors).map(Box::new).map(Self::Candle);
         };
-        let sizes = (config.vocab_size, config.max_position_embeddings, config.type_vocab_size);
-        let magnitudes = calibrate::magnitudes(&tensors, shape, sizes)?;
-        let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = settings.threads.map_or(available, std::num::NonZero::get).min(MAX_THREADS);
-        let weights = |name: &str, shape: &[usize]| tensors.numbers(name, shape);
-        let encoder = Encoder::start(shape, sizes, &magnitudes, instructions, threads, weights)?
-            .map(Box::new)
-            .map_err(|error| ModelError::Engine(error.to_string()))?;
-        Ok(Self::Encoder { encoder, pooling: manifest.pooling, hidden: shape.hidden, threads })
+        let magnitudes = calibrate::magnitudes(tensors, shape)?;
+        let weights = Weights::pack(shape, &magnitudes, instructions, |name, shape| tensors.numbers(name, shape))?;
+        let available = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = settings.threads.map_or(available, NonZero::get).min(MAX_THREADS);
+        let encoder = Encoder::start(weights, threads).map(Box::new).map_err(ModelError::Threads)?;
+        Ok(Self::Encoder { encoder, pooling, hidden: shape.hidden, threads })
+    }
+
+    /// Those that this processor can run, fastest first.
+    pub(super) fn available() -> impl Iterator<Item = config::Engine> {
+        let fast = [
+            Instructions::avx512().map(|_| config::Engine::Avx512),
+            Instructions::avx2().map(|_| config::Engine::Avx2),
+        ];
+        fast.into_iter().flatten().chain([config::Engine::Candle, config::Engine::Plain])
     }
 
     /// What computes, for people.
     pub(super) fn description(&self) -> String {
         match self {
-            Self::Candle(bert) => format!("candle ({})", bert.device()),
+            Self::Candle(bert) if bert.device().is_cuda() => "candle (cuda, 16 bits)".into(),
+            Self::Candle(_) => "candle (cpu)".into(),
             Self::Encoder { encoder, threads, .. } => {
                 let plural = if *threads == 1 { "" } else { "s" };
                 format!("{} ({threads} thread{plural})", encoder.instructions().name())
@@ -74,11 +82,14 @@ impl Engine {
         }
     }
 
-    /// Tokens that are best computed at once, if there are so many, and at most `limit`.
-    pub(super) fn batch_tokens(&self, limit: usize) -> usize {
+    /// Tokens that are computed at once, if there are so many: what suits the engine, unless the settings say something
+    /// else.
+    pub(super) fn batch_tokens(&self, wanted: Option<NonZero<usize>>) -> usize {
+        let wanted = wanted.map(NonZero::get);
         match self {
-            Self::Candle(_) => limit,
-            Self::Encoder { .. } => limit.min(PASS_TOKENS),
+            Self::Candle(bert) if bert.device().is_cuda() => wanted.unwrap_or(GPU_BATCH_TOKENS),
+            Self::Candle(_) => wanted.unwrap_or(CPU_BATCH_TOKENS),
+            Self::Encoder { .. } => wanted.map_or(PASS_TOKENS, |wanted| wanted.min(PASS_TOKENS)),
         }
     }
 
@@ -118,49 +129,7 @@ impl Engine {
     }
 }
 
-/// Whether the configuration is one that the manifest can be right about.
-fn check(config: &Config, manifest: &Manifest) -> Result<(), String> {
-    if let Some(kind) = &config.model_type
-        && kind != "bert"
-    {
-        return Err(format!("model_type is `{kind}`; only `bert` is supported"));
-    }
-    if config.hidden_size != manifest.dimension {
-        let (hidden, dimension) = (config.hidden_size, manifest.dimension);
-        return Err(format!("hidden_size is {hidden}, but the manifest says dimension = {dimension}"));
-    }
-    if config.max_position_embeddings < manifest.window {
-        let (positions, window) = (config.max_position_embeddings, manifest.window);
-        return Err(format!("max_position_embeddings is {positions}, but the manifest says window = {window}"));
-    }
-    if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-        let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
-        return Err(format!("hidden_size is {hidden}, which num_attention_heads ({heads}) doesn't divide"));
-    }
-    if config.vocab_size == 0 || config.type_vocab_size == 0 {
-        return Err("vocab_size and type_vocab_size must be at least 1".into());
-    }
-    Ok(())
-}
-
-fn shape(config: &Config) -> Shape {
-    #[expect(clippy::cast_possible_truncation, reason = "an epsilon")]
-    let epsilon = config.layer_norm_eps as f32;
-    Shape {
-        hidden: config.hidden_size,
-        layers: config.num_hidden_layers,
-        heads: config.num_attention_heads,
-        intermediate: config.intermediate_size,
-        epsilon,
-        activation: match config.hidden_act {
-            HiddenAct::Gelu => Activation::Gelu,
-            HiddenAct::GeluApproximate => Activation::GeluTanh,
-            HiddenAct::Relu => Activation::Relu,
-        },
-    }
-}
-
-fn device(wanted: config::Device) -> Result<Device, ModelError> {
+fn device(settings: &config::Embedding) -> Result<Device, ModelError> {
     let cuda = || {
         if cfg!(feature = "cuda") {
             Device::new_cuda(0).map_err(|error| ModelError::Device(error.to_string()))
@@ -168,10 +137,15 @@ fn device(wanted: config::Device) -> Result<Device, ModelError> {
             Err(ModelError::Device("this program was built without `--features cuda`".into()))
         }
     };
-    match wanted {
-        config::Device::Cpu => Ok(Device::Cpu),
-        config::Device::Cuda => cuda(),
-        config::Device::Auto => Ok(cuda().unwrap_or(Device::Cpu)),
+    match (settings.device, settings.engine) {
+        (config::Device::Cuda, _) => cuda(),
+        (config::Device::Auto, config::Engine::Auto | config::Engine::Candle) if cfg!(feature = "cuda") => {
+            Ok(cuda().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the CPU embeds, because there is no GPU that could");
+                Device::Cpu
+            }))
+        }
+        (config::Device::Auto | config::Device::Cpu, _) => Ok(Device::Cpu),
     }
 }
 

@@ -61,8 +61,11 @@ pub enum ModelError {
         expected: String,
     },
     /// The GPU that the settings ask for isn't there.
-    #[error("embedding.device = \"cuda\", but {0}")]
+    #[error("no GPU embeds: {0}")]
     Device(String),
+    /// The operating system gives no thread.
+    #[error("the threads that embed can't be started: {0}")]
+    Threads(std::io::Error),
     /// The engine that the settings ask for can't be had.
     #[error("embedding.engine = {0}")]
     Engine(String),

@@ -6,12 +6,14 @@
 
 mod bert;
 mod calibrate;
+mod description;
 mod encoder;
 mod engine;
 mod error;
 pub mod fetch;
 mod manifest;
 mod model;
+mod net;
 mod queue;
 mod tensors;
 mod tokens;

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_transformers::models::bert::Config;
-
+use super::description;
 use super::encoder::Waker;
 use super::engine::Engine;
 use super::error::{EmbedError, ModelError};
@@ -89,14 +88,13 @@ impl Model {
         let identity = ModelIdentity { name, dimension: manifest.dimension, digest };
         let tokens = Tokens::parse(&directory.join("tokenizer.json"), &files.tokenizer, &manifest)?;
         let config_path = directory.join("config.json");
-        let config: Config = serde_json::from_slice(&files.config)
-            .map_err(|error| ModelError::Malformed { path: config_path.clone(), why: error.to_string() })?;
-        if let Some(why) = tokens.beyond(config.vocab_size) {
+        let shape = description::shape(&config_path, &files.config, &manifest)?;
+        if let Some(why) = tokens.beyond(shape.vocabulary) {
             return Err(ModelError::Malformed { path: config_path, why });
         }
         let tensors = Tensors::parse(&directory.join("model.safetensors"), &files.weights)?;
         drop(files);
-        let engine = Engine::load(&directory, &manifest, settings, &config, tensors)?;
+        let engine = Engine::load(settings, manifest.pooling, shape, &tensors)?;
         let batch_tokens = engine.batch_tokens(settings.batch_tokens);
         let model = Self { tokens, engine, identity, manifest, max_tokens: settings.max_tokens, batch_tokens };
         model.embed("probe").map_err(|why| ModelError::Probe { directory, why: why.to_string() })?;
@@ -113,6 +111,11 @@ impl Model {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The engines that this processor can run, fastest first.
+    pub fn engines() -> impl Iterator<Item = config::Engine> {
+        Engine::available()
     }
 
     /// What computes, for people: the engine, and where it runs.

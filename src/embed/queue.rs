@@ -25,12 +25,22 @@ struct Text<W> {
 }
 
 impl<W> Text<W> {
-    fn next_tokens(&self) -> usize {
-        self.windows.inputs().nth(self.vectors.len()).map_or(0, <[u32]>::len)
+    /// The windows that are not done.
+    fn next(&self) -> impl Iterator<Item = &[u32]> {
+        self.windows.inputs().skip(self.vectors.len())
     }
 
     fn tokens_left(&self) -> usize {
-        self.windows.inputs().skip(self.vectors.len()).map(<[u32]>::len).sum()
+        self.next().map(<[u32]>::len).sum()
+    }
+
+    /// As many of the next windows as have at most `tokens` together; takes them off `tokens`.
+    fn fit(&self, tokens: &mut usize) -> usize {
+        self.next().take_while(|window| take(tokens, window.len())).count()
+    }
+
+    fn is_done(&self) -> bool {
+        self.vectors.len() == self.windows.inputs().len()
     }
 }
 
@@ -41,8 +51,16 @@ pub(super) struct Done<W> {
     pub(super) waiting: Vec<W>,
 }
 
-/// One window of each of some texts, by their places in the queue.
-pub(super) struct Batch(Vec<usize>);
+/// The next windows of some texts.
+pub(super) struct Batch(Vec<Share>);
+
+/// A text's part of a batch.
+#[derive(Clone, Copy)]
+struct Share {
+    /// Its place in the queue.
+    text: usize,
+    windows: usize,
+}
 
 impl<W> Queue<W> {
     pub(super) fn new() -> Self {
@@ -71,63 +89,75 @@ impl<W> Queue<W> {
         });
     }
 
-    /// The next windows: one of the text that came first, and of the others, those with the fewest tokens left first, as
-    /// many as have at most `tokens` tokens together. Empty only if the queue is.
+    /// The next windows: one of the text that came first, then those of the others, the texts with the fewest tokens left
+    /// first, and then more of the first; as many as have at most `tokens` tokens together, or, so that a long text in
+    /// front doesn't take the place of all others, half of that beside its window. Empty only if the queue is.
     pub(super) fn batch(&self, tokens: usize) -> Batch {
+        let Some(first) = self.texts.first() else { return Batch(Vec::new()) };
+        let window = first.next().next().map_or(0, <[u32]>::len);
+        let mut left = tokens.saturating_sub(window).max(tokens / 2);
         let mut others: Vec<usize> = (1..self.texts.len()).collect();
         others.sort_by_key(|&text| self.texts[text].tokens_left());
-        let mut left = tokens.saturating_sub(self.texts.first().map_or(0, Text::next_tokens));
-        // A long text in front doesn't take the place of all others.
-        left = left.max(tokens / 2);
-        let fit = others.into_iter().take_while(|&text| {
-            let next = self.texts[text].next_tokens();
-            let fits = next <= left;
-            left = left.saturating_sub(next);
-            fits
-        });
-        Batch((!self.texts.is_empty()).then_some(0).into_iter().chain(fit).collect())
+        let mut shares = vec![Share { text: 0, windows: 1 }];
+        for text in others {
+            let windows = self.texts[text].fit(&mut left);
+            if windows == 0 {
+                break;
+            }
+            shares.push(Share { text, windows });
+        }
+        let mut left = left.min(tokens.saturating_sub(window));
+        shares[0].windows += first.next().skip(1).take_while(|window| take(&mut left, window.len())).count();
+        Batch(shares)
     }
 
     /// Those whose texts begin with this batch.
     pub(super) fn beginning<'q>(&'q self, batch: &'q Batch) -> impl Iterator<Item = &'q W> {
-        let texts = batch.0.iter().map(|&text| &self.texts[text]);
+        let texts = batch.0.iter().map(|share| &self.texts[share.text]);
         texts.filter(|text| text.vectors.is_empty()).flat_map(|text| &text.waiting)
     }
 
-    /// The batch's token ids.
+    /// The batch's token ids, each text's windows one behind the other.
     pub(super) fn inputs(&self, batch: &Batch) -> Vec<&[u32]> {
-        batch
-            .0
-            .iter()
-            .filter_map(|&text| self.texts[text].windows.inputs().nth(self.texts[text].vectors.len()))
-            .collect()
+        batch.0.iter().flat_map(|share| self.texts[share.text].next().take(share.windows)).collect()
     }
 
-    /// Takes the batch's vectors, or the failure of all its texts; returns the texts that are done.
-    pub(super) fn finish(&mut self, batch: Batch, vectors: Result<Vec<Vec<f32>>, EmbedError>) -> Vec<Done<W>> {
-        let mut places = batch.0;
-        let failure = vectors.as_ref().err().cloned();
-        for (&text, vector) in places.iter().zip(vectors.unwrap_or_default()) {
-            self.texts[text].vectors.push(vector);
+    /// Takes the batch's vectors, one per input, or why they can't be had; returns the texts that are done, or have failed.
+    pub(super) fn finish(&mut self, batch: Batch, vectors: Vec<Result<Vec<f32>, EmbedError>>) -> Vec<Done<W>> {
+        let mut vectors = vectors.into_iter();
+        let mut ended: Vec<(usize, Option<EmbedError>)> = Vec::new();
+        for Share { text, windows } in batch.0 {
+            let mut failure = None;
+            for vector in vectors.by_ref().take(windows) {
+                match vector {
+                    Ok(vector) => self.texts[text].vectors.push(vector),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            if failure.is_some() || self.texts[text].is_done() {
+                ended.push((text, failure));
+            }
         }
-        places.retain(|&text| {
-            let text = &self.texts[text];
-            failure.is_some() || text.vectors.len() == text.windows.inputs().len()
-        });
         // From behind, so that the places of the rest stay what they are.
-        places.sort_unstable();
-        let mut done: Vec<_> = places
+        ended.sort_unstable_by_key(|(text, _)| std::cmp::Reverse(*text));
+        let mut done: Vec<_> = ended
             .into_iter()
-            .rev()
-            .map(|place| {
+            .map(|(place, failure)| {
                 let Text { key, windows, vectors, waiting } = self.texts.remove(place);
-                let made = failure.clone().map_or_else(|| windows.pool(vectors), Err);
+                let made = failure.map_or_else(|| windows.pool(vectors), Err);
                 Done { key, made, waiting }
             })
             .collect();
         done.reverse();
         done
     }
+}
+
+/// Takes `amount` off `left`, if there is as much.
+fn take(left: &mut usize, amount: usize) -> bool {
+    let rest = left.checked_sub(amount);
+    *left = rest.unwrap_or(*left);
+    rest.is_some()
 }
 
 #[cfg(test)]
@@ -148,8 +178,8 @@ mod tests {
 
     fn run(queue: &mut Queue<usize>, tokens: usize) -> Vec<usize> {
         let batch = queue.batch(tokens);
-        let vectors = queue.inputs(&batch).iter().map(|_| vec![1.0, 0.0]).collect();
-        queue.finish(batch, Ok(vectors)).into_iter().flat_map(|done| done.waiting).collect()
+        let vectors = queue.inputs(&batch).iter().map(|_| Ok(vec![1.0, 0.0])).collect();
+        queue.finish(batch, vectors).into_iter().flat_map(|done| done.waiting).collect()
     }
 
     proptest! {
@@ -168,8 +198,8 @@ mod tests {
             for round in 1.. {
                 let inputs = queue.batch(tokens);
                 let sizes: Vec<usize> = queue.inputs(&inputs).iter().map(|input| input.len()).collect();
-                let others: usize = sizes[1..].iter().sum();
-                prop_assert!(sizes.iter().sum::<usize>() <= tokens || others <= tokens / 2);
+                let all: usize = sizes.iter().sum();
+                prop_assert!(all <= tokens || sizes.len() == 1 || all - sizes[0] <= tokens / 2, "{sizes:?}");
                 for text in run(&mut queue, tokens) {
                     prop_assert!(served[text].replace(round).is_none());
                 }
@@ -216,14 +246,27 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_batch_is_told_to_all_who_wait_for_it_and_to_nobody_else() {
+    fn a_failure_is_told_to_all_who_wait_for_that_text_and_to_nobody_else() {
         let mut queue = Queue::new();
-        queue.push(key(0), windows(&[256, 256]), vec![0]);
-        queue.push(key(1), windows(&[200]), vec![1]);
+        queue.push(key(0), windows(&[256, 256]), vec![0, 10]);
+        queue.push(key(1), windows(&[20]), vec![1]);
+        queue.push(key(2), windows(&[200]), vec![2]);
         let batch = queue.batch(256);
-        let failed = queue.finish(batch, Err(EmbedError::Failed("on purpose".into())));
-        assert_eq!(failed.len(), 1);
-        assert_eq!(failed[0].made, Err(EmbedError::Failed("on purpose".into())));
-        assert_eq!(run(&mut queue, 256), [1]);
+        let failure = EmbedError::Failed("on purpose".into());
+        let ended = queue.finish(batch, vec![Err(failure.clone()), Ok(vec![1.0])]);
+        assert_eq!(ended[0].made, Err(failure));
+        assert_eq!((&*ended[0].waiting, &*ended[1].waiting), (&[0, 10][..], &[1][..]));
+        assert!(ended[1].made.is_ok());
+        assert_eq!(run(&mut queue, 256), [2]);
+    }
+
+    #[test]
+    fn a_long_text_takes_the_room_that_others_leave() {
+        let mut queue = Queue::new();
+        queue.push(key(0), windows(&[256, 256, 256, 100]), vec![0]);
+        queue.push(key(1), windows(&[256, 44]), vec![1]);
+        assert_eq!(run(&mut queue, 1024), [1]);
+        assert_eq!(run(&mut queue, 1024), [0]);
+        assert!(queue.is_empty());
     }
 }

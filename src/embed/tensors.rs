@@ -69,20 +69,11 @@ impl Tensors {
         tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(|error| self.mismatch(&error.to_string()))
     }
 
-    /// Where they were read from, and all of them by their names.
-    pub(super) fn into_parts(self) -> (PathBuf, HashMap<String, Tensor>) {
-        (self.path, self.tensors)
-    }
-
-    /// See [`mismatch`].
+    /// That these aren't the weights that `config.json` describes.
     pub(super) fn mismatch(&self, why: &str) -> ModelError {
-        mismatch(&self.path, why)
+        let why = format!("not the weights that config.json describes: {why}");
+        ModelError::Malformed { path: self.path.clone(), why }
     }
-}
-
-/// That the weights in `path` aren't the ones that `config.json` describes.
-pub(super) fn mismatch(path: &Path, why: &str) -> ModelError {
-    ModelError::Malformed { path: path.to_owned(), why: format!("not the weights that config.json describes: {why}") }
 }
 
 /// A tensor's name as PyTorch writes it today: without a prefix, and LayerNorms not in TensorFlow's words.

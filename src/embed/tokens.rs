@@ -8,7 +8,7 @@ use super::error::{EmbedError, ModelError};
 use super::manifest::Manifest;
 use super::vector::{Embedding, TextEmbedding};
 
-/// Tokens that neighbouring windows share, so that no phrase is cut in every window.
+/// Tokens that neighbouring windows share, so that no phrase is cut in every window; a quarter of a window at most.
 const OVERLAP: usize = 32;
 /// A text of more bytes per token than this holds long words that no vocabulary has, or mostly blanks; it is refused before
 /// it is tokenized, because tokenizing megabytes only to count them would hold up everybody else's batch.
@@ -47,7 +47,7 @@ impl Tokens {
             .ok_or_else(|| malformed("its template does not keep the text's own tokens together".into()))?;
         let before = probe.get_ids()[..at].to_vec();
         let after = probe.get_ids()[at + plain.len()..].to_vec();
-        if manifest.window <= before.len() + after.len() + OVERLAP {
+        if manifest.window <= before.len() + after.len() {
             return Err(malformed(format!("a window of {} tokens leaves no room for text", manifest.window)));
         }
         let unknown = ["[UNK]", "<unk>"].iter().find_map(|token| tokenizer.token_to_id(token));
@@ -88,14 +88,19 @@ impl Tokens {
     }
 }
 
-/// Windows over `tokens` tokens: each `capacity` long and overlapping the one before by [`OVERLAP`]; the last one ends
+/// Tokens that windows of `capacity` tokens share with the one before.
+fn overlap(capacity: usize) -> usize {
+    OVERLAP.min(capacity / 4)
+}
+
+/// Windows over `tokens` tokens: each `capacity` long and overlapping the one before by [`overlap`]; the last one ends
 /// with the text and so may overlap more. One window where everything fits.
 fn spans(tokens: usize, capacity: usize) -> Vec<std::ops::Range<usize>> {
     if tokens <= capacity {
         return std::iter::once(0..tokens).collect();
     }
     let mut spans: Vec<_> = (0..)
-        .map(|n| n * (capacity - OVERLAP))
+        .map(|n| n * (capacity - overlap(capacity)))
         .take_while(|start| start + capacity < tokens)
         .map(|start| start..start + capacity)
         .collect();
@@ -122,7 +127,7 @@ impl Windows {
     }
 
     /// Its windows' token ids.
-    pub fn inputs(&self) -> impl ExactSizeIterator<Item = &[u32]> {
+    pub fn inputs(&self) -> impl ExactSizeIterator<Item = &[u32]> + Clone {
         self.inputs.iter().map(Vec::as_slice)
     }
 
@@ -153,13 +158,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn windows_cover_every_token_and_none_is_too_long(tokens in 0usize..5000, capacity in 40usize..600) {
+        fn windows_cover_every_token_and_none_is_too_long(tokens in 0usize..5000, capacity in 1usize..600) {
             let spans = spans(tokens, capacity);
             prop_assert_eq!(spans[0].start, 0);
             prop_assert_eq!(spans[spans.len() - 1].end, tokens);
             for pair in spans.windows(2) {
                 prop_assert!(pair[1].start > pair[0].start);
-                prop_assert!(pair[1].start + OVERLAP <= pair[0].end);
+                prop_assert!(pair[1].start + overlap(capacity) <= pair[0].end);
             }
             prop_assert!(spans.iter().all(|span| span.len() <= capacity));
         }

@@ -233,17 +233,25 @@ impl Worker {
             pending.callers.retain(|caller| !caller.reply.is_closed());
             !pending.callers.is_empty()
         });
+        if !self.pending.is_empty() {
+            self.enqueue(0);
+        }
         let mut bytes = self.model.batch_tokens().saturating_mul(BYTES_PER_TOKEN);
-        let mut next = (!self.pending.is_empty()).then_some(0);
-        while let Some(place) = next {
-            let Pending { key, text, callers } = self.pending.remove(place);
-            bytes = bytes.saturating_sub(text.len());
-            match catch(|| self.model.windows(&text)) {
-                Ok(windows) => self.queue.push(key, windows, callers),
-                Err(error) => reply(callers, &Err(error)),
-            }
-            let shortest = self.pending.iter().enumerate().min_by_key(|(_, pending)| pending.text.len());
-            next = shortest.filter(|(_, pending)| pending.text.len() <= bytes).map(|(place, _)| place);
+        let shortest = |pending: &[Pending]| (0..pending.len()).min_by_key(|&place| pending[place].text.len());
+        while let Some(place) = shortest(&self.pending)
+            && let Some(left) = bytes.checked_sub(self.pending[place].text.len())
+        {
+            bytes = left;
+            self.enqueue(place);
+        }
+    }
+
+    /// Moves a pending text to the queue.
+    fn enqueue(&mut self, place: usize) {
+        let Pending { key, text, callers } = self.pending.remove(place);
+        match catch(|| self.model.windows(&text)) {
+            Ok(windows) => self.queue.push(key, windows, callers),
+            Err(error) => reply(callers, &Err(error)),
         }
     }
 
@@ -257,12 +265,9 @@ impl Worker {
             telemetry::step(Step::EmbedWait, caller.since.elapsed());
         }
         let started = Instant::now();
-        let vectors = catch(|| self.model.encode(&inputs));
+        let vectors = self.vectors(&inputs);
         telemetry::step(Step::EmbedRun, started.elapsed());
         telemetry::embed_batch(inputs.len(), inputs.iter().map(|input| input.len()).sum());
-        if let Err(error) = &vectors {
-            tracing::error!(%error, texts = inputs.len(), "embedding failed");
-        }
         // Equal texts that came while the batch ran join it before it leaves.
         self.receive_waiting(jobs);
         for Done { key, made, waiting } in self.queue.finish(batch, vectors) {
@@ -271,6 +276,19 @@ impl Worker {
             }
             reply(waiting, &made);
         }
+    }
+
+    /// One vector per input. Where all together fail, each is tried alone, so that only the guilty one fails.
+    fn vectors(&self, inputs: &[&[u32]]) -> Vec<Result<Vec<f32>, EmbedError>> {
+        let error = match catch(|| self.model.encode(inputs)) {
+            Ok(vectors) => return vectors.into_iter().map(Ok).collect(),
+            Err(error) => error,
+        };
+        tracing::error!(%error, texts = inputs.len(), "embedding failed");
+        if inputs.len() == 1 {
+            return vec![Err(error)];
+        }
+        inputs.iter().flat_map(|input| self.vectors(&[input])).collect()
     }
 }
 
@@ -287,7 +305,7 @@ fn reply(callers: Vec<Caller>, made: &Result<TextEmbedding, EmbedError>) {
     }
 }
 
-/// A panic in a model or tokenizer must cost its batch, not all embedding until the next start.
+/// A panic in a model or tokenizer must cost its text, not all embedding until the next start.
 fn catch<T>(work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(EmbedError::Failed("it panicked".into())))
 }

@@ -19,11 +19,10 @@ use parking_lot::Mutex;
 
 pub(super) use math::Activation;
 pub(super) use team::Waker;
-pub(super) use weights::{Magnitudes, Shape};
+pub(super) use weights::{Magnitudes, Shape, Weights};
 
 use kernels::{Format, Isa, Plain};
 use team::Team;
-use weights::Weights;
 
 /// Tokens of a pass, unless one text has more: enough that fetching the weights costs little, few enough that what a pass
 /// works on stays in the caches.
@@ -110,6 +109,7 @@ pub(super) struct Encoder {
     weights: Arc<Weights>,
     threads: usize,
     team: Mutex<Team>,
+    waker: Waker,
 }
 
 /// Why an encoder computed nothing.
@@ -122,26 +122,19 @@ pub(super) enum EncoderError {
 }
 
 impl Encoder {
-    /// Packs the weights, each of which `tensor` gives by its name in PyTorch's BERT and its shape, and starts
-    /// `threads - 1` helpers. `sizes`: of the vocabulary, the positions and the token types; `magnitudes`: one per layer.
+    /// Starts `threads - 1` helpers.
     ///
     /// # Errors
-    /// Whatever `tensor` says, or that the operating system gives no thread.
-    pub(super) fn start<E>(
-        shape: Shape,
-        sizes: (usize, usize, usize),
-        magnitudes: &[Magnitudes],
-        instructions: Instructions,
-        threads: usize,
-        tensor: impl Fn(&str, &[usize]) -> Result<Vec<f32>, E>,
-    ) -> Result<Result<Self, EncoderError>, E> {
-        let weights = Weights::pack(shape, magnitudes, instructions.format(), tensor, sizes)?;
-        Ok(Self::of(Arc::new(weights), instructions, threads))
+    /// That the operating system gives no thread.
+    pub(super) fn start(weights: Weights, threads: usize) -> std::io::Result<Self> {
+        let instructions = weights.instructions;
+        Self::of(Arc::new(weights), instructions, threads)
     }
 
-    fn of(weights: Arc<Weights>, instructions: Instructions, threads: usize) -> Result<Self, EncoderError> {
-        let team = Mutex::new(Team::start(instructions, Arc::clone(&weights), threads)?);
-        Ok(Self { instructions, weights, threads, team })
+    fn of(weights: Arc<Weights>, instructions: Instructions, threads: usize) -> std::io::Result<Self> {
+        let waker = Waker::default();
+        let team = Mutex::new(Team::start(instructions, Arc::clone(&weights), threads, &waker)?);
+        Ok(Self { instructions, weights, threads, team, waker })
     }
 
     /// What it computes with.
@@ -170,20 +163,20 @@ impl Encoder {
         layers * (4 * hidden * hidden + 2 * hidden * intermediate)
     }
 
-    /// What wakes its threads for an [`encode`](Self::encode) that comes soon. One from before a panic wakes nobody.
+    /// What wakes its threads for an [`encode`](Self::encode) that comes soon.
     pub(super) fn waker(&self) -> Waker {
-        self.team.lock().waker()
+        self.waker.clone()
     }
 
     /// Calls `with` for every token of every input with the input's number and the token's final row. Tokens must be in
-    /// the vocabulary, and no input longer than the positions, nor empty.
+    /// the vocabulary, and no input longer than the positions.
     ///
     /// # Errors
     /// See [`EncoderError`].
     pub(super) fn encode(&self, inputs: &[&[u32]], mut with: impl FnMut(usize, &[f32])) -> Result<(), EncoderError> {
         let mut team = self.team.lock();
         if team.is_broken() {
-            *team = Team::start(self.instructions, Arc::clone(&self.weights), self.threads)?;
+            *team = Team::start(self.instructions, Arc::clone(&self.weights), self.threads, &self.waker)?;
         }
         let mut from = 0;
         while from < inputs.len() {
@@ -208,7 +201,17 @@ mod tests {
     use super::*;
 
     const VOCABULARY: u32 = 50;
-    const POSITIONS: usize = 512;
+    const SMALL: Shape = Shape {
+        vocabulary: VOCABULARY as usize,
+        positions: 512,
+        types: 2,
+        hidden: 64,
+        layers: 2,
+        heads: 2,
+        intermediate: 96,
+        epsilon: 1e-12,
+        activation: Activation::Gelu,
+    };
 
     /// Numbers between -1 and 1 that look random and are the same for the same seed.
     fn noise(seed: u64) -> impl Iterator<Item = f32> {
@@ -221,7 +224,7 @@ mod tests {
         })
     }
 
-    fn weights(shape: Shape, format: Format) -> Arc<Weights> {
+    fn weights(shape: Shape, instructions: Instructions) -> Arc<Weights> {
         let tensor = |name: &str, sizes: &[usize]| {
             let count = sizes.iter().product();
             let seed = name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
@@ -237,7 +240,7 @@ mod tests {
         };
         let magnitudes =
             vec![Magnitudes { attention: vec![3.0; shape.hidden], feed: vec![3.0; shape.hidden] }; shape.layers];
-        Arc::new(Weights::pack(shape, &magnitudes, format, tensor, (VOCABULARY as usize, POSITIONS, 2)).unwrap())
+        Arc::new(Weights::pack(shape, &magnitudes, instructions, tensor).unwrap())
     }
 
     fn rows(encoder: &Encoder, texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
@@ -252,7 +255,7 @@ mod tests {
         (1usize..3, 1usize..20, 1usize..3, 1usize..9, activation).prop_map(
             |(width, heads, layers, inner, activation)| {
                 let (hidden, intermediate) = (32 * width * heads, 32 * inner);
-                Shape { hidden, layers, heads, intermediate, epsilon: 1e-12, activation }
+                Shape { hidden, layers, heads, intermediate, activation, ..SMALL }
             },
         )
     }
@@ -274,7 +277,7 @@ mod tests {
         #[test]
         fn instructions_agree_with_plain_code(shape in shapes(), texts in batches(), threads in 1usize..4) {
             for instructions in [Instructions::avx512(), Instructions::avx2()].into_iter().flatten() {
-                let weights = weights(shape, instructions.format());
+                let weights = weights(shape, instructions);
                 let plain = Encoder::of(Arc::clone(&weights), Instructions::plain(), 1).unwrap();
                 let fast = Encoder::of(weights, instructions, threads).unwrap();
                 for (plain, fast) in rows(&plain, &texts).iter().zip(rows(&fast, &texts)) {
@@ -292,7 +295,7 @@ mod tests {
         #[test]
         fn a_text_is_the_same_alone_and_in_company(shape in shapes(), texts in batches()) {
             let best = Instructions::best().unwrap_or_else(Instructions::plain);
-            let weights = weights(shape, best.format());
+            let weights = weights(shape, best);
             let one = Encoder::of(Arc::clone(&weights), best, 1).unwrap();
             let three = Encoder::of(weights, best, 3).unwrap();
             let together = rows(&three, &texts);
@@ -304,9 +307,7 @@ mod tests {
 
     #[test]
     fn after_a_panic_the_next_texts_are_encoded_by_new_threads() {
-        let shape =
-            Shape { hidden: 64, layers: 2, heads: 2, intermediate: 96, epsilon: 1e-12, activation: Activation::Gelu };
-        let encoder = Encoder::of(weights(shape, Plain::FORMAT), Instructions::plain(), 3).unwrap();
+        let encoder = Encoder::of(weights(SMALL, Instructions::plain()), Instructions::plain(), 3).unwrap();
         let good = vec![vec![1, 2, 3]];
         let before = rows(&encoder, &good);
         for _ in 0..10 {
@@ -322,11 +323,9 @@ mod tests {
 
     #[test]
     fn what_the_products_are_not_made_for_is_known() {
-        let shape =
-            Shape { hidden: 96, layers: 1, heads: 3, intermediate: 64, epsilon: 1e-12, activation: Activation::Relu };
-        assert_eq!(shape.obstacle(), None);
-        assert!(Shape { heads: 6, ..shape }.obstacle().unwrap().contains("width of a head (16)"));
-        assert!(Shape { intermediate: 100, ..shape }.obstacle().unwrap().contains("intermediate_size (100)"));
-        assert!(Shape { layers: 0, ..shape }.obstacle().is_some());
+        assert_eq!(SMALL.obstacle(), None);
+        assert!(Shape { heads: 4, ..SMALL }.obstacle().unwrap().contains("width of a head (16)"));
+        assert!(Shape { intermediate: 100, ..SMALL }.obstacle().unwrap().contains("intermediate_size (100)"));
+        assert!(Shape { layers: 0, ..SMALL }.obstacle().is_some());
     }
 }

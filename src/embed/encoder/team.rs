@@ -18,13 +18,13 @@ use super::{Instructions, Set};
 /// when a text arrives, which then is handed over and tokenized first.
 const SPINS: u32 = 4096;
 
-/// Wakes helpers for a pass that comes soon.
+/// Wakes a team's helpers, and those of the team that takes its place.
 #[derive(Debug, Clone, Default)]
-pub(in super::super) struct Waker(Arc<[Thread]>);
+pub(in super::super) struct Waker(Arc<RwLock<Vec<Thread>>>);
 
 impl Waker {
     pub(in super::super) fn wake(&self) {
-        self.0.iter().for_each(Thread::unpark);
+        self.0.read().iter().for_each(Thread::unpark);
     }
 }
 
@@ -83,11 +83,16 @@ impl Shared {
 }
 
 impl Team {
-    /// A team of `threads`, the caller among them.
+    /// A team of `threads`, the caller among them; `waker` wakes it from now on.
     ///
     /// # Errors
     /// Where the operating system gives no thread.
-    pub(super) fn start(instructions: Instructions, weights: Arc<Weights>, threads: usize) -> std::io::Result<Self> {
+    pub(super) fn start(
+        instructions: Instructions,
+        weights: Arc<Weights>,
+        threads: usize,
+        waker: &Waker,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             instructions,
             weights,
@@ -103,12 +108,8 @@ impl Team {
             let thread = std::thread::Builder::new().name(format!("embed-{number}"));
             team.helpers.push(thread.spawn(move || shared.help())?);
         }
+        *waker.0.write() = team.helpers.iter().map(|helper| helper.thread().clone()).collect();
         Ok(team)
-    }
-
-    /// What wakes the helpers.
-    pub(super) fn waker(&self) -> Waker {
-        Waker(self.helpers.iter().map(|helper| helper.thread().clone()).collect())
     }
 
     fn wake(&self) {

@@ -1,5 +1,6 @@
 //! A BERT encoder's weights, packed for one instruction set.
 
+use super::Instructions;
 use super::kernels::{Format, PANEL};
 use super::linear::Linear;
 use super::math::Activation;
@@ -10,6 +11,12 @@ const HEAD_STEP: usize = PANEL;
 /// What `config.json` says of an encoder.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Shape {
+    /// Tokens that it knows.
+    pub(in super::super) vocabulary: usize,
+    /// Tokens of the longest input.
+    pub(in super::super) positions: usize,
+    /// Token types, of which only the first is used.
+    pub(in super::super) types: usize,
     pub(in super::super) hidden: usize,
     pub(in super::super) layers: usize,
     pub(in super::super) heads: usize,
@@ -71,6 +78,7 @@ pub(super) struct Layer {
 /// Everything that is read during a pass and never written.
 pub(in super::super) struct Weights {
     pub(super) shape: Shape,
+    pub(super) instructions: Instructions,
     /// (vocabulary, hidden)
     pub(super) words: Vec<f32>,
     /// (positions, hidden), with the embedding of token type 0 added.
@@ -80,18 +88,19 @@ pub(in super::super) struct Weights {
 }
 
 impl Weights {
-    /// Takes each tensor by the name that it has in PyTorch's BERT, row by row, from `tensor`, and packs it.
+    /// Takes each tensor by the name that it has in PyTorch's BERT and its shape, row by row, from `tensor`, and packs it
+    /// for `instructions`. `magnitudes`: one per layer.
     ///
     /// # Errors
     /// Whatever `tensor` says.
-    pub(super) fn pack<E>(
+    pub(in super::super) fn pack<E>(
         shape: Shape,
         magnitudes: &[Magnitudes],
-        format: Format,
+        instructions: Instructions,
         tensor: impl Fn(&str, &[usize]) -> Result<Vec<f32>, E>,
-        (vocabulary, positions, types): (usize, usize, usize),
     ) -> Result<Self, E> {
-        let hidden = shape.hidden;
+        let format = instructions.format();
+        let Shape { vocabulary, positions, types, hidden, .. } = shape;
         let norm = |name: &str| {
             let part = |part: &str| tensor(&format!("{name}.LayerNorm.{part}"), &[hidden]);
             Ok(Norm { scale: part("weight")?, shift: part("bias")? })
@@ -102,7 +111,7 @@ impl Weights {
         for place in places.chunks_exact_mut(hidden) {
             place.iter_mut().zip(&types).for_each(|(x, y)| *x += y);
         }
-        let mut packed = Self { shape, words, positions: places, norm: norm("embeddings")?, layers: Vec::new() };
+        let mut packed = Self { shape, instructions, words, positions: places, norm: norm("embeddings")?, layers: Vec::new() };
         for (number, magnitudes) in magnitudes.iter().enumerate() {
             let name = |part: &str| format!("encoder.layer.{number}.{part}");
             let dense = |part: &str, outputs: usize, inputs: usize| {
