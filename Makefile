@@ -8,7 +8,7 @@ TOOLS ?= $(if $(HOME),$(HOME)/.cache/refrain,$(CURDIR)/target)/test-tools
 BINARY = $(CARGO_TARGET_DIR)/release/refrain
 MODEL = models/all-MiniLM-L6-v2
 
-.PHONY: run build model test test-rust test-clients test-llm check bench deny packages
+.PHONY: run build model test test-rust test-clients test-llm test-gpu check bench bench-gpu deny packages
 
 run: build model
 	$(BINARY) serve
@@ -57,3 +57,12 @@ deny:
 
 bench: build model
 	cargo bench --locked --bench proxy
+
+# On a machine with an NVIDIA GPU and the CUDA toolkit.
+test-gpu: model
+	cargo test --release --locked --features cuda --test gpu -- --ignored
+
+# How fast that is, and how fast PyTorch on the same card: PYTHON must have `torch` and `transformers`.
+bench-gpu: model
+	REFRAIN_EMBEDDING__DEVICE=cuda cargo run --release --locked --features cuda -- bench embed --engine candle --tokens 16,128 --batches 1,4,16,64,256,1024
+	$(or $(PYTHON),python3) benches/torch_embed.py --device cuda

@@ -143,6 +143,20 @@ async fn cls_pooling_agrees_too_and_a_query_prefix_is_put_before_prompts() {
     assert_ne!(prefixed.identity().digest, plain.identity().digest);
 }
 
+#[test]
+fn the_engines_are_those_whose_instructions_the_processor_has() {
+    let engines: Vec<Engine> = Model::engines().collect();
+    assert!(engines.contains(&Engine::Candle) && engines.contains(&Engine::Plain));
+    #[cfg(target_arch = "x86_64")]
+    {
+        assert_eq!(
+            engines.contains(&Engine::Avx2),
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+        );
+        assert_eq!(engines.contains(&Engine::Avx512), is_x86_feature_detected!("avx512vnni"));
+    }
+}
+
 /// As sentence-transformers lays a model out, without a manifest of ours.
 #[test]
 fn a_downloaded_model_directory_loads_as_it_is() {
@@ -222,10 +236,28 @@ fn small(like: Small, edit: impl FnOnce(&mut HashMap<String, Tensor>)) -> tempfi
     std::fs::write(directory.path().join("config.json"), config.to_string()).unwrap();
     let mut tensors = HashMap::new();
     let mut add = |name: String, shape: &[usize]| {
-        let seed = name.bytes().fold(0.0, |seed, byte| (seed * 31.0 + f32::from(byte)) % 1009.0);
+        let mut state = name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
         let count = shape.iter().product::<usize>();
-        let numbers: Vec<f32> = (0..count).map(|n| (n as f32 * 0.7 + seed).sin() * 0.2).collect();
-        tensors.insert(name, Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap());
+        let width = shape[shape.len() - 1];
+        let numbers = (0..count).map(|n| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let noise = (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+            // Products keep their inputs' size, more or less: rows of unlike size, and a few inputs that are far larger than
+            // the others.
+            let row = (0.5 + 0.5 * (n / width % 3) as f32) * (3.0 / width as f32).sqrt();
+            match shape.len() {
+                2 => row * noise,
+                _ if name.ends_with("LayerNorm.weight") => {
+                    if n % 29 == 3 {
+                        6.0
+                    } else {
+                        1.0 + 0.3 * noise
+                    }
+                }
+                _ => 0.2 * noise,
+            }
+        });
+        tensors.insert(name.clone(), Tensor::from_vec(numbers.collect::<Vec<f32>>(), shape, &Device::Cpu).unwrap());
     };
     let norm = |add: &mut dyn FnMut(String, &[usize]), name: &str| {
         add(format!("{name}.LayerNorm.weight"), &[hidden]);
@@ -343,7 +375,7 @@ proptest! {
         let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
         let (_, candle) = MODELS.iter().find(|(engine, _)| *engine == Engine::Candle).unwrap();
         let reference = candle.encode(&inputs).unwrap();
-        for (engine, model) in MODELS.iter() {
+        for (engine, model) in MODELS.iter().filter(|(engine, _)| *engine != Engine::Candle) {
             for (made, reference) in model.encode(&inputs).unwrap().iter().zip(&reference) {
                 let cosine = cosine(made, reference);
                 prop_assert!(cosine >= 0.99, "{engine:?}: {cosine}");
@@ -370,10 +402,11 @@ proptest! {
             Model::load(&settings).unwrap().encode(&inputs).unwrap()
         };
         let reference = encode(Engine::Candle);
-        for engine in Model::engines() {
+        for engine in Model::engines().filter(|engine| *engine != Engine::Candle) {
             for (made, reference) in encode(engine).iter().zip(&reference) {
                 let cosine = cosine(made, reference);
-                prop_assert!(cosine >= 0.99, "{engine:?} of {shape:?}: {cosine}");
+                // In narrow models with outliers, bytes show; whatever is packed wrongly comes out near 0.
+                prop_assert!(cosine >= 0.85, "{engine:?} of {shape:?}: {cosine}");
             }
         }
     }

@@ -175,7 +175,7 @@ pub enum Engine {
     Avx2,
     /// In bytes, on any processor; slow, to compare with.
     Plain,
-    /// candle in 32-bit floats: the reference.
+    /// candle: in 32-bit floats on a CPU, the reference; in 16-bit ones on a GPU.
     Candle,
 }
 

@@ -3,7 +3,7 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::encoder::Shape;
+use super::description::Shape;
 use super::error::ModelError;
 use super::manifest::Pooling;
 use super::net::{self, Net};
@@ -66,7 +66,8 @@ impl Bert {
     fn forward(&self, rows: &[&[u32]]) -> candle_core::Result<Vec<Vec<f32>>> {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let shape = (rows.len(), width);
-        let filled = rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(FILLER, width - row.len())));
+        let filled =
+            rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(FILLER, width - row.len())));
         let ids = Tensor::from_iter(filled, &self.device)?.reshape(shape)?;
         let mask = if rows.iter().all(|row| row.len() == width) {
             None

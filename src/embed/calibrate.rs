@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::encoder::{Magnitudes, Shape};
+use super::description::Shape;
+use super::encoder::Magnitudes;
 use super::error::ModelError;
 use super::net::Net;
 use super::tensors::Tensors;

@@ -4,9 +4,42 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::encoder::{Activation, Shape};
 use super::error::ModelError;
 use super::manifest::Manifest;
+
+/// What `config.json` says of an encoder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Tokens that it knows.
+    pub(super) vocabulary: usize,
+    /// Tokens of the longest input.
+    pub(super) positions: usize,
+    /// Token types, of which only the first is used.
+    pub(super) types: usize,
+    pub(super) hidden: usize,
+    pub(super) layers: usize,
+    pub(super) heads: usize,
+    pub(super) intermediate: usize,
+    pub(super) epsilon: f32,
+    pub(super) activation: Activation,
+}
+
+impl Shape {
+    pub(super) fn head_width(&self) -> usize {
+        self.hidden / self.heads
+    }
+}
+
+/// The activation between the two products of a layer's feed-forward part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activation {
+    /// x · Φ(x), exact.
+    Gelu,
+    /// The tanh approximation of it.
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
+}
 
 /// The fields that matter, by the names that Hugging Face gives them.
 #[derive(Deserialize)]
@@ -16,7 +49,7 @@ struct Fields {
     num_hidden_layers: usize,
     num_attention_heads: usize,
     intermediate_size: usize,
-    hidden_act: Gate,
+    hidden_act: ActivationName,
     max_position_embeddings: usize,
     #[serde(default, rename = "position_embedding_type")]
     _positions: Positions,
@@ -24,12 +57,12 @@ struct Fields {
     layer_norm_eps: f32,
 }
 
-/// The same under all the names that it goes by.
+/// An activation by the names that Hugging Face gives it.
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
-enum Gate {
+enum ActivationName {
     Gelu,
-    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast", alias = "geluapproximate")]
+    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
     GeluNew,
     Relu,
 }
@@ -92,9 +125,9 @@ impl Fields {
             intermediate: self.intermediate_size,
             epsilon: self.layer_norm_eps,
             activation: match self.hidden_act {
-                Gate::Gelu => Activation::Gelu,
-                Gate::GeluNew => Activation::GeluTanh,
-                Gate::Relu => Activation::Relu,
+                ActivationName::Gelu => Activation::Gelu,
+                ActivationName::GeluNew => Activation::GeluTanh,
+                ActivationName::Relu => Activation::Relu,
             },
         }
     }

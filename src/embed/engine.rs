@@ -6,14 +6,12 @@ use candle_core::Device;
 
 use super::bert::Bert;
 use super::calibrate;
-use super::encoder::{Encoder, EncoderError, Instructions, PASS_TOKENS, Shape, Waker, Weights};
+use super::description::Shape;
+use super::encoder::{self, Encoder, EncoderError, Instructions, MAX_THREADS, PASS_TOKENS, Waker, Weights};
 use super::error::ModelError;
 use super::manifest::Pooling;
 use super::tensors::Tensors;
 use crate::config;
-
-/// Threads of an encoder at most: its work isn't cut into more parts.
-const MAX_THREADS: usize = 16;
 
 /// Tokens of a batch of candle's on the CPU: a few texts share the fetching of the weights, and nobody waits long for
 /// those that come first.
@@ -139,19 +137,18 @@ fn device(settings: &config::Embedding) -> Result<Device, ModelError> {
     };
     match (settings.device, settings.engine) {
         (config::Device::Cuda, _) => cuda(),
-        (config::Device::Auto, config::Engine::Auto | config::Engine::Candle) if cfg!(feature = "cuda") => {
-            Ok(cuda().unwrap_or_else(|error| {
+        (config::Device::Auto, config::Engine::Auto | config::Engine::Candle) if cfg!(feature = "cuda") => Ok(cuda()
+            .unwrap_or_else(|error| {
                 tracing::warn!(%error, "the CPU embeds, because there is no GPU that could");
                 Device::Cpu
-            }))
-        }
+            })),
         (config::Device::Auto | config::Device::Cpu, _) => Ok(Device::Cpu),
     }
 }
 
 /// What an encoder of our own would compute with; `None`: candle computes.
 fn instructions(engine: config::Engine, device: &Device, shape: &Shape) -> Result<Option<Instructions>, ModelError> {
-    let obstacle = if device.is_cuda() { Some("device is a GPU".into()) } else { shape.obstacle() };
+    let obstacle = if device.is_cuda() { Some("device is a GPU".into()) } else { encoder::obstacle(shape) };
     let here = |instructions: Option<Instructions>, needed: &str| {
         let why = |why: &str| ModelError::Engine(format!("{}, but {why}", engine.name()));
         match &obstacle {

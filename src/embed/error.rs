@@ -60,8 +60,8 @@ pub enum ModelError {
         /// Of the manifest.
         expected: String,
     },
-    /// The GPU that the settings ask for isn't there.
-    #[error("no GPU embeds: {0}")]
+    /// The GPU that the settings ask for can't be used.
+    #[error("the GPU can't be used: {0}")]
     Device(String),
     /// The operating system gives no thread.
     #[error("the threads that embed can't be started: {0}")]

@@ -1,8 +1,8 @@
 //! Text → unit vector.
 //!
 //! [`Embedder`] is the handle that the rest of the program holds: cheap to clone, it puts texts into a bounded queue and
-//! awaits their vectors. Behind it one thread owns the tokenizer and the model and embeds whatever is waiting as one
-//! batch. Nothing outside this room knows candle or tokens.
+//! awaits their vectors. Behind it one thread owns the tokenizer and the model and embeds what is waiting in batches.
+//! Nothing outside this room knows candle; token ids leave it only to be counted and timed (`refrain bench embed`).
 
 mod bert;
 mod calibrate;

@@ -151,10 +151,11 @@ impl Model {
         self.engine.waker()
     }
 
-    /// One vector per input, in their order, not yet normalised.
+    /// One vector per input, in their order, not yet normalised. Inputs are [`windows`](Self::windows) or like them:
+    /// tokens of the vocabulary, at least one, at most as many as a window has.
     ///
     /// # Errors
-    /// [`EmbedError::Failed`]; the inputs are not to blame.
+    /// [`EmbedError::Failed`]; such inputs are not to blame.
     pub fn encode(&self, inputs: &[&[u32]]) -> Result<Vec<Vec<f32>>, EmbedError> {
         self.engine.embed(inputs, self.batch_tokens).map_err(|error| EmbedError::Failed(error.to_string()))
     }

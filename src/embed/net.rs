@@ -3,10 +3,10 @@
 //! It computes for GPUs, gives the reference that the faster engines on the CPU are held against, and shows them how large
 //! the numbers get (`calibrate.rs`). All shapes are those of a padded batch: (rows, width, …).
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use candle_nn::ops::{layer_norm, softmax_last_dim};
 
-use super::encoder::{Activation, Shape};
+use super::description::{Activation, Shape};
 use super::error::ModelError;
 use super::tensors::Tensors;
 
@@ -18,7 +18,7 @@ pub(super) struct Net {
     /// (vocabulary, hidden)
     words: Tensor,
     /// (positions, hidden), with the embedding of token type 0 added.
-    places: Tensor,
+    positions: Tensor,
     norm: Norm,
     layers: Vec<Layer>,
 }
@@ -40,33 +40,28 @@ impl Net {
     ///
     /// # Errors
     /// Where these are not the weights of that shape, or don't fit the device.
-    pub(super) fn load(
-        tensors: &Tensors,
-        shape: Shape,
-        device: &Device,
-        dtype: DType,
-    ) -> std::result::Result<Self, ModelError> {
-        let source = Source { tensors, device, dtype };
+    pub(super) fn load(tensors: &Tensors, shape: Shape, device: &Device, dtype: DType) -> Result<Self, ModelError> {
+        let weights = Weights { tensors, device, dtype };
         let table = |name: &str, rows: usize| {
             tensors.get(&format!("embeddings.{name}_embeddings.weight"), &[rows, shape.hidden])
         };
-        let (words, places) = (table("word", shape.vocabulary)?, table("position", shape.positions)?);
+        let (words, positions) = (table("word", shape.vocabulary)?, table("position", shape.positions)?);
         let types = table("token_type", shape.types)?;
-        let places = types.narrow(0, 0, 1).and_then(|first| places.broadcast_add(&first));
+        let positions = types.narrow(0, 0, 1).and_then(|first| positions.broadcast_add(&first));
         Ok(Self {
             shape,
-            words: source.place(words)?,
-            places: source.place(&places.map_err(|error| tensors.mismatch(&error.to_string()))?)?,
-            norm: source.norm("embeddings", shape)?,
-            layers: (0..shape.layers).map(|number| source.layer(number, shape)).collect::<std::result::Result<_, _>>()?,
+            words: weights.on_device(words)?,
+            positions: weights.on_device(&positions.map_err(|error| tensors.mismatch(&error.to_string()))?)?,
+            norm: weights.norm("embeddings", shape)?,
+            layers: (0..shape.layers).map(|number| weights.layer(number, shape)).collect::<Result<_, _>>()?,
         })
     }
 
     /// Token ids → what the first layer takes. Shapes: (rows, width) → (rows, width, hidden).
-    pub(super) fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+    pub(super) fn embed(&self, ids: &Tensor) -> CandleResult<Tensor> {
         let (rows, width) = ids.dims2()?;
         let words = self.words.index_select(&ids.flatten_all()?, 0)?.reshape((rows, width, self.shape.hidden))?;
-        self.norm.apply(&words.broadcast_add(&self.places.narrow(0, 0, width)?)?)
+        self.norm.apply(&words.broadcast_add(&self.positions.narrow(0, 0, width)?)?)
     }
 
     /// First to last.
@@ -76,7 +71,7 @@ impl Net {
 
     /// Token ids → the final rows. `padding`, where some rows have any: see [`padding`]. Shapes: (rows, width) →
     /// (rows, width, hidden).
-    pub(super) fn forward(&self, ids: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
+    pub(super) fn forward(&self, ids: &Tensor, padding: Option<&Tensor>) -> CandleResult<Tensor> {
         let embedded = self.embed(ids)?;
         self.layers.iter().try_fold(embedded, |x, layer| layer.feed(&layer.attend(&x, padding)?))
     }
@@ -84,13 +79,13 @@ impl Net {
 
 /// What is added to attention's scores, from a mask of 1 for tokens and 0 for padding. Shapes: (rows, width) →
 /// (rows, 1, 1, width).
-pub(super) fn padding(mask: &Tensor, dtype: DType) -> Result<Tensor> {
+pub(super) fn padding(mask: &Tensor, dtype: DType) -> CandleResult<Tensor> {
     mask.affine(-MASKED, MASKED)?.to_dtype(dtype)?.unsqueeze(1)?.unsqueeze(1)
 }
 
 impl Layer {
     /// The attention part.
-    pub(super) fn attend(&self, x: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
+    pub(super) fn attend(&self, x: &Tensor, padding: Option<&Tensor>) -> CandleResult<Tensor> {
         let Shape { hidden, heads, .. } = self.shape;
         let (rows, width, _) = x.dims3()?;
         // (rows, width, 3 × hidden) → (3, rows, heads, width, hidden ÷ heads)
@@ -106,7 +101,7 @@ impl Layer {
     }
 
     /// The feed-forward part.
-    pub(super) fn feed(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn feed(&self, x: &Tensor) -> CandleResult<Tensor> {
         let inner = self.up.apply(x)?;
         let inner = match self.shape.activation {
             Activation::Gelu => inner.gelu_erf(),
@@ -126,7 +121,7 @@ struct Dense {
 
 impl Dense {
     /// (rows, width, inputs) → (rows, width, outputs), as one product of matrices.
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    fn apply(&self, x: &Tensor) -> CandleResult<Tensor> {
         let (rows, width, inputs) = x.dims3()?;
         let product = x.reshape((rows * width, inputs))?.matmul(&self.weight.t()?)?;
         product.broadcast_add(&self.bias)?.reshape((rows, width, ()))
@@ -140,32 +135,31 @@ struct Norm {
 }
 
 impl Norm {
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    fn apply(&self, x: &Tensor) -> CandleResult<Tensor> {
         layer_norm(x, &self.scale, &self.shift, self.epsilon)
     }
 }
 
 /// Where weights come from, and as what.
-struct Source<'t> {
+struct Weights<'t> {
     tensors: &'t Tensors,
     device: &'t Device,
     dtype: DType,
 }
 
-impl Source<'_> {
-    fn place(&self, tensor: &Tensor) -> std::result::Result<Tensor, ModelError> {
+impl Weights<'_> {
+    fn on_device(&self, tensor: &Tensor) -> Result<Tensor, ModelError> {
         let placed = tensor.to_dtype(self.dtype).and_then(|tensor| tensor.to_device(self.device));
-        placed.map_err(|error| ModelError::Device(format!("the weights don't get there: {error}")))
+        placed.map_err(|error| ModelError::Device(format!("the weights don't fit onto it: {error}")))
     }
 
-    fn norm(&self, name: &str, shape: Shape) -> std::result::Result<Norm, ModelError> {
-        let part =
-            |part: &str| self.place(self.tensors.get(&format!("{name}.LayerNorm.{part}"), &[shape.hidden])?);
+    fn norm(&self, name: &str, shape: Shape) -> Result<Norm, ModelError> {
+        let part = |part: &str| self.on_device(self.tensors.get(&format!("{name}.LayerNorm.{part}"), &[shape.hidden])?);
         Ok(Norm { scale: part("weight")?, shift: part("bias")?, epsilon: shape.epsilon })
     }
 
-    fn layer(&self, number: usize, shape: Shape) -> std::result::Result<Layer, ModelError> {
-        let Shape { hidden, heads, intermediate, .. } = shape;
+    fn layer(&self, number: usize, shape: Shape) -> Result<Layer, ModelError> {
+        let Shape { hidden, intermediate, .. } = shape;
         let name = |part: &str| format!("encoder.layer.{number}.{part}");
         let parts = |part: &str, outputs: usize, inputs: usize| {
             let weight = self.tensors.get(&format!("{}.weight", name(part)), &[outputs, inputs])?;
@@ -173,18 +167,19 @@ impl Source<'_> {
         };
         let dense = |part: &str, outputs: usize, inputs: usize| {
             let (weight, bias) = parts(part, outputs, inputs)?;
-            Ok::<_, ModelError>(Dense { weight: self.place(weight)?, bias: self.place(bias)? })
+            Ok::<_, ModelError>(Dense { weight: self.on_device(weight)?, bias: self.on_device(bias)? })
         };
         let mixer = || {
             let of = |part: &str| parts(&format!("attention.self.{part}"), hidden, hidden);
             let ((query, query_bias), (key, key_bias), (value, value_bias)) = (of("query")?, of("key")?, of("value")?);
             #[expect(clippy::cast_precision_loss, reason = "head widths are small")]
-            let scale = 1.0 / ((hidden / heads) as f64).sqrt();
-            let joined = |query: &Tensor, key: &Tensor, value: &Tensor| Tensor::cat(&[&(query * scale)?, key, value], 0);
+            let scale = 1.0 / (shape.head_width() as f64).sqrt();
+            let joined =
+                |query: &Tensor, key: &Tensor, value: &Tensor| Tensor::cat(&[&(query * scale)?, key, value], 0);
             let said = |error: candle_core::Error| self.tensors.mismatch(&error.to_string());
             Ok::<_, ModelError>(Dense {
-                weight: self.place(&joined(query, key, value).map_err(said)?)?,
-                bias: self.place(&joined(query_bias, key_bias, value_bias).map_err(said)?)?,
+                weight: self.on_device(&joined(query, key, value).map_err(said)?)?,
+                bias: self.on_device(&joined(query_bias, key_bias, value_bias).map_err(said)?)?,
             })
         };
         Ok(Layer {

@@ -34,7 +34,7 @@ impl Tensors {
                             "tensor `{name}` has numbers that are infinite or not a number"
                         )));
                     }
-                    tensors.insert(today(&name), tensor);
+                    tensors.insert(modern_name(&name), tensor);
                 }
                 // Checkpoints carry position ids and the like, which are never asked for.
                 DType::U8 | DType::U32 | DType::I16 | DType::I32 | DType::I64 => {}
@@ -77,7 +77,7 @@ impl Tensors {
 }
 
 /// A tensor's name as PyTorch writes it today: without a prefix, and LayerNorms not in TensorFlow's words.
-fn today(name: &str) -> String {
+fn modern_name(name: &str) -> String {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 }

@@ -1,6 +1,6 @@
 //! The embedding thread and the handle to it.
 //!
-//! One thread owns the model. It takes the first waiting text at once, and with it whatever else is waiting by then: a
+//! One thread owns the model. It takes the first waiting text at once, and with it what else is waiting by then and fits: a
 //! lone text never waits for company, and under load batches form from what arrived while the last one ran. Equal texts in
 //! flight are embedded once, and recent embeddings are remembered.
 
@@ -17,7 +17,7 @@ use super::encoder::Waker;
 use super::error::EmbedError;
 use super::manifest::Manifest;
 use super::model::{Model, ModelIdentity};
-use super::queue::{Done, Queue, TextKey};
+use super::queue::{Arrival, Done, Queue, TextKey};
 use super::tokens::max_bytes;
 use super::vector::TextEmbedding;
 use crate::config;
@@ -41,6 +41,7 @@ struct Job {
     key: TextKey,
     text: String,
     caller: Caller,
+    place: OwnedSemaphorePermit,
 }
 
 /// A handle to the embedding thread; clones share it. The thread ends when the last handle is dropped.
@@ -69,7 +70,7 @@ impl Embedder {
         let manifest = Arc::new(model.manifest().clone());
         let memo = Arc::new(Memo::new(settings.memo.bytes(), identity.dimension));
         let waker = model.waker();
-        let worker = Worker { model, memo: Arc::clone(&memo), pending: Vec::new(), queue: Queue::new() };
+        let worker = Worker { model, memo: Arc::clone(&memo), arrived: 0, pending: Vec::new(), queue: Queue::new() };
         std::thread::Builder::new().name("embed".into()).spawn(move || worker.run(received))?;
         let limit = settings.queue.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(limit));
@@ -122,8 +123,8 @@ impl Embedder {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| EmbedError::Busy(self.limit))?;
         let (reply, answer) = oneshot::channel();
         self.waker.wake();
-        let caller = Caller { reply, since: Instant::now(), place: Some(place) };
-        self.jobs.send(Job { key, text: text.into_owned(), caller }).map_err(|_| ended())?;
+        let caller = Caller { reply, since: Instant::now() };
+        self.jobs.send(Job { key, text: text.into_owned(), caller, place }).map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
@@ -170,23 +171,50 @@ impl Memo {
 struct Caller {
     reply: oneshot::Sender<Result<TextEmbedding, EmbedError>>,
     since: Instant,
-    /// Its text's place in the queue; none where it waits for another caller's.
-    place: Option<OwnedSemaphorePermit>,
+}
+
+/// All who wait for a text, and the text's place among those that may wait.
+struct Waiting {
+    callers: Vec<Caller>,
+    place: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    /// Whether anybody still waits; lets go who doesn't.
+    fn goes_on(&mut self) -> bool {
+        self.callers.retain(|caller| !caller.reply.is_closed());
+        !self.callers.is_empty()
+    }
+
+    fn reply(self, made: &Result<TextEmbedding, EmbedError>) {
+        // First, so that whoever gets the answer finds the place free.
+        drop(self.place);
+        for (n, caller) in self.callers.into_iter().enumerate() {
+            if made.is_ok() {
+                telemetry::embedding(if n == 0 { EmbeddingSource::Computed } else { EmbeddingSource::Joined });
+            }
+            // A caller that is gone doesn't need it.
+            let _ = caller.reply.send(made.clone());
+        }
+    }
 }
 
 /// A text that is not tokenized yet.
 struct Pending {
+    arrival: Arrival,
     key: TextKey,
     text: String,
-    callers: Vec<Caller>,
+    waiting: Waiting,
 }
 
 struct Worker {
     model: Model,
     memo: Arc<Memo>,
+    /// Texts so far.
+    arrived: Arrival,
     /// In the order of their arrival.
     pending: Vec<Pending>,
-    queue: Queue<Caller>,
+    queue: Queue<Waiting>,
 }
 
 impl Worker {
@@ -195,6 +223,7 @@ impl Worker {
             self.receive(job);
             loop {
                 self.receive_waiting(&mut jobs);
+                self.let_go();
                 self.tokenize();
                 if self.queue.is_empty() && self.pending.is_empty() {
                     break;
@@ -204,7 +233,7 @@ impl Worker {
         }
     }
 
-    /// Takes all that waits, and lets go who doesn't wait any more.
+    /// Takes all that waits.
     fn receive_waiting(&mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) {
         while let Ok(job) = jobs.try_recv() {
             self.receive(job);
@@ -212,27 +241,33 @@ impl Worker {
     }
 
     /// Answers what is known by now, joins what is under way; the rest is pending.
-    fn receive(&mut self, Job { key, text, caller }: Job) {
+    fn receive(&mut self, Job { key, text, caller, place }: Job) {
         if let Some(known) = self.memo.get(&key) {
             telemetry::embedding(EmbeddingSource::Memo);
+            drop(place);
             let _ = caller.reply.send(Ok(known));
             return;
         }
-        let same = self.pending.iter_mut().find(|pending| pending.key == key).map(|pending| &mut pending.callers);
-        match same.or_else(|| self.queue.callers(&key)) {
-            Some(callers) => callers.push(Caller { place: None, ..caller }),
-            None => self.pending.push(Pending { key, text, callers: vec![caller] }),
+        let same = self.pending.iter_mut().find(|pending| pending.key == key).map(|pending| &mut pending.waiting);
+        match same.or_else(|| self.queue.waiting(&key)) {
+            Some(waiting) => waiting.callers.push(caller),
+            None => {
+                self.arrived += 1;
+                let waiting = Waiting { callers: vec![caller], place };
+                self.pending.push(Pending { arrival: self.arrived, key, text, waiting });
+            }
         }
+    }
+
+    /// Lets go who doesn't wait any more.
+    fn let_go(&mut self) {
+        self.queue.retain(Waiting::goes_on);
+        self.pending.retain_mut(|pending| pending.waiting.goes_on());
     }
 
     /// Tokenizes the pending text that came first and, beside it, the shortest ones, about as many as fit into a batch: so
     /// that short ones overtake, and nobody's answer waits for all of others' tokenizing.
     fn tokenize(&mut self) {
-        self.queue.retain(|caller| !caller.reply.is_closed());
-        self.pending.retain_mut(|pending| {
-            pending.callers.retain(|caller| !caller.reply.is_closed());
-            !pending.callers.is_empty()
-        });
         if !self.pending.is_empty() {
             self.enqueue(0);
         }
@@ -248,10 +283,10 @@ impl Worker {
 
     /// Moves a pending text to the queue.
     fn enqueue(&mut self, place: usize) {
-        let Pending { key, text, callers } = self.pending.remove(place);
+        let Pending { arrival, key, text, waiting } = self.pending.remove(place);
         match catch(|| self.model.windows(&text)) {
-            Ok(windows) => self.queue.push(key, windows, callers),
-            Err(error) => reply(callers, &Err(error)),
+            Ok(windows) => self.queue.insert(arrival, key, windows, waiting),
+            Err(error) => waiting.reply(&Err(error)),
         }
     }
 
@@ -261,7 +296,7 @@ impl Worker {
         if inputs.is_empty() {
             return;
         }
-        for caller in self.queue.beginning(&batch) {
+        for caller in self.queue.beginning(&batch).flat_map(|waiting| &waiting.callers) {
             telemetry::step(Step::EmbedWait, caller.since.elapsed());
         }
         let started = Instant::now();
@@ -274,7 +309,7 @@ impl Worker {
             if let Ok(embedding) = &made {
                 self.memo.insert(key, embedding.clone());
             }
-            reply(waiting, &made);
+            waiting.reply(&made);
         }
     }
 
@@ -284,24 +319,11 @@ impl Worker {
             Ok(vectors) => return vectors.into_iter().map(Ok).collect(),
             Err(error) => error,
         };
-        tracing::error!(%error, texts = inputs.len(), "embedding failed");
+        tracing::error!(%error, inputs = inputs.len(), "embedding failed");
         if inputs.len() == 1 {
             return vec![Err(error)];
         }
         inputs.iter().flat_map(|input| self.vectors(&[input])).collect()
-    }
-}
-
-fn reply(callers: Vec<Caller>, made: &Result<TextEmbedding, EmbedError>) {
-    for Caller { reply, place, .. } in callers {
-        if made.is_ok() {
-            let joined = place.is_none();
-            telemetry::embedding(if joined { EmbeddingSource::Joined } else { EmbeddingSource::Computed });
-        }
-        // Before the answer, so that whoever gets it finds the place free.
-        drop(place);
-        // A caller that is gone doesn't need it.
-        let _ = reply.send(made.clone());
     }
 }
 

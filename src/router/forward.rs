@@ -215,7 +215,8 @@ impl Outgoing<'_> {
     }
 }
 
-/// Lets what came before an error leave before it: the server drops what it hasn't written yet when a body fails.
+/// Lets what came before an error leave before it, as far as the caller's socket takes it at once: when a body fails, the
+/// server drops what it hasn't written yet.
 fn in_order<T, E>(body: impl Stream<Item = Result<T, E>>) -> impl Stream<Item = Result<T, E>> {
     body.then(async |item| {
         if item.is_err() {

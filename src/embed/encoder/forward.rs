@@ -16,8 +16,8 @@ use super::math::Extent;
 use super::phases::{Broken, Phases};
 use super::weights::{Layer, Norm, Weights};
 
-/// Blocks, and strips, at most: enough tiles for as many threads.
-const PARTS: usize = 16;
+/// Blocks, and strips, at most: enough tiles for as many threads, so more threads than that are of no use.
+pub(in super::super) const PARTS: usize = 16;
 /// Rows of a block at least, and a multiple of which it has: as many as a product takes at once.
 const BLOCK_ROWS: usize = 8;
 

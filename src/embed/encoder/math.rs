@@ -1,21 +1,11 @@
 //! What happens to one row between two products: plain Rust in lanes, always inlined into a function that is compiled for
 //! some instructions (see [`Isa`]).
 
+use super::super::description::Activation;
 use super::kernels::Isa;
 
 /// Numbers that are folded side by side.
 const LANES: usize = 16;
-
-/// The activation between the two products of a layer's feed-forward part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Activation {
-    /// x · Φ(x), exact.
-    Gelu,
-    /// The tanh approximation of it.
-    GeluTanh,
-    /// max(x, 0).
-    Relu,
-}
 
 /// The lowest and the highest number of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,47 +1,24 @@
 //! A BERT encoder's weights, packed for one instruction set.
 
+use super::super::description::Shape;
 use super::Instructions;
 use super::kernels::{Format, PANEL};
 use super::linear::Linear;
-use super::math::Activation;
 
 /// What the width of a head must be a multiple of: attention's products take as many columns at once.
 const HEAD_STEP: usize = PANEL;
 
-/// What `config.json` says of an encoder.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Shape {
-    /// Tokens that it knows.
-    pub(in super::super) vocabulary: usize,
-    /// Tokens of the longest input.
-    pub(in super::super) positions: usize,
-    /// Token types, of which only the first is used.
-    pub(in super::super) types: usize,
-    pub(in super::super) hidden: usize,
-    pub(in super::super) layers: usize,
-    pub(in super::super) heads: usize,
-    pub(in super::super) intermediate: usize,
-    pub(in super::super) epsilon: f32,
-    pub(in super::super) activation: Activation,
-}
-
-impl Shape {
-    /// Why this engine can't compute such an encoder, if so.
-    pub(in super::super) fn obstacle(&self) -> Option<String> {
-        let by = |what: &str, value: usize, of: usize| {
-            (value == 0 || !value.is_multiple_of(of)).then(|| format!("its {what} ({value}) isn't a multiple of {of}"))
-        };
-        if self.layers == 0 || self.heads == 0 {
-            return Some("it has no layers or heads".into());
-        }
-        by("hidden_size", self.hidden, self.heads)
-            .or_else(|| by("width of a head", self.hidden / self.heads, HEAD_STEP))
-            .or_else(|| by("intermediate_size", self.intermediate, PANEL))
+/// Why this engine can't compute an encoder of that shape, if so.
+pub(in super::super) fn obstacle(shape: &Shape) -> Option<String> {
+    let by = |what: &str, value: usize, of: usize| {
+        (value == 0 || !value.is_multiple_of(of)).then(|| format!("its {what} ({value}) isn't a multiple of {of}"))
+    };
+    if shape.layers == 0 || shape.heads == 0 {
+        return Some("it has no layers or heads".into());
     }
-
-    pub(super) fn head_width(&self) -> usize {
-        self.hidden / self.heads
-    }
+    by("hidden_size", shape.hidden, shape.heads)
+        .or_else(|| by("width of a head", shape.head_width(), HEAD_STEP))
+        .or_else(|| by("intermediate_size", shape.intermediate, PANEL))
 }
 
 /// The largest magnitude of every input of a layer's two parts.
@@ -111,7 +88,9 @@ impl Weights {
         for place in places.chunks_exact_mut(hidden) {
             place.iter_mut().zip(&types).for_each(|(x, y)| *x += y);
         }
-        let mut packed = Self { shape, instructions, words, positions: places, norm: norm("embeddings")?, layers: Vec::new() };
+        let mut packed =
+            Self { shape, instructions, words, positions: places, norm: norm("embeddings")?, layers: Vec::new() };
+        assert_eq!(magnitudes.len(), shape.layers, "one pair of magnitudes per layer");
         for (number, magnitudes) in magnitudes.iter().enumerate() {
             let name = |part: &str| format!("encoder.layer.{number}.{part}");
             let dense = |part: &str, outputs: usize, inputs: usize| {

@@ -13,7 +13,8 @@ mod plain;
 #[cfg(target_arch = "x86_64")]
 use std::ops::Range;
 
-use super::math::{self, Activation, Extent};
+use super::super::description::Activation;
+use super::math::{self, Extent};
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx2::Avx2;
