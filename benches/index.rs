@@ -1,7 +1,8 @@
-//! Where scanning a scope stops being faster than walking its graph: what `GRAPH_FROM` is set by.
+//! How fast scopes are searched, small ones and large ones, and how fast they grow.
 //!
-//! `cargo bench --bench index -- TRACE.jsonl…`: the traces' prompts are embedded, and a thousand of them, left out, ask
-//! for neighbours among the others.
+//! `cargo bench --bench index -- TRACE.jsonl… [--size 100000] [--peers PYTHON]`: the traces' prompts are embedded and
+//! jittered to as many vectors as wanted; other jittered ones ask. `--peers` runs `index_peers.py` on the same vectors with
+//! a Python that has `hnswlib`, `usearch` and `numpy`. One thread everywhere.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
@@ -11,50 +12,136 @@ mod traces;
 mod vectors;
 
 use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
-use refrain::embed::Embedding;
+use refrain::embed::{Embedding, dot};
 use refrain::index::{Expiry, Filter, Row, VectorIndex};
 
-const SIZES: [usize; 8] = [256, 512, 1024, 2048, 4096, 8192, 16_384, 24_000];
-/// One in this many prompts asks.
-const ASKS: usize = 25;
+/// Sizes around the one from which a scope has a graph.
+const SMALL: [usize; 8] = [64, 256, 512, 1024, 2048, 4096, 8192, 16_384];
+/// Vectors that ask.
+const ASKS: usize = 1000;
 /// Neighbours that a decision looks at.
 const K: usize = 8;
+/// Vectors that are stored before they are linked.
+const STEP: usize = 10_000;
+/// How far jitter moves each component, at least and at most.
+const JITTER: (f32, f32) = (0.01, 0.05);
 
 fn main() {
+    let size = option("--size").map_or(100_000, |size| size.parse().expect("a number"));
     let embedder = vectors::embedder();
     let prompts: Vec<_> = traces::named().iter().flat_map(|trace| traces::read(trace, usize::MAX)).collect();
-    let vectors = vectors::embed(&embedder, &prompts);
-    let (asked, stored): (Vec<_>, Vec<_>) = vectors.iter().enumerate().partition(|(i, _)| i % ASKS == 0);
-    println!("vectors   scan µs   graph µs   recall@1   build s");
-    for size in SIZES.into_iter().filter(|size| *size <= stored.len()) {
-        let index: VectorIndex<usize> = VectorIndex::new(vectors[0].dimension());
-        for key in 0..size {
-            // Spread over all traces.
-            let (_, vector) = stored[key * stored.len() / size];
-            index.insert(Row { key, expiry: Expiry::NEVER, tags: Box::default() }, vector);
-        }
+    let real = vectors::embed(&embedder, &prompts);
+    let mut jitter = Jitter(7);
+    let asked: Vec<Embedding> = (0..ASKS).map(|n| jitter.of(&real[n * 31 % real.len()])).collect();
+    let stored = |n: usize, jitter: &mut Jitter| match real.get(n) {
+        Some(vector) => vector.clone(),
+        None => jitter.of(&real[n % real.len()]),
+    };
+
+    println!("{} real vectors\n\nvectors   scan µs   graph µs   recall@1", real.len());
+    for size in SMALL.into_iter().filter(|size| *size <= real.len()) {
+        let index = VectorIndex::new(real[0].dimension());
+        // Spread over all traces.
+        (0..size).for_each(|n| insert(&index, n, &real[n * real.len() / size]));
         let (scan, exact) = search(&index, &asked);
-        let started = Instant::now();
         index.absorb();
-        let build = started.elapsed().as_secs_f64();
         let (graph, found) = search(&index, &asked);
-        let same = exact.iter().zip(&found).filter(|(a, b)| a == b).count();
-        println!("{size:7}   {scan:7.1}   {graph:8.1}   {:8.3}   {build:7.2}", same as f64 / asked.len() as f64);
+        println!("{size:7}   {scan:7.1}   {graph:8.1}   {:8.3}", recall(&exact, &found));
+    }
+
+    let index = VectorIndex::new(real[0].dimension());
+    let all: Vec<Embedding> = (0..size).map(|n| stored(n, &mut jitter)).collect();
+    let started = Instant::now();
+    for (n, vector) in all.iter().enumerate() {
+        insert(&index, n, vector);
+        if n % STEP == STEP - 1 {
+            index.absorb();
+        }
+    }
+    index.absorb();
+    let build = size as f64 / started.elapsed().as_secs_f64();
+    let exact: Vec<f32> = asked.iter().map(|query| nearest(query, &all)).collect();
+    let (time, found) = search(&index, &asked);
+    println!("\n{size} vectors         recall@1   µs/search   built/s");
+    println!("refrain                {:8.4}   {time:9.1}   {build:7.0}", recall(&exact, &found));
+    drop(index);
+    if let Some(python) = option("--peers") {
+        peers(&python, &all, &asked);
     }
 }
 
-/// Median microseconds of a search, and each one's nearest key.
-fn search(index: &VectorIndex<usize>, queries: &[(usize, &Embedding)]) -> (f64, Vec<usize>) {
+fn option(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
+fn insert(index: &VectorIndex<usize>, key: usize, vector: &Embedding) {
+    index.insert(Row { key, expiry: Expiry::NEVER, tags: Box::default() }, vector);
+}
+
+/// Median microseconds of a search, and each one's highest cosine.
+fn search(index: &VectorIndex<usize>, queries: &[Embedding]) -> (f64, Vec<f32>) {
     let mut times = Vec::with_capacity(queries.len());
     let mut nearest = Vec::with_capacity(queries.len());
-    for (_, query) in queries {
+    for query in queries {
         let started = Instant::now();
         let found = black_box(index.search(query, K, &Filter::default()));
         times.push(started.elapsed().as_secs_f64() * 1e6);
-        nearest.push(found[0].key);
+        nearest.push(found[0].cosine.get());
     }
     times.sort_by(f64::total_cmp);
     (times[times.len() / 2], nearest)
+}
+
+fn nearest(query: &Embedding, all: &[Embedding]) -> f32 {
+    all.iter().map(|vector| dot(query.as_slice(), vector.as_slice())).fold(-1.0, f32::max)
+}
+
+/// How many found one as near as the nearest: several may be equal.
+fn recall(exact: &[f32], found: &[f32]) -> f64 {
+    exact.iter().zip(found).filter(|(exact, found)| *found + 1e-5 > **exact).count() as f64 / exact.len() as f64
+}
+
+fn peers(python: &str, all: &[Embedding], asked: &[Embedding]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, vectors: &[Embedding]| {
+        let mut file = std::io::BufWriter::new(std::fs::File::create(directory.path().join(name)).expect("a file"));
+        for x in vectors.iter().flat_map(Embedding::as_slice) {
+            file.write_all(&x.to_le_bytes()).expect("to be written");
+        }
+        file.flush().expect("to be written");
+    };
+    write("stored", all);
+    write("asked", asked);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/index_peers.py");
+    let run = Command::new(python).arg(script).arg(directory.path()).arg(all[0].dimension().to_string()).status();
+    assert!(run.expect("Python").success(), "the peers failed");
+}
+
+/// Moves vectors a little; the same way in every run.
+struct Jitter(u64);
+
+impl Jitter {
+    fn of(&mut self, vector: &Embedding) -> Embedding {
+        let width = JITTER.0 + (JITTER.1 - JITTER.0) * self.uniform();
+        let moved = vector.as_slice().iter().map(|x| x + width * self.normal()).collect();
+        Embedding::normalised(moved).expect("a direction")
+    }
+
+    /// Between 0 and 1 (xorshift64).
+    fn uniform(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// About normal, of variance 1: the sum of twelve uniform numbers.
+    fn normal(&mut self) -> f32 {
+        (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
+    }
 }

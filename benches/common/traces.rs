@@ -1,8 +1,8 @@
 //! Traces.
 
-/// The arguments that name traces; cargo adds some of its own.
+/// The arguments that name traces.
 pub(crate) fn named() -> Vec<String> {
-    let traces: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let traces: Vec<String> = std::env::args().skip(1).filter(|argument| argument.ends_with(".jsonl")).collect();
     if traces.is_empty() {
         eprintln!("name the traces to use: cargo bench --bench NAME -- TRACE.jsonl…");
     }

@@ -1,73 +1,86 @@
-//! The approximate part of an index: hnsw_rs, with the deletion and the filters that it lacks.
+//! The approximate part of an index: which rows the nodes of an HNSW stand for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use hnsw_rs::hnsw::Hnsw;
-use hnsw_rs::prelude::Distance;
 use parking_lot::RwLock;
+use roaring::RoaringBitmap;
 
-use super::row::{Filter, Row};
+use super::hnsw::{Hnsw, Node};
+use super::row::{Expiry, Filter, Row, Tag};
 use super::tail::Snapshot;
 use super::{Key, Neighbour};
-use crate::embed::{Cosine, dot};
+use crate::embed::Cosine;
 
-/// Links per node; 16 is what the authors of HNSW recommend for embeddings of a few hundred dimensions.
-const LINKS: usize = 16;
-const LAYERS: usize = 16;
-/// Candidates weighed when a node is linked.
-const EF_CONSTRUCTION: usize = 200;
-/// Candidates weighed in a search, at least.
-const EF_SEARCH: usize = 96;
-
-/// 1 − cos, on unit vectors.
-#[derive(Clone, Copy)]
-struct CosineDistance;
-
-impl Distance<f32> for CosineDistance {
-    fn eval(&self, a: &[f32], b: &[f32]) -> f32 {
-        (1.0 - dot(a, b)).max(0.0)
-    }
-}
+/// Where so few nodes carry a tag that is asked for, they are compared one by one: exact, and faster than searching so far
+/// that enough of them are met.
+const SCAN_TAGGED: u64 = 4096;
+/// Before any time.
+const GONE: Expiry = Expiry(0);
+/// Nodes of a graph without dead that are linked in one go.
+const REBUILT_AT_ONCE: usize = 4096;
 
 /// A vector's place in the graph, and the rows that have this very vector.
 ///
 /// HNSW can't hold many equal vectors: each links to its equals only, and what lies behind them can't be reached any more.
 /// So every distinct vector is one node, however many rows share it, and a node without rows comes back to life when its
 /// vector is stored again, which is what happens to a prompt that is answered anew.
-#[derive(Default)]
-struct Node<K> {
+struct Rows<K> {
     /// Found by searches.
-    rows: Vec<Row<K>>,
+    shown: Vec<Row<K>>,
     /// Added but not revealed yet.
     hidden: Vec<Row<K>>,
 }
-
-/// A node's number, which is its point's id in hnsw_rs.
-#[derive(Clone, Copy)]
-pub(super) struct Slot(usize);
 
 /// Identifies a vector by its components.
 type VectorHash = [u8; 16];
 
 pub(super) struct Graph<K> {
-    hnsw: Hnsw<'static, f32, CosineDistance>,
+    hnsw: Hnsw,
     nodes: RwLock<Nodes<K>>,
 }
 
 struct Nodes<K> {
-    list: Vec<Node<K>>,
-    by_vector: HashMap<VectorHash, usize>,
-    by_key: HashMap<K, usize>,
+    /// By the node's number.
+    list: Vec<Rows<K>>,
+    /// When the last of a node's shown rows expires, [`GONE`] where it has none: what searches look at, in one place.
+    expiry: Vec<Expiry>,
+    by_vector: HashMap<VectorHash, Node>,
+    by_key: HashMap<K, Node>,
+    /// Which nodes have a row that carries a tag.
+    by_tag: HashMap<Tag, RoaringBitmap>,
     /// Nodes with neither rows nor hidden ones.
     dead: usize,
 }
 
 impl<K: Key> Graph<K> {
-    pub(super) fn new(expected: usize) -> Self {
-        Self {
-            hnsw: Hnsw::new(LINKS, expected.max(1), LAYERS, EF_CONSTRUCTION, CosineDistance),
-            nodes: RwLock::new(Nodes { list: Vec::new(), by_vector: HashMap::new(), by_key: HashMap::new(), dead: 0 }),
+    pub(super) fn new(dimension: usize) -> Self {
+        Self { hnsw: Hnsw::new(dimension), nodes: RwLock::default() }
+    }
+
+    /// A graph of which each node has the rows at its number in `rows`, which were all linked.
+    pub(super) fn of(hnsw: Hnsw, rows: Vec<Vec<Row<K>>>) -> Self {
+        let mut nodes = Nodes::default();
+        for (number, rows) in (0..).zip(rows) {
+            nodes.push(Node(number), rows);
         }
+        let mut by_vector = HashMap::with_capacity(nodes.list.len());
+        let live = nodes.by_key.values().copied();
+        hnsw.vectors(live, |node, vector| {
+            by_vector.insert(hash(vector), node);
+        });
+        nodes.by_vector = by_vector;
+        Self { hnsw, nodes: RwLock::new(nodes) }
+    }
+
+    /// The rows' vectors and neighbours.
+    pub(super) fn hnsw(&self) -> &Hnsw {
+        &self.hnsw
+    }
+
+    /// Whose rows some nodes' are.
+    pub(super) fn keys(&self, nodes: impl Iterator<Item = Node>) -> Vec<Vec<K>> {
+        let all = self.nodes.read();
+        nodes.map(|node| all.rows(node).all().map(|row| row.key).collect()).collect()
     }
 
     pub(super) fn live(&self) -> usize {
@@ -81,73 +94,94 @@ impl<K: Key> Graph<K> {
         nodes.dead as f64 / nodes.list.len().max(1) as f64
     }
 
-    /// Links the snapshot's vectors into the graph, where no search returns them yet. Returns each row's slot.
-    pub(super) fn add_hidden(&self, snapshot: &Snapshot<K>) -> Vec<Slot> {
-        snapshot.rows().zip(snapshot.vectors()).map(|(version, vector)| self.add(version.row.clone(), vector)).collect()
+    /// Links the snapshot's vectors into the graph, where no search returns them yet. Returns each row's node. Only one
+    /// thread may do so at a time.
+    pub(super) fn add_hidden(&self, snapshot: &Snapshot<K>, threads: usize) -> Vec<Node> {
+        self.add(snapshot.rows().map(|version| version.row.clone()).zip(snapshot.vectors()), threads)
     }
 
-    fn add(&self, row: Row<K>, vector: &[f32]) -> Slot {
-        let (slot, is_new) = self.nodes.write().hide(row, hash(vector));
-        if is_new {
-            self.hnsw.insert((vector, slot.0));
+    fn add<'v>(&self, rows: impl Iterator<Item = (Row<K>, &'v [f32])>, threads: usize) -> Vec<Node> {
+        let mut fresh = Vec::new();
+        let mut places = Vec::new();
+        for (row, vector) in rows {
+            let (node, is_new) = self.nodes.write().hide(row, hash(vector));
+            places.push(node);
+            if is_new {
+                fresh.push(vector);
+            }
         }
-        slot
+        let added = self.hnsw.append(fresh.into_iter());
+        self.hnsw.link(added, threads);
+        places
     }
 
-    /// Lets searches find the row of `key` that was added hidden in `slot`.
-    pub(super) fn reveal(&self, key: &K, slot: Slot) {
-        self.nodes.write().reveal(key, slot);
+    /// Lets searches find the row of `key` that was added hidden in `node`.
+    pub(super) fn reveal(&self, key: &K, node: Node) {
+        self.nodes.write().reveal(key, node);
     }
 
-    /// Forgets the row of `key` that was added hidden in `slot`.
-    pub(super) fn forget_hidden(&self, key: &K, Slot(slot): Slot) {
+    /// Forgets the row of `key` that was added hidden in `node`.
+    pub(super) fn forget_hidden(&self, key: &K, node: Node) {
         let nodes = &mut *self.nodes.write();
-        nodes.list[slot].hidden.retain(|row| row.key != *key);
-        nodes.dead += usize::from(nodes.list[slot].is_dead());
+        let rows = nodes.rows_mut(node);
+        rows.hidden.retain(|row| row.key != *key);
+        nodes.dead += usize::from(nodes.rows(node).is_dead());
     }
 
     pub(super) fn remove(&self, key: &K) -> bool {
-        let nodes = &mut *self.nodes.write();
-        nodes.by_key.remove(key).is_some_and(|slot| {
-            nodes.list[slot].rows.retain(|row| row.key != *key);
-            nodes.dead += usize::from(nodes.list[slot].is_dead());
-            true
-        })
+        self.nodes.write().remove(key)
     }
 
     pub(super) fn search(&self, query: &[f32], k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
         let nodes = self.nodes.read();
-        let admitted =
-            |id: &usize| nodes.list.get(*id).is_some_and(|node| node.rows.iter().any(|row| filter.admits(row)));
-        self.hnsw
-            .search_filter(query, k, EF_SEARCH.max(2 * k), Some(&admitted))
-            .into_iter()
-            .flat_map(|near| {
-                let rows = nodes.list.get(near.d_id).map(|node| node.rows.as_slice()).unwrap_or_default();
-                let admitted = rows.iter().filter(|row| filter.admits(row));
-                admitted.map(move |row| Neighbour { key: row.key, cosine: Cosine::new(1.0 - near.distance) })
+        let is_there = |Node(node): Node| nodes.expiry[node as usize].0 > filter.now;
+        let is_tagged = |node: Node| nodes.rows(node).shown.iter().any(|row| filter.admits(row));
+        let admits = |node: Node| is_there(node) && (filter.tags.is_empty() || is_tagged(node));
+        let near = match nodes.tagged(filter) {
+            Some(tagged) if tagged.len() <= SCAN_TAGGED => {
+                let tagged = tagged.iter().map(Node).filter(|node| admits(*node));
+                let mut all: Vec<_> = self.hnsw.cosines(query, tagged).collect();
+                all.sort_by(|a, b| b.1.total_cmp(&a.1));
+                all.truncate(k);
+                all
+            }
+            _ => self.hnsw.search(query, k, admits),
+        };
+        near.into_iter()
+            .flat_map(|(node, cosine)| {
+                let admitted = nodes.rows(node).shown.iter().filter(|row| filter.admits(row));
+                admitted.map(move |row| Neighbour { key: row.key, cosine: Cosine::new(cosine) })
             })
             .take(k)
             .collect()
     }
 
+    /// Calls `with` for every row that is shown, with its vector.
+    pub(super) fn for_each(&self, mut with: impl FnMut(&Row<K>, &[f32])) {
+        let nodes = self.nodes.read();
+        let live = nodes.by_key.values().copied().collect::<HashSet<Node>>();
+        self.hnsw.vectors(live.into_iter(), |node, vector| {
+            nodes.rows(node).shown.iter().for_each(|row| with(row, vector));
+        });
+    }
+
     /// A new graph of the nodes that have rows now.
-    pub(super) fn without_dead(&self) -> Self {
-        let live: HashMap<usize, Vec<Row<K>>> = {
+    pub(super) fn without_dead(&self, dimension: usize, threads: usize) -> Self {
+        let live: Vec<(Node, Vec<Row<K>>)> = {
             let nodes = self.nodes.read();
-            let live = nodes.list.iter().enumerate().filter(|(_, node)| !node.rows.is_empty());
-            live.map(|(slot, node)| (slot, node.rows.clone())).collect()
+            let live = (0u32..).map(Node).zip(&nodes.list).filter(|(_, rows)| !rows.shown.is_empty());
+            live.map(|(node, rows)| (node, rows.shown.clone())).collect()
         };
-        let fresh = Self::new(live.len());
-        if live.is_empty() {
-            // hnsw_rs panics when a graph without points is iterated.
-            return fresh;
-        }
-        for point in self.hnsw.get_point_indexation() {
-            let vector = point.get_v();
-            for row in live.get(&point.get_origin_id()).into_iter().flatten() {
-                let slot = fresh.add(row.clone(), vector);
-                fresh.reveal(&row.key, slot);
+        let fresh = Self::new(dimension);
+        for some in live.chunks(REBUILT_AT_ONCE) {
+            let mut vectors = Vec::new();
+            self.hnsw.vectors(some.iter().map(|(node, _)| *node), |_, vector| vectors.extend_from_slice(vector));
+            let rows = some.iter().zip(vectors.chunks_exact(dimension));
+            let rows: Vec<_> =
+                rows.flat_map(|((_, rows), vector)| rows.iter().map(move |row| (row.clone(), vector))).collect();
+            let keys: Vec<K> = rows.iter().map(|(row, _)| row.key).collect();
+            for (key, node) in keys.iter().zip(fresh.add(rows.into_iter(), threads)) {
+                fresh.reveal(key, node);
             }
         }
         fresh
@@ -165,33 +199,113 @@ impl<K: Key> Graph<K> {
     }
 }
 
-impl<K: Key> Nodes<K> {
-    /// Adds a hidden row; tells where, and whether the node is new and has to be linked into the graph.
-    fn hide(&mut self, row: Row<K>, vector: VectorHash) -> (Slot, bool) {
-        if let Some(&slot) = self.by_vector.get(&vector) {
-            self.dead -= usize::from(self.list[slot].is_dead());
-            self.list[slot].hidden.push(row);
-            return (Slot(slot), false);
-        }
-        let slot = self.list.len();
-        self.list.push(Node { rows: Vec::new(), hidden: vec![row] });
-        self.by_vector.insert(vector, slot);
-        (Slot(slot), true)
-    }
-
-    fn reveal(&mut self, key: &K, Slot(slot): Slot) {
-        let node = &mut self.list[slot];
-        if let Some(at) = node.hidden.iter().position(|row| row.key == *key) {
-            let row = node.hidden.swap_remove(at);
-            node.rows.push(row);
-            self.by_key.insert(*key, slot);
+impl<K> Default for Nodes<K> {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            expiry: Vec::new(),
+            by_vector: HashMap::new(),
+            by_key: HashMap::new(),
+            by_tag: HashMap::new(),
+            dead: 0,
         }
     }
 }
 
-impl<K> Node<K> {
+impl<K: Key> Nodes<K> {
+    fn rows(&self, Node(node): Node) -> &Rows<K> {
+        &self.list[node as usize]
+    }
+
+    fn rows_mut(&mut self, Node(node): Node) -> &mut Rows<K> {
+        &mut self.list[node as usize]
+    }
+
+    /// Adds a node whose rows are shown.
+    fn push(&mut self, node: Node, rows: Vec<Row<K>>) {
+        for row in &rows {
+            self.by_key.insert(row.key, node);
+            for tag in &row.tags {
+                self.by_tag.entry(*tag).or_default().insert(node.0);
+            }
+        }
+        self.dead += usize::from(rows.is_empty());
+        self.list.push(Rows { shown: rows, hidden: Vec::new() });
+        self.expiry.push(self.rows(node).expiry());
+    }
+
+    /// Adds a hidden row; tells where, and whether the node is new and has to be linked into the graph.
+    fn hide(&mut self, row: Row<K>, vector: VectorHash) -> (Node, bool) {
+        if let Some(&node) = self.by_vector.get(&vector) {
+            self.dead -= usize::from(self.rows(node).is_dead());
+            self.rows_mut(node).hidden.push(row);
+            return (node, false);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "4 billion vectors don't fit into memory")]
+        let node = Node(self.list.len() as u32);
+        self.list.push(Rows { shown: Vec::new(), hidden: vec![row] });
+        self.expiry.push(GONE);
+        self.by_vector.insert(vector, node);
+        (node, true)
+    }
+
+    fn reveal(&mut self, key: &K, node: Node) {
+        let rows = self.rows_mut(node);
+        if let Some(at) = rows.hidden.iter().position(|row| row.key == *key) {
+            let row = rows.hidden.swap_remove(at);
+            for tag in &row.tags {
+                self.by_tag.entry(*tag).or_default().insert(node.0);
+            }
+            self.rows_mut(node).shown.push(row);
+            self.expiry[node.0 as usize] = self.rows(node).expiry();
+            self.by_key.insert(*key, node);
+        }
+    }
+
+    fn remove(&mut self, key: &K) -> bool {
+        let Some(node) = self.by_key.remove(key) else { return false };
+        let rows = self.rows_mut(node);
+        let Some(at) = rows.shown.iter().position(|row| row.key == *key) else { return false };
+        let removed = rows.shown.swap_remove(at);
+        for tag in &removed.tags {
+            if !self.rows(node).shown.iter().any(|row| row.tags.contains(tag)) {
+                self.untag(*tag, node);
+            }
+        }
+        self.expiry[node.0 as usize] = self.rows(node).expiry();
+        self.dead += usize::from(self.rows(node).is_dead());
+        true
+    }
+
+    fn untag(&mut self, tag: Tag, node: Node) {
+        if let Some(tagged) = self.by_tag.get_mut(&tag) {
+            tagged.remove(node.0);
+            if tagged.is_empty() {
+                self.by_tag.remove(&tag);
+            }
+        }
+    }
+
+    /// The nodes of which each tag that is asked for is carried, by one row or another; none where no tag is asked for.
+    fn tagged(&self, filter: &Filter) -> Option<RoaringBitmap> {
+        let mut sets = filter.tags.iter().map(|tag| self.by_tag.get(tag));
+        let first = sets.next()?;
+        let all = first.and_then(|first| sets.try_fold(first.clone(), |all, set| Some(all & set?)));
+        Some(all.unwrap_or_default())
+    }
+}
+
+impl<K> Rows<K> {
+    fn expiry(&self) -> Expiry {
+        self.shown.iter().map(|row| row.expiry).max().unwrap_or(GONE)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Row<K>> {
+        self.shown.iter().chain(&self.hidden)
+    }
+
     fn is_dead(&self) -> bool {
-        self.rows.is_empty() && self.hidden.is_empty()
+        self.shown.is_empty() && self.hidden.is_empty()
     }
 }
 

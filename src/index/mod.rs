@@ -2,13 +2,18 @@
 //!
 //! A [`VectorIndex`] is two parts. New vectors go to the *tail*, which is scanned from end to end: exact, visible at
 //! once, and the fastest there is for the handful of vectors that most scopes hold. When the tail outgrows
-//! [`GRAPH_FROM`], [`VectorIndex::absorb`] moves it into the *graph* (HNSW) while lookups and inserts go on. Deleting
+//! [`GRAPH_FROM`], [`VectorIndex::keep_up`] moves it into the *graph* (HNSW) while lookups and inserts go on. Deleting
 //! from the tail is immediate; in the graph it leaves a tombstone, and a graph of which a good part is dead is built anew.
+//! An index that shrinks to a few goes without a graph again.
 //!
 //! This room doesn't know what its keys stand for, nor where vectors are kept durably.
 
+mod codes;
 mod graph;
+mod hnsw;
+mod image;
 mod row;
+mod simd;
 mod tail;
 
 use std::hash::Hash;
@@ -18,20 +23,28 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::embed::{Cosine, Embedding};
 use graph::Graph;
+pub use image::{Image, ImageError, Restoring};
 pub use row::{Expiry, Filter, Row, Tag};
 use tail::Tail;
 
-/// Vectors of an index without a graph before one is built: up to here scanning them is faster than walking a graph.
+/// Vectors of an index without a graph before one is built: up to here scanning them is about as fast as walking a graph,
+/// and needs no upkeep.
 ///
-/// `cargo bench --bench index` on 25,122 real prompts (2 cores of a Xeon, 384 dimensions, 8 neighbours): 8,192 vectors
-/// take 524 µs to scan and 679 µs in the graph, 16,384 take 1,125 µs and 855 µs.
-pub const GRAPH_FROM: usize = 8192;
+/// `cargo bench --bench index` on 25,122 real prompts (2 cores of a Xeon, 384 dimensions, 8 neighbours): 512 vectors take
+/// 28 µs to scan and 26 µs in the graph, 1,024 take 56 and 29, 8,192 take 576 and 38.
+pub const GRAPH_FROM: usize = 1024;
 
-/// Vectors in the tail of an index with a graph before the graph absorbs them; scanning these takes 46 µs.
-pub const TAIL_LIMIT: usize = 1024;
+/// Live vectors of an index with a graph below which it goes without again; far from [`GRAPH_FROM`], so that an index
+/// which grows and shrinks a little stays what it is.
+const GRAPH_UNTIL: usize = GRAPH_FROM / 4;
 
-/// A graph with at least this share of dead rows is built anew by the next [`VectorIndex::absorb`].
+/// Vectors in the tail of an index with a graph before the graph absorbs them; scanning these takes 13 µs.
+pub const TAIL_LIMIT: usize = 256;
+
+/// A graph with at least this share of dead rows is built anew by the next [`VectorIndex::keep_up`].
 const DEAD_SHARE: f64 = 0.3;
+/// Threads that link vectors into a graph: lookups go on beside them.
+const THREADS: usize = 1;
 
 /// What identifies a vector.
 pub trait Key: Copy + Eq + Hash + Send + Sync + 'static {}
@@ -48,6 +61,7 @@ pub struct Neighbour<K> {
 
 /// The vectors of one scope.
 pub struct VectorIndex<K> {
+    dimension: usize,
     parts: RwLock<Parts<K>>,
     /// Held while the tail is being absorbed, so that only one thread does.
     absorbing: Mutex<()>,
@@ -62,7 +76,8 @@ impl<K: Key> VectorIndex<K> {
     /// An empty index for vectors of `dimension` components.
     #[must_use]
     pub fn new(dimension: usize) -> Self {
-        Self { parts: RwLock::new(Parts { tail: Tail::new(dimension), graph: None }), absorbing: Mutex::new(()) }
+        let parts = Parts { tail: Tail::new(dimension), graph: None };
+        Self { dimension, parts: RwLock::new(parts), absorbing: Mutex::new(()) }
     }
 
     /// The number of live vectors.
@@ -108,13 +123,24 @@ impl<K: Key> VectorIndex<K> {
         found
     }
 
-    /// Whether the tail is long enough, or enough of the graph dead, for [`absorb`](Self::absorb) to be worth a thread.
+    /// Whether the tail is long enough, enough of the graph dead or little enough of it left for
+    /// [`keep_up`](Self::keep_up) to be worth a thread.
     #[must_use]
-    pub fn wants_absorbing(&self) -> bool {
+    pub fn needs_upkeep(&self) -> bool {
         let parts = self.parts.read();
         match &parts.graph {
             None => parts.tail.len() > GRAPH_FROM,
-            Some(graph) => parts.tail.len() > TAIL_LIMIT || graph.dead_share() > DEAD_SHARE,
+            Some(graph) => {
+                let live = parts.tail.len() + graph.live();
+                parts.tail.len() > TAIL_LIMIT || graph.dead_share() > DEAD_SHARE || live < GRAPH_UNTIL
+            }
+        }
+    }
+
+    /// Gives the graph up where it holds too little, else does what [`absorb`](Self::absorb) does.
+    pub fn keep_up(&self) {
+        if !self.shrink() {
+            self.absorb();
         }
     }
 
@@ -128,27 +154,40 @@ impl<K: Key> VectorIndex<K> {
         };
         let graph = match old {
             Some(graph) if graph.dead_share() <= DEAD_SHARE => graph,
-            Some(graph) => Arc::new(graph.without_dead()),
-            None => Arc::new(Graph::new(snapshot.len())),
+            Some(graph) => Arc::new(graph.without_dead(self.dimension, THREADS)),
+            None => Arc::new(Graph::new(self.dimension)),
         };
         // Added hidden: until the swap below, these rows are found in the tail.
-        let slots = graph.add_hidden(&snapshot);
+        let nodes = graph.add_hidden(&snapshot, THREADS);
         let mut parts = self.parts.write();
         if let Some(old) = &parts.graph
             && !Arc::ptr_eq(old, &graph)
         {
             graph.drop_what_died_in(old);
         }
-        for (version, slot) in snapshot.rows().zip(slots) {
+        for (version, node) in snapshot.rows().zip(nodes) {
             if parts.tail.remove_version(version) {
-                graph.reveal(&version.row.key, slot);
+                graph.reveal(&version.row.key, node);
             } else {
                 // Replaced or removed since the snapshot.
-                graph.forget_hidden(&version.row.key, slot);
+                graph.forget_hidden(&version.row.key, node);
             }
         }
         parts.tail.shrink();
         parts.graph = Some(graph);
+    }
+
+    /// Gives the graph up where there is one and hardly anything in it.
+    fn shrink(&self) -> bool {
+        let Some(_only) = self.absorbing.try_lock() else { return false };
+        let parts = &mut *self.parts.write();
+        let Some(graph) = &parts.graph else { return false };
+        if parts.tail.len() + graph.live() >= GRAPH_UNTIL {
+            return false;
+        }
+        graph.for_each(|row, vector| parts.tail.push(row.clone(), vector));
+        parts.graph = None;
+        true
     }
 }
 

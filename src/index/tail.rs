@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 
 use super::row::{Filter, Row};
+use super::simd::Simd;
 use super::{Key, Neighbour};
-use crate::embed::{Cosine, dot};
+use crate::embed::Cosine;
+
+/// Rows that are looked through for a key; beyond, a map knows where it is. Most scopes hold fewer.
+const FEW: usize = 32;
 
 /// A row together with the number of its insertion, by which a replaced row is told from its replacement.
 #[derive(Clone)]
@@ -18,7 +22,9 @@ pub(super) struct Tail<K> {
     /// Row i's vector is `vectors[i * dimension..][..dimension]`.
     vectors: Vec<f32>,
     rows: Vec<Version<K>>,
-    slots: HashMap<K, usize>,
+    /// Where each key's row is; none while the rows are few.
+    #[expect(clippy::box_collection, reason = "most tails have none, and are small")]
+    slots: Option<Box<HashMap<K, usize>>>,
     inserted: u64,
 }
 
@@ -31,7 +37,7 @@ pub(super) struct Snapshot<K> {
 
 impl<K: Key> Tail<K> {
     pub(super) fn new(dimension: usize) -> Self {
-        Self { dimension, vectors: Vec::new(), rows: Vec::new(), slots: HashMap::new(), inserted: 0 }
+        Self { dimension, vectors: Vec::new(), rows: Vec::new(), slots: None, inserted: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -41,14 +47,34 @@ impl<K: Key> Tail<K> {
     /// Adds a row whose key isn't there yet.
     pub(super) fn push(&mut self, row: Row<K>, vector: &[f32]) {
         debug_assert_eq!(vector.len(), self.dimension);
-        self.slots.insert(row.key, self.rows.len());
+        if self.rows.len() < FEW {
+            // Most scopes don't grow, and need no room for more.
+            self.rows.reserve_exact(1);
+            self.vectors.reserve_exact(self.dimension);
+        }
+        let (key, slot) = (row.key, self.rows.len());
         self.inserted += 1;
         self.rows.push(Version { row, number: self.inserted });
         self.vectors.extend_from_slice(vector);
+        match &mut self.slots {
+            Some(slots) => drop(slots.insert(key, slot)),
+            None if self.rows.len() > FEW => {
+                let all = self.rows.iter().enumerate().map(|(slot, version)| (version.row.key, slot));
+                self.slots = Some(Box::new(all.collect()));
+            }
+            None => {}
+        }
+    }
+
+    fn slot(&self, key: &K) -> Option<usize> {
+        match &self.slots {
+            Some(slots) => slots.get(key).copied(),
+            None => self.rows.iter().position(|version| version.row.key == *key),
+        }
     }
 
     pub(super) fn remove(&mut self, key: &K) -> bool {
-        self.slots.get(key).copied().is_some_and(|slot| {
+        self.slot(key).is_some_and(|slot| {
             self.remove_slot(slot);
             true
         })
@@ -56,8 +82,8 @@ impl<K: Key> Tail<K> {
 
     /// Removes exactly the row of this version.
     pub(super) fn remove_version(&mut self, version: &Version<K>) -> bool {
-        match self.slots.get(&version.row.key) {
-            Some(&slot) if self.rows[slot].number == version.number => {
+        match self.slot(&version.row.key) {
+            Some(slot) if self.rows[slot].number == version.number => {
                 self.remove_slot(slot);
                 true
             }
@@ -68,10 +94,14 @@ impl<K: Key> Tail<K> {
     /// Fills the gap with the last row, so that rows stay contiguous.
     fn remove_slot(&mut self, slot: usize) {
         let removed = self.rows.swap_remove(slot);
-        self.slots.remove(&removed.row.key);
         let last = self.rows.len();
+        if let Some(slots) = &mut self.slots {
+            slots.remove(&removed.row.key);
+            if slot < last {
+                slots.insert(self.rows[slot].row.key, slot);
+            }
+        }
         if slot < last {
-            self.slots.insert(self.rows[slot].row.key, slot);
             self.vectors.copy_within(last * self.dimension..(last + 1) * self.dimension, slot * self.dimension);
         }
         self.vectors.truncate(last * self.dimension);
@@ -81,13 +111,18 @@ impl<K: Key> Tail<K> {
     pub(super) fn shrink(&mut self) {
         self.vectors.shrink_to_fit();
         self.rows.shrink_to_fit();
-        self.slots.shrink_to_fit();
+        if self.rows.len() <= FEW {
+            self.slots = None;
+        } else if let Some(slots) = &mut self.slots {
+            slots.shrink_to_fit();
+        }
     }
 
     pub(super) fn search(&self, query: &[f32], k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
         let mut best: Vec<Neighbour<K>> = Vec::with_capacity(k + 1);
+        let simd = Simd::best();
         for (version, vector) in self.rows.iter().zip(self.vectors.chunks_exact(self.dimension)) {
-            let cosine = dot(query, vector);
+            let cosine = simd.dot(query, vector);
             let enters = best.len() < k || best.last().is_some_and(|worst| cosine > worst.cosine.get());
             if enters && filter.admits(&version.row) {
                 let at = best.partition_point(|neighbour| neighbour.cosine.get() >= cosine);
@@ -104,10 +139,6 @@ impl<K: Key> Tail<K> {
 }
 
 impl<K: Key> Snapshot<K> {
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     pub(super) fn rows(&self) -> impl Iterator<Item = &Version<K>> {
         self.rows.iter()
     }

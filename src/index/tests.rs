@@ -70,6 +70,83 @@ proptest! {
     }
 }
 
+/// An image with its parts, and the rows that there are, made an index.
+fn restored(head: &[u8], parts: &[Vec<u8>], rows: &HashMap<u32, (u64, Tag)>) -> Result<VectorIndex<u32>, ImageError> {
+    let mut restoring = Restoring::new(DIMENSION, head)?;
+    for part in parts {
+        restoring.push(part)?;
+    }
+    for (key, (seed, tag)) in rows {
+        restoring.insert(row(*key, Expiry::NEVER, &[*tag]), &vector(*seed));
+    }
+    restoring.finish()
+}
+
+fn image(index: &VectorIndex<u32>) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let image = index.image().unwrap().expect("a graph");
+    (image.head, image.parts.map(Result::unwrap).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Whatever was stored and removed after the image was taken, and however far a graph had come: the restored index has
+    /// the rows that it is given, finds each, and can be stored into again.
+    #[test]
+    fn a_restored_index_has_the_rows_that_there_are(
+        before in 1u32..700,
+        removed in prop::collection::vec(0u32..700, 0..300),
+        after in 0u32..200,
+    ) {
+        let index = VectorIndex::new(DIMENSION);
+        let mut rows: HashMap<u32, (u64, Tag)> = HashMap::new();
+        for key in 0..before {
+            let (seed, tag) = (u64::from(key % 600), u64::from(key % 3));
+            index.insert(row(key, Expiry::NEVER, &[tag]), &vector(seed));
+            rows.insert(key, (seed, tag));
+        }
+        index.absorb();
+        let (head, parts) = image(&index);
+        rows.retain(|key, _| !removed.contains(key));
+        rows.extend((1000..1000 + after).map(|key| (key, (u64::from(key), 7))));
+
+        let restored = restored(&head, &parts, &rows).unwrap();
+        prop_assert_eq!(restored.len(), rows.len());
+        restored.insert(row(9999, Expiry::NEVER, &[]), &vector(9999));
+        rows.insert(9999, (9999, 8));
+        restored.absorb();
+        for (key, (seed, tag)) in &rows {
+            let tags = if *tag == 8 { vec![] } else { vec![*tag] };
+            let found = restored.search(&vector(*seed), 5, &Filter { now: 0, tags });
+            prop_assert!(found.iter().any(|near| near.key == *key), "{key}");
+            prop_assert!(found.iter().all(|near| rows.contains_key(&near.key)));
+        }
+        // Nothing is linked twice.
+        prop_assert_eq!(restored.len(), rows.len());
+    }
+
+    #[test]
+    fn a_damaged_image_is_an_error_or_of_no_consequence(cut in 0usize..2000, at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let index = VectorIndex::new(DIMENSION);
+        let rows: HashMap<u32, (u64, Tag)> = (0..300).map(|key| (key, (u64::from(key), 0))).collect();
+        rows.iter().for_each(|(key, (seed, _))| index.insert(row(*key, Expiry::NEVER, &[]), &vector(*seed)));
+        index.absorb();
+        let (head, parts) = image(&index);
+        prop_assert!(restored(&head, &parts[1..], &rows).is_err());
+        prop_assert!(restored(&head, &[parts.clone(), parts.clone()].concat(), &rows).is_err());
+        let mut cut_off = parts.clone();
+        let length = cut_off[0].len();
+        cut_off[0].truncate(length.saturating_sub(cut + 1));
+        prop_assert!(restored(&head, &cut_off, &rows).is_err());
+        let mut flipped = parts.clone();
+        *at.get_mut(&mut flipped[0]) ^= 1 << bit;
+        if let Ok(index) = restored(&head, &flipped, &rows) {
+            let near = index.search(&vector(5), 5, &Filter::default());
+            prop_assert!(near.iter().all(|near| rows.contains_key(&near.key)));
+        }
+    }
+}
+
 #[test]
 fn expired_rows_are_not_found_in_either_part() {
     let index = VectorIndex::new(DIMENSION);
@@ -88,23 +165,27 @@ fn expired_rows_are_not_found_in_either_part() {
 }
 
 #[test]
-fn a_mostly_dead_graph_is_rebuilt_without_its_dead() {
+fn a_mostly_dead_graph_is_rebuilt_without_its_dead_and_a_small_one_is_given_up() {
     let index = VectorIndex::new(DIMENSION);
-    for key in 0..200 {
+    for key in 0..1000 {
         index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
     }
     index.absorb();
-    for key in 0..150 {
-        assert!(index.remove(&key));
-    }
-    assert!(index.wants_absorbing());
-    index.absorb();
-    assert!(!index.wants_absorbing());
-    assert_eq!(index.len(), 50);
-    for key in 150..200 {
-        let found = index.search(&vector(key.into()), 1, &Filter::default());
-        assert_eq!(found[0].key, key);
-    }
+    let remove = |keys: std::ops::Range<u32>| {
+        assert!(keys.clone().all(|key| index.remove(&key)));
+        assert!(index.needs_upkeep());
+        index.keep_up();
+        assert!(!index.needs_upkeep());
+        assert_eq!(index.len(), 1000 - keys.end as usize);
+        for key in keys.end..1000 {
+            let found = index.search(&vector(key.into()), 1, &Filter::default());
+            assert_eq!(found[0].key, key);
+        }
+    };
+    remove(0..700);
+    assert!(index.parts.read().graph.as_ref().is_some_and(|graph| graph.dead_share() == 0.0));
+    remove(700..800);
+    assert!(index.parts.read().graph.is_none());
 }
 
 #[test]
@@ -163,7 +244,7 @@ fn storing_the_same_again_leaves_nothing_dead_behind() {
         index.insert(row(3, Expiry(1000 + round), &[]), &vector(3));
         index.absorb();
     }
-    assert!(!index.wants_absorbing());
+    assert!(index.parts.read().graph.as_ref().is_some_and(|graph| graph.dead_share() == 0.0));
     assert_eq!(index.len(), 50);
     assert_eq!(index.search(&vector(3), 1, &Filter { now: 1098, tags: vec![] })[0].key, 3);
     assert_ne!(index.search(&vector(3), 1, &Filter { now: 1099, tags: vec![] })[0].key, 3);

@@ -74,22 +74,22 @@ impl Memory {
         !self.caches.read().get(&cache).is_some_and(|scopes| scopes.contains_key(&scope))
     }
 
-    pub(super) fn wants_absorbing(&self, cache: CacheKey, scope: ScopeKey) -> bool {
-        self.index(cache, scope).is_some_and(|index| index.wants_absorbing())
+    pub(super) fn needs_upkeep(&self, cache: CacheKey, scope: ScopeKey) -> bool {
+        self.index(cache, scope).is_some_and(|index| index.needs_upkeep())
     }
 
-    pub(super) fn absorb(&self, cache: CacheKey, scope: ScopeKey) {
+    pub(super) fn keep_up(&self, cache: CacheKey, scope: ScopeKey) {
         if let Some(index) = self.index(cache, scope) {
-            index.absorb();
+            index.keep_up();
         }
     }
 
-    /// Absorbs every tail that is long enough.
-    pub(super) fn absorb_all(&self) {
+    /// Builds the graphs that are due.
+    pub(super) fn keep_up_all(&self) {
         let indexes: Vec<_> = self.caches.read().values().flat_map(HashMap::values).cloned().collect();
         for index in indexes {
-            if index.wants_absorbing() {
-                index.absorb();
+            if index.needs_upkeep() {
+                index.keep_up();
             }
         }
     }

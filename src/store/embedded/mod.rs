@@ -91,7 +91,7 @@ impl EmbeddedStore {
         let in_background = Arc::clone(&inner);
         std::thread::Builder::new()
             .name("build-index".into())
-            .spawn(move || in_background.memory.absorb_all())
+            .spawn(move || in_background.memory.keep_up_all())
             .map_err(OpenError::Io)?;
         Ok(Self { inner, running: Arc::new(Semaphore::new(MAX_RUNNING)), waiting: AtomicUsize::new(0) })
     }
@@ -170,10 +170,10 @@ impl Store for EmbeddedStore {
         let started = Instant::now();
         let id = self.blocking(move |inner| inner.put(entry)).await?;
         telemetry::step(Step::Store, started.elapsed());
-        if self.inner.memory.wants_absorbing(cache, scope) {
+        if self.inner.memory.needs_upkeep(cache, scope) {
             let inner = Arc::clone(&self.inner);
             // Takes seconds; nobody waits for it.
-            drop(tokio::task::spawn_blocking(move || inner.memory.absorb(cache, scope)));
+            drop(tokio::task::spawn_blocking(move || inner.memory.keep_up(cache, scope)));
         }
         Ok(id)
     }
@@ -288,6 +288,13 @@ impl Store for EmbeddedStore {
             Ok(swept)
         })
         .await
+        .inspect(|swept| {
+            if *swept > 0 {
+                let inner = Arc::clone(&self.inner);
+                // Graphs that lost many; nobody waits for them.
+                drop(tokio::task::spawn_blocking(move || inner.memory.keep_up_all()));
+            }
+        })
     }
 
     async fn add_cache(&self, name: &CacheName) -> Result<(), StoreError> {
