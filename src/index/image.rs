@@ -6,6 +6,7 @@
 //! only less of a help.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,7 @@ impl<K: Key + Serialize> VectorIndex<K> {
     /// [`ImageError::Encoding`], now or from a part.
     pub fn image(&self) -> Result<Option<Image>, ImageError> {
         let Some(graph) = self.parts.read().graph.clone() else { return Ok(None) };
+        self.unsaved.store(0, Ordering::Relaxed);
         let (head, chunks) = graph.hnsw().image();
         let head = postcard::to_stdvec(&Head { format: FORMAT, dimension: self.dimension, graph: head })?;
         let mut nodes = 0..;
@@ -110,6 +112,12 @@ impl<K: Key + for<'d> Deserialize<'d>> Restoring<K> {
         Ok(())
     }
 
+    /// # Errors
+    /// Where parts are missing.
+    pub fn check(&self) -> Result<(), ImageError> {
+        self.graph.is_whole().then_some(()).ok_or(ImageError::Unfit("lacks parts"))
+    }
+
     /// Adds a row.
     pub fn insert(&mut self, row: Row<K>, vector: &Embedding) {
         match self.nodes.get(&row.key) {
@@ -118,13 +126,10 @@ impl<K: Key + for<'d> Deserialize<'d>> Restoring<K> {
         }
     }
 
-    /// The index of these rows.
-    ///
-    /// # Errors
-    /// Where parts are missing.
-    pub fn finish(self) -> Result<VectorIndex<K>, ImageError> {
-        let hnsw = self.graph.finish().ok_or(ImageError::Unfit("lacks parts"))?;
-        self.index.parts.write().graph = Some(Graph::of(hnsw, self.rows).into());
-        Ok(self.index)
+    /// The index of these rows. The image must have passed [`check`](Self::check).
+    #[must_use]
+    pub fn finish(self) -> VectorIndex<K> {
+        self.index.parts.write().graph = Some(Graph::of(self.graph.finish(), self.rows).into());
+        self.index
     }
 }

@@ -18,6 +18,7 @@ mod tail;
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -65,6 +66,8 @@ pub struct VectorIndex<K> {
     parts: RwLock<Parts<K>>,
     /// Held while the tail is being absorbed, so that only one thread does.
     absorbing: Mutex<()>,
+    /// Rows that came into the graph since its last image.
+    unsaved: AtomicUsize,
 }
 
 struct Parts<K> {
@@ -77,7 +80,7 @@ impl<K: Key> VectorIndex<K> {
     #[must_use]
     pub fn new(dimension: usize) -> Self {
         let parts = Parts { tail: Tail::new(dimension), graph: None };
-        Self { dimension, parts: RwLock::new(parts), absorbing: Mutex::new(()) }
+        Self { dimension, parts: RwLock::new(parts), absorbing: Mutex::new(()), unsaved: AtomicUsize::new(0) }
     }
 
     /// The number of live vectors.
@@ -137,6 +140,12 @@ impl<K: Key> VectorIndex<K> {
         }
     }
 
+    /// Rows that the graph has and its last [`image`](Self::image) hasn't, about.
+    #[must_use]
+    pub fn unsaved(&self) -> usize {
+        self.unsaved.load(Ordering::Relaxed)
+    }
+
     /// Gives the graph up where it holds too little, else does what [`absorb`](Self::absorb) does.
     pub fn keep_up(&self) {
         if !self.shrink() {
@@ -174,6 +183,9 @@ impl<K: Key> VectorIndex<K> {
             }
         }
         parts.tail.shrink();
+        let rebuilt = parts.graph.as_ref().is_some_and(|old| !Arc::ptr_eq(old, &graph));
+        let linked = if rebuilt { graph.live() } else { snapshot.rows().count() };
+        self.unsaved.fetch_add(linked, Ordering::Relaxed);
         parts.graph = Some(graph);
     }
 

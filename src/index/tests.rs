@@ -76,10 +76,11 @@ fn restored(head: &[u8], parts: &[Vec<u8>], rows: &HashMap<u32, (u64, Tag)>) -> 
     for part in parts {
         restoring.push(part)?;
     }
+    restoring.check()?;
     for (key, (seed, tag)) in rows {
         restoring.insert(row(*key, Expiry::NEVER, &[*tag]), &vector(*seed));
     }
-    restoring.finish()
+    Ok(restoring.finish())
 }
 
 fn image(index: &VectorIndex<u32>) -> (Vec<u8>, Vec<Vec<u8>>) {

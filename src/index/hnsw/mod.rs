@@ -195,16 +195,21 @@ impl Restoring {
         self.chunks.set_vector(node, vector)
     }
 
-    /// `None`: chunks are missing, or the entry is none of their nodes.
-    pub(super) fn finish(self) -> Option<Hnsw> {
-        let Head { nodes, entry } = self.head;
-        let entry = entry.map(|(node, level)| Entry { node: Node(node), level: level as usize });
+    fn entry(&self) -> Option<Entry> {
+        self.head.entry.map(|(node, level)| Entry { node: Node(node), level: level as usize })
+    }
+
+    /// Whether all chunks are there, and searches can begin at one of their nodes.
+    pub(super) fn is_whole(&self) -> bool {
+        let nodes = self.head.nodes;
         let enters = |entry: Entry| entry.node.0 < nodes && entry.level <= chunk::level(entry.node);
-        if self.chunks.len() != nodes as usize || (nodes > 0) != entry.is_some_and(enters) {
-            return None;
-        }
-        let chunks = self.chunks.finish();
-        Some(Hnsw { chunks: RwLock::new(chunks), entry: RwLock::new(entry), ..Hnsw::new(0) })
+        self.chunks.len() == nodes as usize && (nodes > 0) == self.entry().is_some_and(enters)
+    }
+
+    /// The graph, which must be [whole](Self::is_whole).
+    pub(super) fn finish(self) -> Hnsw {
+        let entry = RwLock::new(self.entry());
+        Hnsw { chunks: RwLock::new(self.chunks.finish()), entry, ..Hnsw::new(0) }
     }
 }
 

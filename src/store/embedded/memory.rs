@@ -7,8 +7,11 @@ use parking_lot::RwLock;
 
 use super::super::{CacheKey, EntryId, ScopeKey};
 use crate::embed::Embedding;
-use crate::index::{Filter, Neighbour, Row, VectorIndex};
+use crate::index::{Filter, Image, ImageError, Neighbour, Row, VectorIndex};
 use crate::telemetry;
+
+/// A graph of which one part in so many isn't in its last image gets another.
+const UNSAVED_PART: usize = 5;
 
 type Scopes = HashMap<ScopeKey, Arc<VectorIndex<EntryId>>>;
 
@@ -92,6 +95,27 @@ impl Memory {
                 index.keep_up();
             }
         }
+    }
+
+    /// Gives a scope that has none an index.
+    pub(super) fn adopt(&self, cache: CacheKey, scope: ScopeKey, index: VectorIndex<EntryId>) {
+        self.caches.write().entry(cache).or_default().insert(scope, Arc::new(index));
+    }
+
+    /// An image of a scope's graph where so much has changed since the last one that another is worth its while, or
+    /// `anything`.
+    pub(super) fn image(&self, cache: CacheKey, scope: ScopeKey, anything: bool) -> Result<Option<Image>, ImageError> {
+        let Some(index) = self.index(cache, scope) else { return Ok(None) };
+        let least = if anything { 1 } else { index.len() / UNSAVED_PART };
+        if index.unsaved() < least.max(1) { Ok(None) } else { index.image() }
+    }
+
+    /// The scopes that have a graph of which something isn't in its last image.
+    pub(super) fn unsaved(&self) -> Vec<(CacheKey, ScopeKey)> {
+        let caches = self.caches.read();
+        let all =
+            caches.iter().flat_map(|(cache, scopes)| scopes.iter().map(move |(scope, index)| (cache, scope, index)));
+        all.filter(|(.., index)| index.unsaved() > 0).map(|(cache, scope, _)| (*cache, *scope)).collect()
     }
 
     pub(super) fn len(&self) -> usize {

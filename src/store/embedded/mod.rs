@@ -4,6 +4,7 @@
 //! changed: that is why the index never shows what the database doesn't hold, and never keeps what it dropped.
 
 mod database;
+mod load;
 mod memory;
 mod record;
 
@@ -63,6 +64,8 @@ struct Inner {
     /// A write takes its text's stripe, under a shared hold on `all`; flushing holds `all` alone.
     stripes: [Mutex<()>; STRIPES],
     all: RwLock<()>,
+    /// Held while a graph is saved: two of one scope at a time would take each other's generation.
+    saving: Mutex<()>,
 }
 
 impl EmbeddedStore {
@@ -75,17 +78,18 @@ impl EmbeddedStore {
     pub fn open(path: &Path, durability: Durability, model: &ModelIdentity) -> Result<Self, OpenError> {
         let started = Instant::now();
         let database = Database::open(path, durability, model)?;
-        let memory = Memory::new(model.dimension);
-        for vector in database.vectors() {
-            let (key, record) = vector?;
-            let row = Row { key: key.id, expiry: Expiry(record.expires.0), tags: record.tags.into() };
-            memory.insert(key.cache, key.scope, row, &record.embedding);
-        }
+        let memory = load::vectors(&database, model.dimension)?;
         memory.report_size();
         tracing::info!(
             path = %path.display(), vectors = memory.len(), millis = started.elapsed().as_millis(), "opened the store"
         );
-        let inner = Inner { database, memory, stripes: std::array::from_fn(|_| Mutex::new(())), all: RwLock::new(()) };
+        let inner = Inner {
+            database,
+            memory,
+            stripes: std::array::from_fn(|_| Mutex::new(())),
+            all: RwLock::new(()),
+            saving: Mutex::new(()),
+        };
         let inner = Arc::new(inner);
         // Everything is in the tails now, where it can be searched, if slowly; the graphs are built behind that.
         let in_background = Arc::clone(&inner);
@@ -149,6 +153,17 @@ impl Inner {
         Ok(id)
     }
 
+    /// Keeps a scope's graph on disk where enough of it has changed, or `anything`. It only spares time at the next start, so
+    /// a failure is logged and no more.
+    fn save_graph(&self, cache: CacheKey, scope: ScopeKey, anything: bool) {
+        let _one = self.saving.lock();
+        let image = self.memory.image(cache, scope, anything).map_err(|error| StoreError::Failed(error.into()));
+        let saved = image.and_then(|image| image.map_or(Ok(()), |image| self.database.save_graph(cache, scope, image)));
+        if let Err(error) = saved {
+            tracing::warn!(cause = telemetry::cause(&error), "a graph could not be saved");
+        }
+    }
+
     /// Removes the entry of `id` where `condition` holds of it.
     fn delete_if(&self, cache: CacheKey, id: EntryId, condition: impl Fn(&Entry) -> bool) -> Result<bool, StoreError> {
         let Some(seen) = self.database.entry(cache, id)? else { return Ok(false) };
@@ -173,7 +188,10 @@ impl Store for EmbeddedStore {
         if self.inner.memory.needs_upkeep(cache, scope) {
             let inner = Arc::clone(&self.inner);
             // Takes seconds; nobody waits for it.
-            drop(tokio::task::spawn_blocking(move || inner.memory.keep_up(cache, scope)));
+            drop(tokio::task::spawn_blocking(move || {
+                inner.memory.keep_up(cache, scope);
+                inner.save_graph(cache, scope, false);
+            }));
         }
         Ok(id)
     }
@@ -315,7 +333,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn sync(&self) -> Result<(), StoreError> {
-        self.blocking(|inner| inner.database.sync()).await
+        self.blocking(|inner| {
+            for (cache, scope) in inner.memory.unsaved() {
+                inner.save_graph(cache, scope, true);
+            }
+            inner.database.sync()
+        })
+        .await
     }
 }
 

@@ -82,6 +82,31 @@ impl ExpiryKey {
     }
 }
 
+/// cache ‖ scope ‖ generation ‖ part, both big-endian; part 0 is the head
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GraphKey {
+    pub(super) cache: CacheKey,
+    pub(super) scope: ScopeKey,
+    pub(super) generation: u64,
+    pub(super) part: u32,
+}
+
+impl GraphKey {
+    pub(super) fn bytes(self) -> [u8; 60] {
+        join(&[&self.cache.0, &self.scope.0, &self.generation.to_be_bytes(), &self.part.to_be_bytes()])
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
+        let part = |range| bytes.get(range).ok_or_else(|| StoreError::Damaged("a graph's key is too short".into()));
+        Ok(Self {
+            cache: CacheKey(fixed(part(0..16)?)?),
+            scope: ScopeKey(fixed(part(16..48)?)?),
+            generation: u64::from_be_bytes(fixed(part(48..56)?)?),
+            part: u32::from_be_bytes(fixed(part(56..60)?)?),
+        })
+    }
+}
+
 /// A vector as it lies on disk.
 #[derive(Serialize, Deserialize)]
 struct VectorValue {

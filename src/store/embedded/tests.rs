@@ -216,3 +216,75 @@ async fn another_model_and_a_second_process_are_refused_with_instructions() {
     };
     assert!(other.contains("embedding.model") && other.contains("other"), "{other}");
 }
+
+/// What a scope's graph finds, compared with all that is stored: prompts by their own vectors.
+async fn assert_all_found(store: &EmbeddedStore, prompts: impl Iterator<Item = usize>) {
+    for n in prompts {
+        let prompt = format!("prompt {n}");
+        assert!(near(store, 0, &prompt, 2).await.contains(&prompt), "{prompt}");
+    }
+}
+
+async fn fill(store: &EmbeddedStore, prompts: std::ops::Range<usize>) {
+    for n in prompts {
+        store.put(entry(0, &format!("prompt {n}"), "an answer", &Attributes::default(), 99)).await.unwrap();
+    }
+    // The background may be at it; one of the two does it.
+    while store.inner.memory.needs_upkeep(cache(0), scope(0)) {
+        store.inner.memory.keep_up(cache(0), scope(0));
+    }
+}
+
+#[tokio::test]
+async fn graphs_are_kept_and_what_came_and_went_since_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    fill(&store, 0..1500).await;
+    store.sync().await.unwrap();
+    assert_eq!(store.inner.database.graphs().unwrap().len(), 1);
+    for n in 100..200 {
+        let id = EntryId::new(scope(0), TextHash::of(&format!("prompt {n}")), &Attributes::default());
+        assert!(store.delete(cache(0), id, Timestamp(2)).await.unwrap());
+    }
+    for n in 1500..1600 {
+        store.put(entry(0, &format!("prompt {n}"), "an answer", &Attributes::default(), 99)).await.unwrap();
+    }
+    drop(store);
+    let store = reopen(folder.path());
+    assert_eq!(store.inner.memory.len(), 1500);
+    // Nothing had to be linked: what the image lacks is in the tail.
+    assert_eq!(store.inner.memory.unsaved(), []);
+    assert_all_found(&store, (0..100).chain(200..1600)).await;
+    let gone = near(&store, 0, "prompt 150", 2).await;
+    assert!(!gone.contains(&"prompt 150".to_owned()));
+    store.flush(cache(0)).await.unwrap();
+    assert!(store.inner.database.graphs().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    fill(&store, 0..1500).await;
+    store.sync().await.unwrap();
+    let only = || [(cache(0), scope(0))];
+    let whole = store.inner.database.graphs().unwrap()[&only()[0]];
+
+    // As a crash in the middle of the next one leaves it.
+    fill(&store, 1500..1800).await;
+    store.inner.database.tear_graph(cache(0), scope(0), whole + 1);
+    assert_eq!(store.inner.database.graphs().unwrap()[&only()[0]], whole);
+    drop(store);
+    let store = reopen(folder.path());
+    assert_eq!(store.inner.memory.len(), 1800);
+    assert_all_found(&store, (0..1800).step_by(7)).await;
+    store.sync().await.unwrap();
+
+    let whole = store.inner.database.graphs().unwrap()[&only()[0]];
+    store.inner.database.damage_graph(cache(0), scope(0), whole);
+    drop(store);
+    let store = reopen(folder.path());
+    assert!(store.inner.database.graphs().unwrap().get(&only()[0]).is_none_or(|generation| *generation != whole));
+    assert_eq!(store.inner.memory.len(), 1800);
+    assert_all_found(&store, (0..1800).step_by(7)).await;
+}

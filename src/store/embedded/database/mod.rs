@@ -1,4 +1,6 @@
-//! The only file that knows RocksDB.
+//! The only folder that knows RocksDB.
+
+mod graphs;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,8 @@ use super::record::{self, ExpiryKey, VectorKey, VectorRecord, decode, decode_vec
 use crate::config::Durability;
 use crate::embed::ModelIdentity;
 use crate::index::Tag;
+
+pub(super) use graphs::Generations;
 
 /// Of the layout of column families and keys.
 const SCHEMA: u32 = 1;
@@ -42,7 +46,10 @@ mod family {
     /// cache key ‖ name → statistics and policy state.
     pub(super) const STATE: &str = "state";
 
-    pub(super) const ALL: [&str; 7] = [META, ENTRIES, VECTORS, EXACT, EXPIRY, CACHES, STATE];
+    /// [`GraphKey`](super::record::GraphKey) → part of an index's graph, which spares linking it again at start.
+    pub(super) const GRAPHS: &str = "graphs";
+
+    pub(super) const ALL: [&str; 8] = [META, ENTRIES, VECTORS, EXACT, EXPIRY, CACHES, STATE, GRAPHS];
 }
 
 /// Why a database can't be used. Each message says what to do.
@@ -248,7 +255,7 @@ impl Database {
         self.for_each_entry(cache, |entry| {
             batch.delete_cf(exact, record::exact_key(entry.scope, TextHash::of(&entry.prompt)));
         })?;
-        for name in [family::ENTRIES, family::VECTORS] {
+        for name in [family::ENTRIES, family::VECTORS, family::GRAPHS] {
             let family = self.family(name)?;
             match after(cache) {
                 Some(end) => batch.delete_range_cf(family, cache.0.to_vec(), end.to_vec()),
