@@ -297,6 +297,15 @@ impl<'l> Search<'l> {
             reason: self.reason,
         };
         let min_cosine = self.cache.rule.min_cosine(&self.lookup.demand);
+        let (store, key) = (&self.cache.store, self.cache.key);
+        match self.hits.first() {
+            Some(hit) => store.used(key, hit.entry.id),
+            None if outcome == Outcome::Miss => {
+                let text = TextHash::of(&self.lookup.question.text);
+                store.missed(key, EntryId::new(self.scope, text, &self.lookup.attributes));
+            }
+            None => {}
+        }
         self.cache.observe(&Observation { outcome, best: decision.best_cosine(), min_cosine });
         Found { hits: self.hits, decision, embedding: self.embedding }
     }
@@ -306,6 +315,7 @@ impl Trouble {
     /// Counts and logs it; returns what the caller may know.
     fn report(self, cache: &str) -> String {
         let (part, error): (_, Box<dyn std::error::Error>) = match self {
+            Self::Store(StoreError::Loading) => ("loading", StoreError::Loading.into()),
             Self::Store(error) => ("store", error.into()),
             Self::Embed(EmbedError::Busy(n)) => ("embed_queue", EmbedError::Busy(n).into()),
             Self::Embed(error) => ("embed", error.into()),
@@ -313,7 +323,12 @@ impl Trouble {
         };
         telemetry::degraded(part);
         let cause = telemetry::cause(error.as_ref());
-        tracing::warn!(cache, part, %error, cause, "lookup went on without the cache");
+        if part == "loading" {
+            // Known, and over soon.
+            tracing::debug!(cache, part, %error, "lookup went on without the cache");
+        } else {
+            tracing::warn!(cache, part, %error, cause, "lookup went on without the cache");
+        }
         error.to_string()
     }
 }

@@ -11,7 +11,7 @@ use super::{CacheError, MAX_CACHES, MAX_NAME};
 use crate::config::{DEFAULT_CACHE, Policy, Settings};
 use crate::decide::{Observation, Rule, Statistics, Summary};
 use crate::embed::{Cosine, Embedder};
-use crate::store::{Attributes, CacheKey, CacheName, Entry, EntryId, Store, StoreError, Timestamp};
+use crate::store::{Attributes, CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
 use crate::telemetry;
 
 /// Where a cache's statistics are kept in the store.
@@ -145,8 +145,12 @@ impl Caches {
 
     fn build(&self, name: CacheName, registered: bool) -> Cache {
         let settings = self.settings.cache(&name.id);
+        let key = CacheKey::new(&name.tenant, &name.id);
+        if let Some(most) = settings.max_bytes {
+            self.store.limit(key, most.bytes() as u64);
+        }
         Cache {
-            key: CacheKey::new(&name.tenant, &name.id),
+            key,
             store: Arc::clone(&self.store),
             embedder: self.embedder.clone(),
             // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
@@ -206,6 +210,12 @@ impl Cache {
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.statistics.lock().statistics.summary(Timestamp::now().0)
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        self.store.holdings(self.key)
     }
 
     /// The entry of `id`.

@@ -1,5 +1,7 @@
 //! One answer to remember.
 
+use std::time::Duration;
+
 use super::CacheError;
 use super::pending::PendingSave;
 use super::registry::Cache;
@@ -22,9 +24,16 @@ pub struct Save {
     /// Whether a near text may be answered with it. Answers that depend on each word, such as tool calls, serve the same
     /// text only.
     pub semantic: bool,
+    /// How long the answer took to make, where that is known.
+    pub took: Option<Duration>,
     /// The prompt's vector where it is known already.
     pub embedding: Option<TextEmbedding>,
 }
+
+/// Where nobody measured: milliseconds until a model's answer begins, a token's bytes, and milliseconds for each token.
+const USUAL_START_MILLIS: usize = 300;
+const USUAL_BYTES: usize = 4;
+const USUAL_TOKEN_MILLIS: usize = 15;
 
 impl Cache {
     /// Says that an answer to `question` is about to be saved: until the result is dropped, lookups that could find it
@@ -49,6 +58,8 @@ impl Cache {
         let created = Timestamp::now();
         // A caller may shorten an entry's life, but not lengthen it.
         let ttl_millis = save.ttl_millis.map_or(self.ttl_millis, |asked| asked.min(self.ttl_millis));
+        let cost_millis = save.took.map_or_else(|| usual_millis(&save.answer), |took| took.as_millis());
+        let cost_millis = u32::try_from(cost_millis).unwrap_or(u32::MAX);
         let entry = NewEntry {
             cache: self.key,
             scope: ScopeKey::new(self.key, save.question.fingerprint.bytes()),
@@ -57,6 +68,7 @@ impl Cache {
             attributes: save.attributes,
             created,
             expires: created.after(ttl_millis),
+            cost_millis,
             vector,
         };
         let stored = self.store.put(entry).await;
@@ -81,6 +93,11 @@ impl Cache {
             }
         }
     }
+}
+
+/// About how long a model takes for an answer.
+fn usual_millis(answer: &Answer) -> u128 {
+    (USUAL_START_MILLIS + answer.text.len() / USUAL_BYTES * USUAL_TOKEN_MILLIS) as u128
 }
 
 fn log_failure(cache: &str, error: &StoreError) {

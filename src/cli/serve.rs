@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::embed::{Embedder, Model};
 use crate::http::{self, App, Tenants};
 use crate::router::Router;
-use crate::store::embedded::EmbeddedStore;
+use crate::store::embedded::{EmbeddedStore, OpenOptions};
 use crate::telemetry;
 
 /// What is still running on blocking threads after everything else has ended is given up after this.
@@ -68,9 +68,14 @@ async fn load_model(settings: &Arc<Settings>) -> Result<Model, CommandError> {
     Ok(model)
 }
 
-async fn open_store(settings: &Arc<Settings>, model: &Model) -> Result<EmbeddedStore, CommandError> {
-    let (settings, identity) = (Arc::clone(settings), model.identity().clone());
-    let open = move || EmbeddedStore::open(&settings.storage.path, settings.storage.durability, &identity);
+async fn open_store(settings: &Settings, model: &Model) -> Result<EmbeddedStore, CommandError> {
+    let identity = model.identity().clone();
+    let options = OpenOptions {
+        path: settings.storage.path.clone(),
+        durability: settings.storage.durability,
+        most_bytes: settings.storage.max_bytes.bytes() as u64,
+    };
+    let open = move || EmbeddedStore::open(&options, &identity);
     Ok(tokio::task::spawn_blocking(open).await??)
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Span;
+use super::{ByteLimit, Span};
 
 /// `[caches.ID]`. Every key is optional: what is missing comes from `[caches.default]`, then from the built-in default.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -14,6 +14,8 @@ pub struct CacheSettings {
     pub min_cosine: Option<f32>,
     /// How long an entry lives unless its store says otherwise.
     pub ttl: Option<Span>,
+    /// What its entries may take on disk, before compression. Unset: as much as `storage.max_bytes` leaves.
+    pub max_bytes: Option<ByteLimit>,
     /// Near entries that a decision looks at.
     pub candidates: Option<usize>,
     /// Request fields that don't change the answer and so don't separate scopes.
@@ -42,6 +44,7 @@ impl CacheSettings {
             policy: self.policy.or(base.policy),
             min_cosine: self.min_cosine.or(base.min_cosine),
             ttl: self.ttl.or(base.ttl),
+            max_bytes: self.max_bytes.or(base.max_bytes),
             candidates: self.candidates.or(base.candidates),
             ignored_fields: self.ignored_fields.or_else(|| base.ignored_fields.clone()),
         }

@@ -92,11 +92,14 @@ pub struct Storage {
     pub path: PathBuf,
     /// What an acknowledged store survives.
     pub durability: Durability,
+    /// What all entries together may take on disk, before compression. Beyond, those that are worth least go. Their vectors are
+    /// in memory as well, so this bounds memory too.
+    pub max_bytes: ByteLimit,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { path: PathBuf::from("data"), durability: Durability::Buffered }
+        Self { path: PathBuf::from("data"), durability: Durability::Buffered, max_bytes: ByteLimit::mib(4096) }
     }
 }
 

@@ -14,10 +14,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, routes};
-use crate::store::Timestamp;
+use crate::store::{StoreError, Timestamp};
 use crate::telemetry;
 
-/// How often expired entries are removed and statistics saved.
+/// How often expired entries are removed, and statistics and uses saved.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// A pause after accepting fails, which it does when the process runs out of file descriptors.
@@ -82,8 +82,8 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     if let Err(error) = app.caches.save_statistics().await {
         tracing::error!(%error, "statistics could not be saved");
     }
-    if let Err(error) = app.caches.store().sync().await {
-        tracing::error!(%error, "the store could not be synced");
+    if let Err(error) = app.caches.store().close().await {
+        tracing::error!(%error, "the store could not be closed");
     }
     tracing::info!("stopped");
 }
@@ -108,6 +108,11 @@ async fn accept(
     }
 }
 
+async fn save_all(app: &App) -> Result<(), StoreError> {
+    app.caches.save_statistics().await?;
+    app.caches.store().save_uses().await
+}
+
 async fn keep_house(app: Arc<App>, stop: CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut save = tokio::time::interval(SAVE_EVERY);
@@ -115,7 +120,7 @@ async fn keep_house(app: Arc<App>, stop: CancellationToken) {
         let failed = tokio::select! {
             () = stop.cancelled() => return,
             _ = sweep.tick() => app.caches.store().sweep(Timestamp::now()).await.map(drop),
-            _ = save.tick() => app.caches.save_statistics().await,
+            _ = save.tick() => save_all(&app).await,
         };
         app.metrics.run_upkeep();
         if let Err(error) = failed {

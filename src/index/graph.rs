@@ -77,10 +77,10 @@ impl<K: Key> Graph<K> {
         &self.hnsw
     }
 
-    /// Whose rows some nodes' are.
+    /// Whose rows some nodes' are; hidden ones don't count.
     pub(super) fn keys(&self, nodes: impl Iterator<Item = Node>) -> Vec<Vec<K>> {
         let all = self.nodes.read();
-        nodes.map(|node| all.rows(node).all().map(|row| row.key).collect()).collect()
+        nodes.map(|node| all.rows(node).shown.iter().map(|row| row.key).collect()).collect()
     }
 
     pub(super) fn live(&self) -> usize {
@@ -186,17 +186,6 @@ impl<K: Key> Graph<K> {
         }
         fresh
     }
-
-    /// Removes from this graph, made of `old`, what has been removed from `old` since.
-    pub(super) fn drop_what_died_in(&self, old: &Self) {
-        let gone: Vec<K> = {
-            let (old, mine) = (old.nodes.read(), self.nodes.read());
-            mine.by_key.keys().filter(|key| !old.by_key.contains_key(key)).copied().collect()
-        };
-        for key in gone {
-            self.remove(&key);
-        }
-    }
 }
 
 impl<K> Default for Nodes<K> {
@@ -298,10 +287,6 @@ impl<K: Key> Nodes<K> {
 impl<K> Rows<K> {
     fn expiry(&self) -> Expiry {
         self.shown.iter().map(|row| row.expiry).max().unwrap_or(GONE)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Row<K>> {
-        self.shown.iter().chain(&self.hidden)
     }
 
     fn is_dead(&self) -> bool {

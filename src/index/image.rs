@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,9 @@ use crate::embed::Embedding;
 
 /// Of the layout of images.
 const FORMAT: u32 = 1;
+/// How long an image waits for a graph that is being changed. Rows are moved into it in steps that are shorter; only building
+/// it anew takes longer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -44,31 +48,45 @@ pub enum ImageError {
     Unfit(&'static str),
 }
 
-/// A graph, to be kept.
-pub struct Image {
-    /// What [`Restoring`] begins with.
-    pub head: Vec<u8>,
-    /// The rest. Each part is made when it is asked for.
-    pub parts: Box<dyn Iterator<Item = Result<Vec<u8>, ImageError>> + Send>,
-}
-
 impl<K: Key + Serialize> VectorIndex<K> {
-    /// An image of its graph, if it has one. Searches and changes go on while its parts are made.
+    /// Hands an image of its graph to `keep`, part by part, and returns the image's head, with which [`Restoring`] begins.
+    /// Searches and changes go on meanwhile, but for those of the graph, which wait. `None` where there is no graph, or where
+    /// it has been changed for a while already and nobody knows for how long.
     ///
     /// # Errors
-    /// [`ImageError::Encoding`], now or from a part.
-    pub fn image(&self) -> Result<Option<Image>, ImageError> {
+    /// [`ImageError::Encoding`], or what `keep` says.
+    pub fn save_image<E: From<ImageError>>(
+        &self,
+        mut keep: impl FnMut(Vec<u8>) -> Result<(), E>,
+    ) -> Result<Option<Vec<u8>>, E> {
+        // Nodes that are being linked would be in the image, and not be reached.
+        let Some(_only) = self.upkeep.try_lock_for(PATIENCE) else { return Ok(None) };
         let Some(graph) = self.parts.read().graph.clone() else { return Ok(None) };
-        self.unsaved.store(0, Ordering::Relaxed);
-        let (head, chunks) = graph.hnsw().image();
-        let head = postcard::to_stdvec(&Head { format: FORMAT, dimension: self.dimension, graph: head })?;
-        let mut nodes = 0..;
-        let parts = chunks.map(move |chunk| {
-            let keys = graph.keys(nodes.by_ref().take(chunk.len()).map(Node));
-            Ok(postcard::to_stdvec(&Part { chunk, keys })?)
-        });
-        Ok(Some(Image { head, parts: Box::new(parts) }))
+        let unsaved = self.unsaved.swap(0, Ordering::Relaxed);
+        let kept = self.save_parts(&graph, &mut keep);
+        if kept.is_err() {
+            self.unsaved.fetch_add(unsaved, Ordering::Relaxed);
+        }
+        kept.map(Some)
     }
+
+    fn save_parts<E: From<ImageError>>(
+        &self,
+        graph: &Graph<K>,
+        keep: &mut impl FnMut(Vec<u8>) -> Result<(), E>,
+    ) -> Result<Vec<u8>, E> {
+        let (head, chunks) = graph.hnsw().image();
+        let mut nodes = 0..;
+        for chunk in chunks {
+            let keys = graph.keys(nodes.by_ref().take(chunk.len()).map(Node));
+            keep(encoded(&Part { chunk, keys })?)?;
+        }
+        Ok(encoded(&Head { format: FORMAT, dimension: self.dimension, graph: head })?)
+    }
+}
+
+fn encoded(value: &impl Serialize) -> Result<Vec<u8>, ImageError> {
+    Ok(postcard::to_stdvec(value)?)
 }
 
 /// An index that is made of an image and of the rows that there are.
@@ -120,9 +138,18 @@ impl<K: Key + for<'d> Deserialize<'d>> Restoring<K> {
 
     /// Adds a row.
     pub fn insert(&mut self, row: Row<K>, vector: &Embedding) {
-        match self.nodes.get(&row.key) {
-            Some(&node) if self.graph.set_vector(node, vector.as_slice()) => self.rows[node.0 as usize].push(row),
+        match self.nodes.get(&row.key).copied() {
+            Some(node) if self.is_of(node, vector) => self.rows[node.0 as usize].push(row),
             _ => self.index.insert(row, vector),
+        }
+    }
+
+    /// Whether `vector` is the one that `node` was linked for. All rows of a node must have the same.
+    fn is_of(&mut self, node: Node, vector: &Embedding) -> bool {
+        if self.rows[node.0 as usize].is_empty() {
+            self.graph.set_vector(node, vector.as_slice())
+        } else {
+            self.graph.vector(node) == vector.as_slice()
         }
     }
 

@@ -16,6 +16,7 @@ mod row;
 mod simd;
 mod tail;
 
+use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +25,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::embed::{Cosine, Embedding};
 use graph::Graph;
-pub use image::{Image, ImageError, Restoring};
+pub use image::{ImageError, Restoring};
 pub use row::{Expiry, Filter, Row, Tag};
 use tail::Tail;
 
@@ -41,6 +42,9 @@ const GRAPH_UNTIL: usize = GRAPH_FROM / 4;
 
 /// Vectors in the tail of an index with a graph before the graph absorbs them; scanning these takes 13 µs.
 pub const TAIL_LIMIT: usize = 256;
+
+/// Vectors that move into the graph in one go. While they are revealed, which takes about a microsecond each, searches wait.
+const STEP: usize = 1024;
 
 /// A graph with at least this share of dead rows is built anew by the next [`VectorIndex::keep_up`].
 const DEAD_SHARE: f64 = 0.3;
@@ -64,8 +68,8 @@ pub struct Neighbour<K> {
 pub struct VectorIndex<K> {
     dimension: usize,
     parts: RwLock<Parts<K>>,
-    /// Held while the tail is being absorbed, so that only one thread does.
-    absorbing: Mutex<()>,
+    /// Held while the graph is changed or its image taken, so that only one thread does.
+    upkeep: Mutex<()>,
     /// Rows that came into the graph since its last image.
     unsaved: AtomicUsize,
 }
@@ -73,14 +77,19 @@ pub struct VectorIndex<K> {
 struct Parts<K> {
     tail: Tail<K>,
     graph: Option<Arc<Graph<K>>>,
+    /// How often a row was inserted anew that the graph had. A search that went through the tail before and through the
+    /// graph afterwards has missed it.
+    returned: u64,
+    /// Keys that left the graph since another one in its place was begun.
+    leaving: Option<Vec<K>>,
 }
 
 impl<K: Key> VectorIndex<K> {
     /// An empty index for vectors of `dimension` components.
     #[must_use]
     pub fn new(dimension: usize) -> Self {
-        let parts = Parts { tail: Tail::new(dimension), graph: None };
-        Self { dimension, parts: RwLock::new(parts), absorbing: Mutex::new(()), unsaved: AtomicUsize::new(0) }
+        let parts = Parts { tail: Tail::new(dimension), graph: None, returned: 0, leaving: None };
+        Self { dimension, parts: RwLock::new(parts), upkeep: Mutex::new(()), unsaved: AtomicUsize::new(0) }
     }
 
     /// The number of live vectors.
@@ -98,9 +107,16 @@ impl<K: Key> VectorIndex<K> {
 
     /// Adds `row`, or replaces the one of the same key. The next search sees it.
     pub fn insert(&self, row: Row<K>, vector: &Embedding) {
-        let mut parts = self.parts.write();
-        parts.remove(&row.key);
-        parts.tail.push(row, vector.as_slice());
+        self.parts.write().insert(row, vector.as_slice());
+    }
+
+    /// Adds all rows of `newer`.
+    pub fn take_in(&self, newer: &Self) {
+        let (parts, newer) = (&mut *self.parts.write(), newer.parts.read());
+        newer.tail.for_each(|row, vector| parts.insert(row.clone(), vector));
+        if let Some(graph) = &newer.graph {
+            graph.for_each(|row, vector| parts.insert(row.clone(), vector));
+        }
     }
 
     /// Removes `key`'s vector and tells whether there was one. The next search doesn't see it.
@@ -111,18 +127,24 @@ impl<K: Key> VectorIndex<K> {
     /// The `k` live rows nearest to `query` that `filter` lets through, nearest first.
     #[must_use]
     pub fn search(&self, query: &Embedding, k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
-        let (mut found, graph) = {
+        let query = query.as_slice();
+        let (mut found, graph, returned) = {
             let parts = self.parts.read();
-            (parts.tail.search(query.as_slice(), k, filter), parts.graph.clone())
+            (parts.tail.search(query, k, filter), parts.graph.clone(), parts.returned)
         };
-        if let Some(graph) = graph {
-            found.extend(graph.search(query.as_slice(), k, filter));
-            found.sort_by(|a, b| b.cosine.get().total_cmp(&a.cosine.get()));
-            // A row that moves from the tail to the graph between the two searches is found twice.
-            let mut seen = std::collections::HashSet::new();
-            found.retain(|neighbour| seen.insert(neighbour.key));
-            found.truncate(k);
+        let Some(graph) = graph else { return found };
+        let linked = graph.search(query, k, filter);
+        {
+            let parts = self.parts.read();
+            if parts.returned != returned {
+                found = parts.tail.search(query, k, filter);
+            }
         }
+        // A row that moved between the two searches is found twice; the tail's is never the older one.
+        let in_tail: HashSet<K> = found.iter().map(|neighbour| neighbour.key).collect();
+        found.extend(linked.into_iter().filter(|neighbour| !in_tail.contains(&neighbour.key)));
+        found.sort_by(|a, b| b.cosine.get().total_cmp(&a.cosine.get()));
+        found.truncate(k);
         found
     }
 
@@ -140,40 +162,53 @@ impl<K: Key> VectorIndex<K> {
         }
     }
 
-    /// Rows that the graph has and its last [`image`](Self::image) hasn't, about.
+    /// Rows that wait in the tail although the graph should have them.
+    #[must_use]
+    pub fn unlinked(&self) -> usize {
+        let parts = self.parts.read();
+        let fits = if parts.graph.is_some() { TAIL_LIMIT } else { GRAPH_FROM };
+        Some(parts.tail.len()).filter(|rows| *rows > fits).unwrap_or(0)
+    }
+
+    /// Rows that the graph has and its last [image](Self::save_image) hasn't, about.
     #[must_use]
     pub fn unsaved(&self) -> usize {
         self.unsaved.load(Ordering::Relaxed)
     }
 
-    /// Gives the graph up where it holds too little, else does what [`absorb`](Self::absorb) does.
-    pub fn keep_up(&self) {
-        if !self.shrink() {
-            self.absorb();
-        }
+    /// Gives the graph up where it holds too little, builds it anew where too much of it is dead, and moves the tail into it.
+    /// Takes seconds for a large one; searches, inserts and removals go on meanwhile. Returns whether there was anything to
+    /// do that no other thread was at.
+    pub fn keep_up(&self) -> bool {
+        self.shrink() || self.rebuild() | self.absorb()
     }
 
-    /// Moves the tail into the graph. Takes seconds for a large one; searches, inserts and removals go on meanwhile.
-    /// Returns at once where another thread is at it.
-    pub fn absorb(&self) {
-        let Some(_only) = self.absorbing.try_lock() else { return };
-        let (snapshot, old) = {
+    /// Moves the tail into the graph, in steps. Returns whether it moved any.
+    pub fn absorb(&self) -> bool {
+        let mut moved = false;
+        while let Some(rows) = self.absorb_some() {
+            moved |= rows > 0;
+            if rows < STEP {
+                break;
+            }
+        }
+        moved
+    }
+
+    /// Moves some rows of the tail into the graph; tells how many. `None`: another thread is at it.
+    fn absorb_some(&self) -> Option<usize> {
+        let _only = self.upkeep.try_lock()?;
+        let (snapshot, graph) = {
             let parts = self.parts.read();
-            (parts.tail.snapshot(), parts.graph.clone())
+            (parts.tail.snapshot(STEP), parts.graph.clone())
         };
-        let graph = match old {
-            Some(graph) if graph.dead_share() <= DEAD_SHARE => graph,
-            Some(graph) => Arc::new(graph.without_dead(self.dimension, THREADS)),
-            None => Arc::new(Graph::new(self.dimension)),
-        };
+        if snapshot.len() == 0 {
+            return Some(0);
+        }
+        let graph = graph.unwrap_or_else(|| Arc::new(Graph::new(self.dimension)));
         // Added hidden: until the swap below, these rows are found in the tail.
         let nodes = graph.add_hidden(&snapshot, THREADS);
         let mut parts = self.parts.write();
-        if let Some(old) = &parts.graph
-            && !Arc::ptr_eq(old, &graph)
-        {
-            graph.drop_what_died_in(old);
-        }
         for (version, node) in snapshot.rows().zip(nodes) {
             if parts.tail.remove_version(version) {
                 graph.reveal(&version.row.key, node);
@@ -183,15 +218,33 @@ impl<K: Key> VectorIndex<K> {
             }
         }
         parts.tail.shrink();
-        let rebuilt = parts.graph.as_ref().is_some_and(|old| !Arc::ptr_eq(old, &graph));
-        let linked = if rebuilt { graph.live() } else { snapshot.rows().count() };
-        self.unsaved.fetch_add(linked, Ordering::Relaxed);
         parts.graph = Some(graph);
+        self.unsaved.fetch_add(snapshot.len(), Ordering::Relaxed);
+        Some(snapshot.len())
+    }
+
+    /// Builds the graph anew where too much of it is dead.
+    fn rebuild(&self) -> bool {
+        let Some(_only) = self.upkeep.try_lock() else { return false };
+        let old = {
+            let parts = &mut *self.parts.write();
+            let Some(old) = parts.graph.clone().filter(|graph| graph.dead_share() > DEAD_SHARE) else { return false };
+            parts.leaving = Some(Vec::new());
+            old
+        };
+        let graph = Arc::new(old.without_dead(self.dimension, THREADS));
+        let mut parts = self.parts.write();
+        for key in parts.leaving.take().unwrap_or_default() {
+            graph.remove(&key);
+        }
+        self.unsaved.fetch_add(graph.live(), Ordering::Relaxed);
+        parts.graph = Some(graph);
+        true
     }
 
     /// Gives the graph up where there is one and hardly anything in it.
     fn shrink(&self) -> bool {
-        let Some(_only) = self.absorbing.try_lock() else { return false };
+        let Some(_only) = self.upkeep.try_lock() else { return false };
         let parts = &mut *self.parts.write();
         let Some(graph) = &parts.graph else { return false };
         if parts.tail.len() + graph.live() >= GRAPH_UNTIL {
@@ -204,8 +257,23 @@ impl<K: Key> VectorIndex<K> {
 }
 
 impl<K: Key> Parts<K> {
+    fn insert(&mut self, row: Row<K>, vector: &[f32]) {
+        if !self.tail.remove(&row.key) && self.remove_from_graph(&row.key) {
+            self.returned += 1;
+        }
+        self.tail.push(row, vector);
+    }
+
     fn remove(&mut self, key: &K) -> bool {
-        self.tail.remove(key) || self.graph.as_ref().is_some_and(|graph| graph.remove(key))
+        self.tail.remove(key) || self.remove_from_graph(key)
+    }
+
+    fn remove_from_graph(&mut self, key: &K) -> bool {
+        let removed = self.graph.as_ref().is_some_and(|graph| graph.remove(key));
+        if let Some(leaving) = self.leaving.as_mut().filter(|_| removed) {
+            leaving.push(*key);
+        }
+        removed
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Tail<K> {
     inserted: u64,
 }
 
-/// A copy of a tail, to be worked on without holding its lock.
+/// A copy of a tail's first rows, to be worked on without holding its lock.
 pub(super) struct Snapshot<K> {
     dimension: usize,
     vectors: Vec<f32>,
@@ -107,8 +107,11 @@ impl<K: Key> Tail<K> {
         self.vectors.truncate(last * self.dimension);
     }
 
-    /// Gives back memory that rows no longer need.
+    /// Gives back memory that rows no longer need, once that is most of it.
     pub(super) fn shrink(&mut self) {
+        if self.rows.len() > self.rows.capacity() / 4 {
+            return;
+        }
         self.vectors.shrink_to_fit();
         self.rows.shrink_to_fit();
         if self.rows.len() <= FEW {
@@ -133,12 +136,25 @@ impl<K: Key> Tail<K> {
         best
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot<K> {
-        Snapshot { dimension: self.dimension, vectors: self.vectors.clone(), rows: self.rows.clone() }
+    /// Calls `with` for every row, with its vector.
+    pub(super) fn for_each(&self, mut with: impl FnMut(&Row<K>, &[f32])) {
+        let vectors = self.vectors.chunks_exact(self.dimension);
+        self.rows.iter().zip(vectors).for_each(|(version, vector)| with(&version.row, vector));
+    }
+
+    /// A copy of `most` rows.
+    pub(super) fn snapshot(&self, most: usize) -> Snapshot<K> {
+        let rows = self.rows.len().min(most);
+        let vectors = self.vectors[..rows * self.dimension].to_vec();
+        Snapshot { dimension: self.dimension, vectors, rows: self.rows[..rows].to_vec() }
     }
 }
 
 impl<K: Key> Snapshot<K> {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(super) fn rows(&self) -> impl Iterator<Item = &Version<K>> {
         self.rows.iter()
     }

@@ -54,7 +54,9 @@ proptest! {
                     model.insert(key, (seed, tag));
                 }
                 Step::Remove { key } => prop_assert_eq!(index.remove(&key), model.remove(&key).is_some()),
-                Step::Absorb => index.absorb(),
+                Step::Absorb => {
+                    index.absorb();
+                }
             }
         }
         prop_assert_eq!(index.len(), model.len());
@@ -84,8 +86,12 @@ fn restored(head: &[u8], parts: &[Vec<u8>], rows: &HashMap<u32, (u64, Tag)>) -> 
 }
 
 fn image(index: &VectorIndex<u32>) -> (Vec<u8>, Vec<Vec<u8>>) {
-    let image = index.image().unwrap().expect("a graph");
-    (image.head, image.parts.map(Result::unwrap).collect())
+    let mut parts = Vec::new();
+    let head = index.save_image::<ImageError>(|part| {
+        parts.push(part);
+        Ok(())
+    });
+    (head.unwrap().expect("a graph"), parts)
 }
 
 proptest! {
@@ -146,6 +152,54 @@ proptest! {
             prop_assert!(near.iter().all(|near| rows.contains_key(&near.key)));
         }
     }
+}
+
+#[test]
+fn an_image_that_is_taken_while_vectors_are_linked_reaches_all_that_it_has() {
+    let index = VectorIndex::new(DIMENSION);
+    let insert = |keys: std::ops::Range<u32>| {
+        keys.for_each(|key| index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into())));
+    };
+    insert(0..500);
+    index.absorb();
+    insert(500..6000);
+    std::thread::scope(|scope| {
+        let absorber = scope.spawn(|| index.absorb());
+        let mut sizes = Vec::new();
+        while !absorber.is_finished() {
+            let (head, parts) = image(&index);
+            let rows: HashMap<u32, (u64, Tag)> = (0..6000).map(|key| (key, (key.into(), 0))).collect();
+            let restored = restored(&head, &parts, &rows).unwrap();
+            sizes.push(restored.parts.read().tail.len());
+            for key in (0..6000).step_by(11) {
+                assert_eq!(restored.search(&vector(key.into()), 1, &Filter::default())[0].key, key);
+            }
+        }
+        assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
+    });
+}
+
+/// A row that is stored again moves from the graph, which a search is going through, to the tail, where it has been.
+#[test]
+fn a_row_that_is_stored_again_and_again_is_always_found() {
+    let index = VectorIndex::new(DIMENSION);
+    for key in 0..2000 {
+        index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
+    }
+    index.absorb();
+    std::thread::scope(|scope| {
+        let storing = scope.spawn(|| {
+            for _ in 0..3000 {
+                index.insert(row(7, Expiry::NEVER, &[]), &vector(7));
+                index.absorb();
+            }
+        });
+        while !storing.is_finished() {
+            let found = index.search(&vector(7), 4, &Filter::default());
+            assert_eq!(found[0].key, 7);
+            assert_eq!(found.iter().filter(|near| near.key == 7).count(), 1);
+        }
+    });
 }
 
 #[test]

@@ -76,6 +76,8 @@ pub struct NewEntry {
     pub created: Timestamp,
     /// See [`Entry`].
     pub expires: Timestamp,
+    /// Milliseconds that its answer took to make: what a lookup that finds it saves.
+    pub cost_millis: u32,
     /// The prompt's vector.
     pub vector: Vector,
 }
@@ -89,4 +91,13 @@ pub enum Vector {
     None,
     /// It couldn't be computed now. An entry that is replaced keeps the one that it had: the text is the same.
     Unchanged,
+}
+
+/// What a cache holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Holdings {
+    /// Its entries.
+    pub entries: usize,
+    /// What they take on disk, before compression.
+    pub bytes: u64,
 }

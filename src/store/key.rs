@@ -19,7 +19,7 @@ impl CacheKey {
 
 /// Names a scope: who may share an answer. Made of the cache (and so of its tenant) and the fingerprint of everything in
 /// a request that isn't the last user text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct ScopeKey(pub(super) [u8; 32]);
 
 impl ScopeKey {

@@ -11,8 +11,9 @@ mod key;
 use async_trait::async_trait;
 
 use crate::embed::{Cosine, Embedding};
+use crate::index::ImageError;
 pub use attributes::Attributes;
-pub use entry::{Answer, Entry, NewEntry, Timestamp, Vector};
+pub use entry::{Answer, Entry, Holdings, NewEntry, Timestamp, Vector};
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
 
 /// Why a store can't do what it was asked. None of these is the caller's fault.
@@ -24,12 +25,21 @@ pub enum StoreError {
     /// More operations wait than the store admits.
     #[error("the store is overloaded ({0} operations are waiting)")]
     Busy(usize),
+    /// Vectors are still being read from the disk; exact texts are found already.
+    #[error("the index is still being loaded")]
+    Loading,
     /// A record isn't what was written.
     #[error("a stored record is damaged: {0}")]
     Damaged(String),
     /// Anything else that the database says.
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<ImageError> for StoreError {
+    fn from(error: ImageError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// An entry's vector near the one asked for.
@@ -89,6 +99,18 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Candidate>, StoreError>;
 
+    /// A lookup was answered with the entry `id`, which makes it worth keeping.
+    fn used(&self, cache: CacheKey, id: EntryId);
+
+    /// A lookup found no answer; this is the entry that would have been one.
+    fn missed(&self, cache: CacheKey, id: EntryId);
+
+    /// `cache` may take so many bytes; what is worth least goes beyond that.
+    fn limit(&self, cache: CacheKey, most_bytes: u64);
+
+    /// What `cache` holds.
+    fn holdings(&self, cache: CacheKey) -> Holdings;
+
     /// Removes an entry and tells whether it was there.
     async fn delete(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<bool, StoreError>;
 
@@ -118,6 +140,9 @@ pub trait Store: Send + Sync {
     /// What was kept for `cache` under `name`.
     async fn load_state(&self, cache: CacheKey, name: &'static str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Writes that were only buffered reach the disk.
-    async fn sync(&self) -> Result<(), StoreError>;
+    /// Writes that need no haste: how often entries were of use.
+    async fn save_uses(&self) -> Result<(), StoreError>;
+
+    /// What goes on in the background ends, and what was only buffered reaches the disk.
+    async fn close(&self) -> Result<(), StoreError>;
 }

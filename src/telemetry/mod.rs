@@ -19,6 +19,10 @@ const DEGRADED: &str = "refrain_degraded_total";
 const UPSTREAM: &str = "refrain_upstream_responses_total";
 const ENTRIES: &str = "refrain_entries";
 const SCOPES: &str = "refrain_scopes";
+const UNLINKED: &str = "refrain_index_unlinked";
+const LOADED: &str = "refrain_index_loaded_ratio";
+const HELD: &str = "refrain_held_bytes";
+const EVICTED: &str = "refrain_evictions_total";
 
 /// Upper bounds of the step histogram's buckets in seconds: from a point read to a slow model's answer.
 const STEP_BUCKETS: [f64; 17] =
@@ -84,6 +88,10 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
     describe_counter!(UPSTREAM, "Provider responses by provider and status class");
     describe_gauge!(ENTRIES, "Entries in the semantic index");
     describe_gauge!(SCOPES, "Scopes in the semantic index");
+    describe_gauge!(UNLINKED, "Entries that are scanned until the graph that should have them does");
+    describe_gauge!(LOADED, "How much of the semantic index has been loaded since the start, from 0 to 1");
+    describe_gauge!(HELD, "Bytes that all entries take on disk, before compression");
+    describe_counter!(EVICTED, "Entries that had to go because there was no room for them");
     Ok(handle)
 }
 
@@ -177,10 +185,27 @@ pub fn upstream(provider: &str, status: Option<u16>) {
     counter!(UPSTREAM, "provider" => provider.to_owned(), "status" => class).increment(1);
 }
 
-/// The semantic index holds `entries` in `scopes`.
-pub fn index_size(entries: usize, scopes: usize) {
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-    let (entries, scopes) = (entries as f64, scopes as f64);
-    gauge!(ENTRIES).set(entries);
-    gauge!(SCOPES).set(scopes);
+/// The semantic index holds `entries` in `scopes`, of which `unlinked` wait to become part of a graph.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+pub fn index_size(entries: usize, scopes: usize, unlinked: usize) {
+    gauge!(ENTRIES).set(entries as f64);
+    gauge!(SCOPES).set(scopes as f64);
+    gauge!(UNLINKED).set(unlinked as f64);
+}
+
+/// `count` of about `all` vectors are loaded.
+#[expect(clippy::cast_precision_loss, reason = "a share needs no 2^53 precision")]
+pub fn index_loaded(count: u64, all: u64) {
+    gauge!(LOADED).set((count as f64 / all.max(1) as f64).min(1.0));
+}
+
+/// All entries together take `bytes`.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+pub fn held(bytes: u64) {
+    gauge!(HELD).set(bytes as f64);
+}
+
+/// An entry had to go.
+pub fn evicted() {
+    counter!(EVICTED).increment(1);
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::problem::Problem;
-use super::reply::{EntryReply, SearchReply};
+use super::reply::{EntryReply, SearchReply, StatsReply};
 use super::requests::{SearchRequest, read_deletion, read_save};
 use crate::cache::Cache;
 use crate::http::{App, body};
@@ -101,7 +101,8 @@ pub(in crate::http) async fn stats(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    Ok(Json(existing(&app, &headers, &id)?.summary()).into_response())
+    let cache = existing(&app, &headers, &id)?;
+    Ok(Json(StatsReply { summary: cache.summary(), holdings: cache.holdings() }).into_response())
 }
 
 /// Any other path under `/v1/caches`.

@@ -86,7 +86,7 @@ impl From<CacheError> for Problem {
             CacheError::BadName => Kind::InvalidData,
             CacheError::TooMany => Kind::ResourceUnavailable,
             CacheError::Store(StoreError::Busy(_)) => Kind::TooManyRequests,
-            CacheError::Store(StoreError::Full(_)) => Kind::ResourceUnavailable,
+            CacheError::Store(StoreError::Full(_) | StoreError::Loading) => Kind::ResourceUnavailable,
             CacheError::Store(StoreError::Damaged(_) | StoreError::Failed(_)) => Kind::Unexpected,
         };
         Self { kind, detail, fields: Vec::new() }

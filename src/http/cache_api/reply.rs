@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cache::{Considered, Decision, Found, Hit, Strategy};
-use crate::decide::{Guard, Outcome};
-use crate::store::Entry;
+use crate::decide::{Guard, Outcome, Summary};
+use crate::store::{Entry, Holdings};
 
 /// The reply to a search.
 #[derive(Serialize)]
@@ -28,6 +28,17 @@ pub(super) struct EntryReply<'f> {
     similarity: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     search_strategy: Option<Strategy>,
+}
+
+/// What is known of a cache.
+#[derive(Serialize)]
+pub(super) struct StatsReply {
+    /// Its entries, and what they take.
+    #[serde(flatten)]
+    pub(super) holdings: Holdings,
+    /// Its lookups.
+    #[serde(flatten)]
+    pub(super) summary: Summary,
 }
 
 #[derive(Serialize)]

@@ -56,7 +56,7 @@ pub(super) fn read_save(body: &[u8], cache: &Cache) -> Result<Save, Problem> {
         return Err(Problem::invalid(format!("the answer to this request can't be cached: {why}")));
     }
     let answer = Answer { text, completion: None };
-    Ok(Save { question, answer, attributes, ttl_millis, semantic: true, embedding: None })
+    Ok(Save { question, answer, attributes, ttl_millis, semantic: true, took: None, embedding: None })
 }
 
 /// The attributes of the entries to be deleted. As in LangCache, an empty object means every entry; a missing one is more

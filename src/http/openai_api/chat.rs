@@ -1,6 +1,7 @@
 //! `POST /v1/chat/completions`: answered from the cache, or forwarded and remembered.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -72,6 +73,7 @@ pub(in crate::http) async fn chat(
         question: question.clone(),
         ttl_millis: chat.controls.ttl_millis,
         embedding: found.embedding,
+        asked: Instant::now(),
     });
     forward(&app, &chat, status, keeper).await
 }
@@ -232,6 +234,7 @@ struct Keeper {
     question: Question,
     ttl_millis: Option<u64>,
     embedding: Option<TextEmbedding>,
+    asked: Instant,
 }
 
 impl Keeper {
@@ -242,21 +245,23 @@ impl Keeper {
     }
 
     async fn save(self, pieces: Vec<Bytes>, is_stream: bool, pending: PendingSave) {
+        let took = self.asked.elapsed();
         let recorded = if is_stream { openai::record_stream(pieces).await } else { openai::record(&pieces.concat()) };
         match recorded {
-            Ok(recording) => self.store(recording).await,
+            Ok(recording) => self.store(recording, took).await,
             Err(why) => self.log(&why),
         }
         drop(pending);
     }
 
-    async fn store(self, Recording { answer, calls_tools }: Recording) {
+    async fn store(self, Recording { answer, calls_tools }: Recording, took: Duration) {
         let save = Save {
             ttl_millis: self.ttl_millis,
             question: self.question,
             answer,
             attributes: Attributes::default(),
             semantic: !calls_tools,
+            took: Some(took),
             embedding: self.embedding,
         };
         // A failure is logged and counted where it happens; the caller has their answer already.

@@ -136,7 +136,7 @@ impl ChunkImage {
 }
 
 impl Chunks {
-    /// Images of all chunks, each as it is when it is its turn. Links may name nodes that were added later than these.
+    /// Images of all chunks.
     pub(super) fn images(self) -> impl Iterator<Item = ChunkImage> {
         (0..self.list.len()).map(move |chunk| {
             let Chunk { codes, steps, base, upper, .. } = &*self.list[chunk];
@@ -182,21 +182,19 @@ impl Restoring {
         if !fits {
             return None;
         }
-        // Links to nodes that were added while the images were taken lead nowhere.
-        let links = |numbers: Vec<u32>| -> Vec<AtomicU32> {
-            let length = numbers.len();
-            let known = numbers.into_iter().filter(|node| (*node as usize) < all);
-            known.chain(std::iter::repeat(NONE)).take(length).map(AtomicU32::new).collect()
+        // Whatever an image says, links lead to nodes that are there, and on that level.
+        let links = |on: usize, numbers: &[u32]| -> Vec<AtomicU32> {
+            let known = numbers.iter().copied().filter(|node| (*node as usize) < all && level(Node(*node)) >= on);
+            known.chain(std::iter::repeat(NONE)).take(numbers.len()).map(AtomicU32::new).collect()
         };
+        let upper_links =
+            |levels: &Vec<u32>| levels.chunks(LINKS).zip(1..).flat_map(|(numbers, on)| links(on, numbers)).collect();
         self.list.push(Growing {
             vectors: vec![0.0; count * self.dimension],
             codes: codes.as_chunks::<LINE>().0.iter().map(|line| Line(*line)).collect(),
             steps,
-            base: base.chunks(BASE_LINKS).flat_map(|list| links(list.to_vec())).collect(),
-            upper: upper
-                .into_iter()
-                .map(|levels| levels.chunks(LINKS).flat_map(|list| links(list.to_vec())).collect())
-                .collect(),
+            base: base.chunks(BASE_LINKS).flat_map(|numbers| links(0, numbers)).collect(),
+            upper: upper.iter().map(upper_links).collect(),
         });
         self.nodes += count;
         Some(())
@@ -212,6 +210,10 @@ impl Restoring {
             chunk.vectors[row * self.dimension..][..self.dimension].copy_from_slice(vector);
         }
         is_its
+    }
+
+    pub(super) fn vector(&self, Node(node): Node) -> &[f32] {
+        part(&self.list[node as usize / CHUNK].vectors, node as usize % CHUNK, self.dimension)
     }
 
     pub(super) fn finish(self) -> Chunks {

@@ -163,7 +163,7 @@ pub(super) struct Head {
 }
 
 impl Hnsw {
-    /// What is kept of it on disk: all but the vectors, as they are now and for the links a little later.
+    /// What is kept of it on disk: all but the vectors. Nobody may link meanwhile.
     pub(super) fn image(&self) -> (Head, impl Iterator<Item = ChunkImage> + use<>) {
         let entry = self.entry.read().map(|entry| (entry.node.0, entry.level as u32));
         let chunks = self.chunks.read().clone();
@@ -193,6 +193,11 @@ impl Restoring {
     /// and must not be found.
     pub(super) fn set_vector(&mut self, node: Node, vector: &[f32]) -> bool {
         self.chunks.set_vector(node, vector)
+    }
+
+    /// The vector that a node was given.
+    pub(super) fn vector(&self, node: Node) -> &[f32] {
+        self.chunks.vector(node)
     }
 
     fn entry(&self) -> Option<Entry> {

@@ -31,6 +31,11 @@ pub(super) fn entry_key(cache: CacheKey, id: EntryId) -> [u8; 32] {
     join(&[&cache.0, &id.0])
 }
 
+pub(super) fn read_entry_key(bytes: &[u8]) -> Result<(CacheKey, EntryId), StoreError> {
+    let part = |range| bytes.get(range).ok_or_else(|| StoreError::Damaged("an entry's key is too short".into()));
+    Ok((CacheKey(fixed(part(0..16)?)?), EntryId(fixed(part(16..32)?)?)))
+}
+
 /// scope ‖ text
 pub(super) fn exact_key(scope: ScopeKey, text: TextHash) -> [u8; 64] {
     join(&[&scope.0, &text.0])

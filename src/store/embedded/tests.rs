@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use proptest::prelude::*;
 
@@ -12,8 +13,12 @@ fn identity(name: &str) -> ModelIdentity {
     ModelIdentity { name: name.into(), dimension: DIMENSION, digest: name.repeat(64) }
 }
 
+fn options(path: &Path) -> OpenOptions {
+    OpenOptions { path: path.into(), durability: Durability::Buffered, most_bytes: u64::MAX }
+}
+
 fn open(path: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(path, Durability::Buffered, &identity("m")).unwrap()
+    EmbeddedStore::open(&options(path), &identity("m")).unwrap()
 }
 
 fn attributes(pairs: &[(&str, &str)]) -> Attributes {
@@ -44,6 +49,7 @@ fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64)
         attributes: attributes.clone(),
         created: Timestamp(1),
         expires: Timestamp(expires),
+        cost_millis: 1000,
         vector: Vector::New(vector(prompt)),
     }
 }
@@ -160,8 +166,13 @@ proptest! {
 /// The thread that builds graphs may hold the database for a moment after its store was dropped.
 fn reopen(path: &Path) -> EmbeddedStore {
     loop {
-        match EmbeddedStore::open(path, Durability::Buffered, &identity("m")) {
-            Ok(store) => return store,
+        match EmbeddedStore::open(&options(path), &identity("m")) {
+            Ok(store) => {
+                while !store.inner.memory.is_loaded() {
+                    std::thread::yield_now();
+                }
+                return store;
+            }
             Err(OpenError::InUse { .. }) => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }
@@ -194,9 +205,13 @@ async fn an_entry_that_cannot_be_embedded_now_keeps_its_vector() {
     store.put(entry(0, "hi", "hallo", &Attributes::default(), 99)).await.unwrap();
     let mut again = entry(0, "hi", "hello", &Attributes::default(), 99);
     again.vector = Vector::Unchanged;
+    again.expires = Timestamp(200);
     store.put(again).await.unwrap();
     assert_eq!(exact(&store, 0, "hi", 2).await.as_deref(), Some("hello"));
-    assert_eq!(near(&store, 0, "hi", 2).await, ["hi"]);
+    assert_eq!(near(&store, 0, "hi", 100).await, ["hi"]);
+    drop(store);
+    let store = reopen(folder.path());
+    assert_eq!(near(&store, 0, "hi", 100).await, ["hi"]);
 }
 
 #[tokio::test]
@@ -204,12 +219,12 @@ async fn another_model_and_a_second_process_are_refused_with_instructions() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let message = |opened: Result<EmbeddedStore, OpenError>| opened.err().map(|error| error.to_string()).unwrap();
-    let again = message(EmbeddedStore::open(folder.path(), Durability::Buffered, &identity("m")));
+    let again = message(EmbeddedStore::open(&options(folder.path()), &identity("m")));
     assert!(again.contains("another process"), "{again}");
     drop(store);
     drop(reopen(folder.path()));
     let other = loop {
-        let message = message(EmbeddedStore::open(folder.path(), Durability::Buffered, &identity("other")));
+        let message = message(EmbeddedStore::open(&options(folder.path()), &identity("other")));
         if !message.contains("another process") {
             break message;
         }
@@ -240,7 +255,7 @@ async fn graphs_are_kept_and_what_came_and_went_since_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     fill(&store, 0..1500).await;
-    store.sync().await.unwrap();
+    store.close().await.unwrap();
     assert_eq!(store.inner.database.graphs().unwrap().len(), 1);
     for n in 100..200 {
         let id = EntryId::new(scope(0), TextHash::of(&format!("prompt {n}")), &Attributes::default());
@@ -266,7 +281,7 @@ async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     fill(&store, 0..1500).await;
-    store.sync().await.unwrap();
+    store.close().await.unwrap();
     let only = || [(cache(0), scope(0))];
     let whole = store.inner.database.graphs().unwrap()[&only()[0]];
 
@@ -278,7 +293,7 @@ async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
     let store = reopen(folder.path());
     assert_eq!(store.inner.memory.len(), 1800);
     assert_all_found(&store, (0..1800).step_by(7)).await;
-    store.sync().await.unwrap();
+    store.close().await.unwrap();
 
     let whole = store.inner.database.graphs().unwrap()[&only()[0]];
     store.inner.database.damage_graph(cache(0), scope(0), whole);
@@ -287,4 +302,35 @@ async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
     assert!(store.inner.database.graphs().unwrap().get(&only()[0]).is_none_or(|generation| *generation != whole));
     assert_eq!(store.inner.memory.len(), 1800);
     assert_all_found(&store, (0..1800).step_by(7)).await;
+}
+
+#[tokio::test]
+async fn what_is_worth_least_goes_when_there_is_too_much() {
+    const MOST: u64 = 200_000;
+    let folder = tempfile::tempdir().unwrap();
+    let options = OpenOptions { most_bytes: MOST, ..options(folder.path()) };
+    let store = EmbeddedStore::open(&options, &identity("m")).unwrap();
+    let mut used = Vec::new();
+    for n in 0..50 {
+        let id = store.put(entry(0, &format!("used {n}"), "an answer", &Attributes::default(), 99)).await.unwrap();
+        (0..5).for_each(|_| store.used(cache(0), id));
+        used.push(id);
+    }
+    for n in 0..2000 {
+        store.put(entry(0, &format!("flood {n}"), "an answer", &Attributes::default(), 99)).await.unwrap();
+    }
+    store.inner.evict();
+    let held = store.holdings(cache(0));
+    assert!(held.bytes <= MOST && held.bytes > MOST / 2, "{held:?}");
+    assert_eq!(store.inner.memory.len(), held.entries);
+    assert!(exact(&store, 0, "flood 1999", 2).await.is_some());
+    for id in &used {
+        assert!(store.get(cache(0), *id, Timestamp(2)).await.unwrap().is_some());
+    }
+    store.close().await.unwrap();
+    drop(store);
+    // What was held and of use is known again.
+    let store = reopen(folder.path());
+    assert_eq!(store.holdings(cache(0)), held);
+    assert_eq!(store.inner.ledger.record(cache(0), &used[0]).map(|record| record.uses), Some(5));
 }

@@ -10,7 +10,7 @@ use rocksdb::WriteBatch;
 use super::super::super::{CacheKey, EntryId, ScopeKey, StoreError};
 use super::super::record::{GraphKey, decode, encode};
 use super::{Database, failed, family};
-use crate::index::{Image, Restoring};
+use crate::index::Restoring;
 
 /// Bytes of a part's checksum, which come before it.
 const CHECKSUM: usize = 16;
@@ -19,27 +19,29 @@ const CHECKSUM: usize = 16;
 pub(in super::super) type Generations = HashMap<(CacheKey, ScopeKey), u64>;
 
 impl Database {
-    /// Writes a graph in the place of the one that is there. Its parts are many megabytes; no lock is held.
+    /// Writes a graph in the place of the one that is there: `save` is handed what keeps a part, and returns the head, if there
+    /// is a graph. Its parts are many megabytes; no lock is held. Only one thread may do so at a time.
     pub(in super::super) fn save_graph(
         &self,
         cache: CacheKey,
         scope: ScopeKey,
-        image: Image,
+        save: impl FnOnce(&mut dyn FnMut(Vec<u8>) -> Result<(), StoreError>) -> Result<Option<Vec<u8>>, StoreError>,
     ) -> Result<(), StoreError> {
         let key = |generation, part| GraphKey { cache, scope, generation, part };
         let generation = self.last_generation(cache, scope, u64::MAX)?.map_or(0, |last| last.saturating_add(1));
         let mut count = 0u32;
-        for part in image.parts {
+        let head = save(&mut |part| {
             count += 1;
-            self.put_graph_part(key(generation, count), &part.map_err(|error| StoreError::Failed(error.into()))?)?;
-        }
-        self.put_graph_part(key(generation, 0), &encode(&(count, image.head))?)?;
+            self.put_graph_part(key(generation, count), &part)
+        })?;
+        let Some(head) = head else { return Ok(()) };
+        self.put_graph_part(key(generation, 0), &encode(&(count, head))?)?;
         let mut batch = WriteBatch::default();
         batch.delete_range_cf(self.family(family::GRAPHS)?, key(0, 0).bytes(), key(generation, 0).bytes());
         self.write(batch)
     }
 
-    /// The graphs that are whole, as far as one can see without reading them.
+    /// The graphs that are whole, as far as one can see without reading them. Scopes that have only torn ones lose those.
     pub(in super::super) fn graphs(&self) -> Result<Generations, StoreError> {
         let mut found = Generations::new();
         let mut keys = self.db.raw_iterator_cf(self.family(family::GRAPHS)?);
@@ -55,6 +57,9 @@ impl Database {
                 }
                 let before = generation.checked_sub(1);
                 newest = before.map(|before| self.last_generation(cache, scope, before)).transpose()?.flatten();
+            }
+            if !found.contains_key(&(cache, scope)) {
+                self.delete_graphs(cache, scope)?;
             }
             keys.seek(GraphKey { cache, scope, generation: u64::MAX, part: u32::MAX }.bytes());
         }

@@ -1,6 +1,7 @@
 //! The only folder that knows RocksDB.
 
 mod graphs;
+mod scan;
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +10,18 @@ use rocksdb::{
     Options, WriteBatch, WriteOptions,
 };
 
-use super::super::{CacheKey, CacheName, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp, Vector};
+use super::super::{CacheKey, CacheName, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
 use super::record::{self, ExpiryKey, VectorKey, VectorRecord, decode, decode_vector, encode, encode_vector};
+use super::worth::Record;
 use crate::config::Durability;
-use crate::embed::ModelIdentity;
+use crate::embed::{Embedding, ModelIdentity};
 use crate::index::Tag;
 
 pub(super) use graphs::Generations;
+use scan::Scan;
 
 /// Of the layout of column families and keys.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// Blocks of all column families together that are kept uncompressed.
 const BLOCK_CACHE: usize = 64 << 20;
 /// Log of writes that aren't in a table yet.
@@ -48,8 +51,11 @@ mod family {
 
     /// [`GraphKey`](super::record::GraphKey) → part of an index's graph, which spares linking it again at start.
     pub(super) const GRAPHS: &str = "graphs";
+    /// [`entry_key`](super::record::entry_key) → [`Record`](super::Record): what it takes and has saved, which changes with
+    /// each use.
+    pub(super) const WORTH: &str = "worth";
 
-    pub(super) const ALL: [&str; 8] = [META, ENTRIES, VECTORS, EXACT, EXPIRY, CACHES, STATE, GRAPHS];
+    pub(super) const ALL: [&str; 9] = [META, ENTRIES, VECTORS, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH];
 }
 
 /// Why a database can't be used. Each message says what to do.
@@ -111,8 +117,11 @@ pub(super) struct Put<'e> {
     pub(super) cache: CacheKey,
     pub(super) text: TextHash,
     pub(super) entry: &'e Entry,
-    pub(super) vector: &'e Vector,
+    pub(super) vector: Option<&'e Embedding>,
     pub(super) tags: &'e [Tag],
+    pub(super) cost_millis: u32,
+    pub(super) uses: u32,
+    pub(super) stripe: u8,
 }
 
 pub(super) struct Database {
@@ -177,17 +186,55 @@ impl Database {
         }
     }
 
-    /// Every vector, in the order of caches and scopes.
-    pub(super) fn vectors(&self) -> impl Iterator<Item = Result<(VectorKey, VectorRecord), StoreError>> {
-        let iterator = self.family(family::VECTORS).map(|vectors| self.db.iterator_cf(vectors, IteratorMode::Start));
-        let (iterator, error) = match iterator {
-            Ok(iterator) => (Some(iterator), None),
-            Err(error) => (None, Some(Err(error))),
-        };
-        error.into_iter().chain(iterator.into_iter().flatten().map(|item| {
-            let (key, value) = item.map_err(failed)?;
+    /// Every vector, in the order of caches and scopes. Where some can't be read, one error takes their place.
+    pub(super) fn vectors(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(VectorKey, VectorRecord), StoreError>>, StoreError> {
+        let all = Scan::new(self.db.raw_iterator_cf(self.family(family::VECTORS)?));
+        Ok(all.map(|item| {
+            let (key, value) = item?;
             Ok((VectorKey::read(&key)?, decode_vector(&value)?))
         }))
+    }
+
+    /// How many vectors there are, about.
+    pub(super) fn count_vectors(&self) -> Result<u64, StoreError> {
+        const COUNT: &str = "rocksdb.estimate-num-keys";
+        let count = self.db.property_int_value_cf(self.family(family::VECTORS)?, COUNT).map_err(failed)?;
+        Ok(count.unwrap_or(0))
+    }
+
+    /// An entry's vector.
+    pub(super) fn vector(&self, key: VectorKey) -> Result<Option<Embedding>, StoreError> {
+        let found = self.db.get_pinned_cf(self.family(family::VECTORS)?, key.bytes()).map_err(failed)?;
+        found.map(|bytes| Ok(decode_vector(&bytes)?.embedding)).transpose()
+    }
+
+    /// What every entry takes and has saved.
+    pub(super) fn records(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(CacheKey, EntryId, Record), StoreError>>, StoreError> {
+        let all = Scan::new(self.db.raw_iterator_cf(self.family(family::WORTH)?));
+        Ok(all.map(|item| {
+            let (key, value) = item?;
+            let (cache, id) = record::read_entry_key(&key)?;
+            Ok((cache, id, decode(&value)?))
+        }))
+    }
+
+    pub(super) fn save_records(&self, records: &[(CacheKey, EntryId, Record)]) -> Result<(), StoreError> {
+        let family = self.family(family::WORTH)?;
+        let mut batch = WriteBatch::default();
+        for (cache, id, record) in records {
+            batch.put_cf(family, record::entry_key(*cache, *id), encode(record)?);
+        }
+        // Nobody was told that these would last.
+        self.db.write(batch).map_err(failed)
+    }
+
+    /// Forgets what an entry takes that isn't there.
+    pub(super) fn delete_record(&self, cache: CacheKey, id: EntryId) -> Result<(), StoreError> {
+        self.db.delete_cf(self.family(family::WORTH)?, record::entry_key(cache, id)).map_err(failed)
     }
 
     pub(super) fn entry(&self, cache: CacheKey, id: EntryId) -> Result<Option<Entry>, StoreError> {
@@ -204,7 +251,8 @@ impl Database {
         Ok(entries)
     }
 
-    pub(super) fn put(&self, put: &Put<'_>) -> Result<(), StoreError> {
+    /// Writes an entry; returns what it takes.
+    pub(super) fn put(&self, put: &Put<'_>) -> Result<Record, StoreError> {
         let Put { cache, text, entry, .. } = *put;
         let mut exact = self.exact(entry.scope, text)?.unwrap_or(Exact { cache, ids: Vec::new() });
         if !exact.ids.contains(&entry.id) {
@@ -218,19 +266,24 @@ impl Database {
         let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
         batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);
         match put.vector {
-            Vector::New(made) => {
-                let value = encode_vector(entry.expires, put.tags, &made.vector)?;
+            Some(vector) => {
+                let value = encode_vector(entry.expires, put.tags, vector)?;
                 batch.put_cf(self.family(family::VECTORS)?, vector_key, value);
             }
-            Vector::None => batch.delete_cf(self.family(family::VECTORS)?, vector_key),
-            Vector::Unchanged => {}
+            None => batch.delete_cf(self.family(family::VECTORS)?, vector_key),
         }
-        self.write(batch)
+        let bytes = u32::try_from(batch.size_in_bytes()).unwrap_or(u32::MAX);
+        let record = Record { bytes, cost_millis: put.cost_millis, uses: put.uses, stripe: put.stripe };
+        batch.put_cf(self.family(family::WORTH)?, entry_key, encode(&record)?);
+        self.write(batch)?;
+        Ok(record)
     }
 
     pub(super) fn delete(&self, cache: CacheKey, text: TextHash, entry: &Entry) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        batch.delete_cf(self.family(family::ENTRIES)?, record::entry_key(cache, entry.id));
+        let entry_key = record::entry_key(cache, entry.id);
+        batch.delete_cf(self.family(family::ENTRIES)?, entry_key);
+        batch.delete_cf(self.family(family::WORTH)?, entry_key);
         let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
         batch.delete_cf(self.family(family::VECTORS)?, vector_key);
         let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
@@ -255,7 +308,7 @@ impl Database {
         self.for_each_entry(cache, |entry| {
             batch.delete_cf(exact, record::exact_key(entry.scope, TextHash::of(&entry.prompt)));
         })?;
-        for name in [family::ENTRIES, family::VECTORS, family::GRAPHS] {
+        for name in [family::ENTRIES, family::VECTORS, family::GRAPHS, family::WORTH] {
             let family = self.family(name)?;
             match after(cache) {
                 Some(end) => batch.delete_range_cf(family, cache.0.to_vec(), end.to_vec()),

@@ -1,0 +1,85 @@
+//! Reading a column family from end to end, damaged or not.
+
+use rocksdb::DBRawIterator;
+
+use super::super::super::StoreError;
+use super::failed;
+
+/// Bytes at the end of a key that the first step over damage leaves alone. Ids are hashes: this is one in four billion of
+/// those that a scope could have, and each further step is 256 times as wide.
+const FINE: usize = 12;
+/// Bytes that a key is taken to have where none has been read yet.
+const KEY: usize = 64;
+
+/// The rows of a column family, in the order of their keys. Where a block is damaged, one error takes the place of what it
+/// held, and of some of what follows.
+pub(super) struct Scan<'d> {
+    rows: DBRawIterator<'d>,
+    /// The key before what comes next.
+    last: Vec<u8>,
+}
+
+impl<'d> Scan<'d> {
+    pub(super) fn new(mut rows: DBRawIterator<'d>) -> Self {
+        rows.seek_to_first();
+        Self { rows, last: vec![0; KEY] }
+    }
+
+    /// Goes on behind what can't be read.
+    fn skip(&mut self) {
+        loop {
+            for place in (0..self.last.len().saturating_sub(FINE)).rev() {
+                let Some(next) = after(&self.last, place) else { return };
+                self.rows.seek(&next);
+                if self.rows.valid() || self.rows.status().is_ok() {
+                    return;
+                }
+                if place == 0 {
+                    self.last = next;
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<(Vec<u8>, Vec<u8>), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some((key, value)) = self.rows.item() {
+            let row = (key.to_vec(), value.to_vec());
+            self.last.clone_from(&row.0);
+            self.rows.next();
+            return Some(Ok(row));
+        }
+        let damage = self.rows.status().err()?;
+        self.skip();
+        Some(Err(failed(damage)))
+    }
+}
+
+/// The first key after all that begin as `key` does up to and with the byte at `place`.
+fn after(key: &[u8], place: usize) -> Option<Vec<u8>> {
+    let mut next = key[..=place].to_vec();
+    while let Some(last) = next.pop() {
+        if let Some(larger) = last.checked_add(1) {
+            next.push(larger);
+            next.resize(key.len(), 0);
+            return Some(next);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_after_a_prefix_carries() {
+        assert_eq!(after(&[1, 2, 3, 4], 3), Some(vec![1, 2, 3, 5]));
+        assert_eq!(after(&[1, 2, 3, 4], 1), Some(vec![1, 3, 0, 0]));
+        assert_eq!(after(&[1, 255, 255, 4], 2), Some(vec![2, 0, 0, 0]));
+        assert_eq!(after(&[255, 255], 1), None);
+    }
+}

@@ -1,0 +1,428 @@
+//! What every entry takes and saves, and which one has to go when there is too much.
+//!
+//! An entry is worth what it has saved, against its size and age: its [`Value`] is the clock when it was last of use, plus
+//! uses × cost ÷ bytes, where the clock is the value of the last entry that had to go. That is GreedyDual-Size-Frequency
+//! (Cherkasova 1998). The least is looked for among some that are drawn at random, which needs no order to be kept.
+//!
+//! What is new waits in a *window* first, a tenth of the cache. What leaves it has to be worth more than what would go in its
+//! place, by how often either was asked for lately (TinyLFU): a flood of prompts that nobody repeats passes through the
+//! window and leaves the rest as it was.
+//!
+//! All this is in memory; [`Record`]s of it are on disk, those of entries that were of use a little late.
+
+mod sketch;
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::super::{CacheKey, EntryId};
+use sketch::Sketch;
+
+/// The window's part of a cache's bytes.
+const WINDOW_PART: u64 = 10;
+/// Entries that are drawn to find the one that is worth least.
+const DRAWN: usize = 24;
+
+/// What an entry takes and has saved, as it is kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// What all its records take on disk.
+    pub(super) bytes: u32,
+    /// Milliseconds that its answer took, and that each use saves.
+    pub(super) cost_millis: u32,
+    /// Lookups that were answered with it.
+    pub(super) uses: u32,
+    /// Which lock its writes take; see [`Inner`](super::Inner).
+    pub(super) stripe: u8,
+}
+
+/// Clock plus uses × cost ÷ bytes: milliseconds per byte.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+struct Value(f64);
+
+/// An entry.
+struct Slot {
+    id: EntryId,
+    record: Record,
+    /// The clock when it was stored or last of use.
+    clock: Value,
+    is_new: bool,
+    /// Whether its record on disk is older than this.
+    is_unsaved: bool,
+}
+
+/// An entry that has to go.
+struct Going {
+    id: EntryId,
+    /// What it is worth; not where it never came to be weighed.
+    value: Option<Value>,
+}
+
+/// The entries of one cache.
+struct Account {
+    slots: Vec<Slot>,
+    by_id: HashMap<EntryId, u32>,
+    /// New entries, the oldest first, and some that are gone.
+    window: VecDeque<EntryId>,
+    window_bytes: u64,
+    bytes: u64,
+    most_bytes: u64,
+    asked: Sketch,
+    unsaved: Vec<EntryId>,
+}
+
+/// All entries.
+pub(super) struct Ledger(Mutex<Books>);
+
+struct Books {
+    accounts: HashMap<CacheKey, Account>,
+    bytes: u64,
+    most_bytes: u64,
+    /// What the last entry that had to go was worth.
+    clock: Value,
+    draw: Draw,
+    /// What was stored, removed or flushed while records are still being read.
+    since_open: Option<SinceOpen>,
+}
+
+#[derive(Default)]
+struct SinceOpen {
+    entries: std::collections::HashSet<EntryId>,
+    caches: std::collections::HashSet<CacheKey>,
+}
+
+impl Ledger {
+    /// An empty one that wants no more than `most_bytes`, and whose records are still to be [read](Self::load).
+    pub(super) fn new(most_bytes: u64) -> Self {
+        Self(Mutex::new(Books {
+            accounts: HashMap::new(),
+            bytes: 0,
+            most_bytes,
+            clock: Value(0.0),
+            draw: Draw(0x9E37_79B9_7F4A_7C15),
+            since_open: Some(SinceOpen::default()),
+        }))
+    }
+
+    /// Bounds one cache.
+    pub(super) fn limit(&self, cache: CacheKey, most_bytes: u64) {
+        self.0.lock().account(cache).most_bytes = most_bytes;
+    }
+
+    /// An entry as it was found on disk.
+    pub(super) fn load(&self, cache: CacheKey, id: EntryId, record: Record) {
+        let books = &mut *self.0.lock();
+        let is_older = books
+            .since_open
+            .as_ref()
+            .is_none_or(|since| !since.entries.contains(&id) && !since.caches.contains(&cache));
+        if is_older {
+            books.bytes += u64::from(record.bytes);
+            let clock = books.clock;
+            books.account(cache).add(Slot { id, record, clock, is_new: false, is_unsaved: false });
+        }
+    }
+
+    /// All records were read.
+    pub(super) fn all_loaded(&self) {
+        self.0.lock().since_open = None;
+    }
+
+    /// An entry was stored.
+    pub(super) fn stored(&self, cache: CacheKey, id: EntryId, record: Record) {
+        let books = &mut *self.0.lock();
+        books.note(id);
+        let clock = books.clock;
+        let account = books.account(cache);
+        match account.slot_mut(&id) {
+            Some(slot) => {
+                let before = std::mem::replace(&mut slot.record, record).bytes;
+                slot.clock = clock;
+                let is_new = slot.is_new;
+                account.resize(before, record.bytes, is_new);
+                books.bytes = books.bytes - u64::from(before) + u64::from(record.bytes);
+            }
+            None => {
+                account.add(Slot { id, record, clock, is_new: true, is_unsaved: false });
+                books.bytes += u64::from(record.bytes);
+            }
+        }
+        if !books.is_over(cache) {
+            books.account(cache).let_in();
+        }
+    }
+
+    /// What is known of an entry.
+    pub(super) fn record(&self, cache: CacheKey, id: &EntryId) -> Option<Record> {
+        let books = self.0.lock();
+        let account = books.accounts.get(&cache)?;
+        account.slot(id).map(|slot| slot.record)
+    }
+
+    pub(super) fn removed(&self, cache: CacheKey, id: &EntryId) {
+        let books = &mut *self.0.lock();
+        books.note(*id);
+        if let Some(account) = books.accounts.get_mut(&cache)
+            && let Some(slot) = account.remove(id)
+        {
+            books.bytes -= u64::from(slot.record.bytes);
+        }
+    }
+
+    pub(super) fn flushed(&self, cache: CacheKey) {
+        let books = &mut *self.0.lock();
+        if let Some(since) = &mut books.since_open {
+            since.caches.insert(cache);
+        }
+        if let Some(account) = books.accounts.get_mut(&cache) {
+            books.bytes -= account.bytes;
+            *account = Account::new(account.most_bytes);
+        }
+    }
+
+    /// A lookup was answered with an entry.
+    pub(super) fn used(&self, cache: CacheKey, id: EntryId) {
+        let books = &mut *self.0.lock();
+        let clock = books.clock;
+        let account = books.account(cache);
+        account.asked.count(hash(id));
+        if let Some(slot) = account.slot_mut(&id) {
+            slot.record.uses = slot.record.uses.saturating_add(1);
+            slot.clock = clock;
+            if !std::mem::replace(&mut slot.is_unsaved, true) {
+                account.unsaved.push(id);
+            }
+        }
+    }
+
+    /// A lookup would have been answered with this entry, had it been there.
+    pub(super) fn missed(&self, cache: CacheKey, id: EntryId) {
+        self.0.lock().account(cache).asked.count(hash(id));
+    }
+
+    /// Whether some cache, or all together, take more than they may.
+    pub(super) fn is_over(&self) -> bool {
+        let books = self.0.lock();
+        books.bytes > books.most_bytes || books.accounts.values().any(Account::is_over)
+    }
+
+    /// The entry that has to go next; none where nothing takes too much. It stays until it is [removed](Self::removed).
+    pub(super) fn next_to_go(&self) -> Option<(CacheKey, EntryId)> {
+        self.0.lock().next_to_go()
+    }
+
+    /// The records of entries that differ from those on disk.
+    pub(super) fn take_unsaved(&self) -> Vec<(CacheKey, EntryId, Record)> {
+        let books = &mut *self.0.lock();
+        let mut all = Vec::new();
+        for (cache, account) in &mut books.accounts {
+            for id in std::mem::take(&mut account.unsaved) {
+                if let Some(slot) = account.slot_mut(&id) {
+                    slot.is_unsaved = false;
+                    all.push((*cache, id, slot.record));
+                }
+            }
+        }
+        all
+    }
+
+    /// Bytes of all entries.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.lock().bytes
+    }
+
+    /// Entries of a cache, and their bytes.
+    pub(super) fn of_cache(&self, cache: CacheKey) -> (usize, u64) {
+        self.0.lock().accounts.get(&cache).map_or((0, 0), |account| (account.slots.len(), account.bytes))
+    }
+}
+
+impl Books {
+    fn account(&mut self, cache: CacheKey) -> &mut Account {
+        self.accounts.entry(cache).or_insert_with(|| Account::new(u64::MAX))
+    }
+
+    fn note(&mut self, id: EntryId) {
+        if let Some(since) = &mut self.since_open {
+            since.entries.insert(id);
+        }
+    }
+
+    fn is_over(&self, cache: CacheKey) -> bool {
+        self.bytes > self.most_bytes || self.accounts.get(&cache).is_some_and(Account::is_over)
+    }
+
+    fn next_to_go(&mut self) -> Option<(CacheKey, EntryId)> {
+        let over = self.accounts.iter().find(|(_, account)| account.is_over()).map(|(cache, _)| *cache);
+        let cache = match over {
+            Some(cache) => cache,
+            None if self.bytes > self.most_bytes => self.draw_cache()?,
+            None => return None,
+        };
+        let account = self.accounts.get_mut(&cache)?;
+        let going = account.next_to_go(&mut self.draw)?;
+        if let Some(value) = going.value.filter(|value| *value > self.clock) {
+            self.clock = value;
+        }
+        Some((cache, going.id))
+    }
+
+    /// The cache of a byte that is drawn at random: the larger ones give more.
+    fn draw_cache(&mut self) -> Option<CacheKey> {
+        let mut at = self.draw.below(self.bytes);
+        for (cache, account) in &self.accounts {
+            match at.checked_sub(account.bytes) {
+                Some(rest) => at = rest,
+                None => return Some(*cache),
+            }
+        }
+        None
+    }
+}
+
+impl Account {
+    fn new(most_bytes: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            by_id: HashMap::new(),
+            window: VecDeque::new(),
+            window_bytes: 0,
+            bytes: 0,
+            most_bytes,
+            asked: Sketch::new(),
+            unsaved: Vec::new(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes > self.most_bytes
+    }
+
+    fn slot(&self, id: &EntryId) -> Option<&Slot> {
+        self.by_id.get(id).map(|at| &self.slots[*at as usize])
+    }
+
+    fn slot_mut(&mut self, id: &EntryId) -> Option<&mut Slot> {
+        self.by_id.get(id).map(|at| &mut self.slots[*at as usize])
+    }
+
+    fn add(&mut self, slot: Slot) {
+        #[expect(clippy::cast_possible_truncation, reason = "4 billion entries don't fit into memory")]
+        let at = self.slots.len() as u32;
+        self.by_id.insert(slot.id, at);
+        self.bytes += u64::from(slot.record.bytes);
+        if slot.is_new {
+            self.window.push_back(slot.id);
+            self.window_bytes += u64::from(slot.record.bytes);
+        }
+        self.slots.push(slot);
+        self.asked.grow(self.slots.len());
+    }
+
+    fn resize(&mut self, before: u32, after: u32, is_new: bool) {
+        self.bytes = self.bytes - u64::from(before) + u64::from(after);
+        if is_new {
+            self.window_bytes = self.window_bytes - u64::from(before) + u64::from(after);
+        }
+    }
+
+    fn remove(&mut self, id: &EntryId) -> Option<Slot> {
+        let at = self.by_id.remove(id)?;
+        let slot = self.slots.swap_remove(at as usize);
+        if let Some(moved) = self.slots.get(at as usize) {
+            self.by_id.insert(moved.id, at);
+        }
+        self.resize(slot.record.bytes, 0, slot.is_new);
+        Some(slot)
+    }
+
+    /// The window's oldest entry, where the window is too large.
+    fn leaving_window(&mut self) -> Option<EntryId> {
+        while self.window_bytes > self.bytes / WINDOW_PART {
+            let id = *self.window.front()?;
+            if self.slot(&id).is_some_and(|slot| slot.is_new) {
+                return Some(id);
+            }
+            self.window.pop_front();
+        }
+        None
+    }
+
+    /// Takes an entry out of the window and keeps it.
+    fn keep(&mut self, id: EntryId) {
+        if let Some(slot) = self.slot_mut(&id) {
+            slot.is_new = false;
+            let bytes = slot.record.bytes;
+            self.window_bytes -= u64::from(bytes);
+        }
+    }
+
+    /// Keeps what leaves the window.
+    fn let_in(&mut self) {
+        while let Some(id) = self.leaving_window() {
+            self.keep(id);
+        }
+    }
+
+    /// The entry that has to go.
+    fn next_to_go(&mut self, draw: &mut Draw) -> Option<Going> {
+        let least = self.least(draw);
+        match (self.leaving_window(), least) {
+            (None, None) => self.slots.first().map(|slot| Going { id: slot.id, value: None }),
+            (None, least) => least,
+            (Some(leaving), Some(least)) if self.rate(leaving) > self.rate(least.id) => {
+                self.keep(leaving);
+                Some(least)
+            }
+            (Some(leaving), _) => Some(Going { id: leaving, value: None }),
+        }
+    }
+
+    /// The least valuable of some entries that aren't new.
+    fn least(&self, draw: &mut Draw) -> Option<Going> {
+        let drawn = (0..DRAWN).map(|_| draw.below(self.slots.len() as u64));
+        let old = drawn.filter_map(|at| self.slots.get(usize::try_from(at).ok()?)).filter(|slot| !slot.is_new);
+        let least = old.min_by(|a, b| a.value().0.total_cmp(&b.value().0))?;
+        Some(Going { id: least.id, value: Some(least.value()) })
+    }
+
+    /// What keeping an entry saves for as long as it is asked for as often as lately: milliseconds per byte.
+    fn rate(&self, id: EntryId) -> f64 {
+        self.slot(&id).map_or(0.0, |slot| f64::from(self.asked.estimate(hash(id))) * slot.record.saving())
+    }
+}
+
+impl Slot {
+    fn value(&self) -> Value {
+        Value(self.clock.0 + (1.0 + f64::from(self.record.uses)) * self.record.saving())
+    }
+}
+
+impl Record {
+    /// Milliseconds per byte that each use saves.
+    fn saving(&self) -> f64 {
+        f64::from(self.cost_millis.max(1)) / f64::from(self.bytes.max(1))
+    }
+}
+
+/// Numbers that look random, and are the same in every run (xorshift64).
+struct Draw(u64);
+
+impl Draw {
+    /// A number below `end`, or 0.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end.max(1)
+    }
+}
+
+fn hash(id: EntryId) -> u128 {
+    u128::from_le_bytes(id.0)
+}
+
+#[cfg(test)]
+mod tests;

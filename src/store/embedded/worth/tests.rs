@@ -1,0 +1,167 @@
+use proptest::prelude::*;
+
+use super::super::super::{Attributes, ScopeKey, TextHash};
+use super::*;
+
+const BYTES: u32 = 1000;
+
+fn cache(n: u8) -> CacheKey {
+    CacheKey::new("t", &n.to_string())
+}
+
+fn id(n: u32) -> EntryId {
+    let scope = ScopeKey::new(cache(0), &[0; 32]);
+    EntryId::new(scope, TextHash::of(&n.to_string()), &Attributes::default())
+}
+
+fn record(bytes: u32, cost_millis: u32) -> Record {
+    Record { bytes, cost_millis, uses: 0, stripe: 0 }
+}
+
+/// Stores an entry as a cache does: it was looked for first, and others go until there is room.
+fn store(ledger: &Ledger, n: u32, record: Record) -> Vec<EntryId> {
+    ledger.missed(cache(0), id(n));
+    ledger.stored(cache(0), id(n), record);
+    let mut gone = Vec::new();
+    while let Some((cache, id)) = ledger.next_to_go() {
+        ledger.removed(cache, &id);
+        gone.push(id);
+    }
+    assert!(!ledger.is_over());
+    gone
+}
+
+fn is_there(ledger: &Ledger, n: u32) -> bool {
+    ledger.record(cache(0), &id(n)).is_some()
+}
+
+fn ledger(most_entries: u32) -> Ledger {
+    let ledger = Ledger::new(u64::from(most_entries * BYTES));
+    ledger.all_loaded();
+    ledger
+}
+
+#[test]
+fn a_flood_of_prompts_that_nobody_repeats_washes_nothing_of_use_out() {
+    let ledger = ledger(1000);
+    (0..1000).for_each(|n| drop(store(&ledger, n, record(BYTES, 500))));
+    // Half of them are asked for now and then.
+    for _ in 0..3 {
+        (0..500).for_each(|n| ledger.used(cache(0), id(n)));
+    }
+    for n in 10_000..30_000 {
+        store(&ledger, n, record(BYTES, 500));
+        if n % 10 == 0 {
+            ledger.used(cache(0), id(n / 10 % 500));
+        }
+    }
+    let kept = (0..500).filter(|n| is_there(&ledger, *n)).count();
+    assert!(kept > 450, "{kept} of 500");
+    // What came last is there too: it was promised.
+    assert!((29_950..30_000).all(|n| is_there(&ledger, n)));
+}
+
+#[test]
+fn what_is_asked_for_again_gets_in_and_what_is_no_longer_asked_for_goes() {
+    let ledger = ledger(500);
+    (0..500).for_each(|n| drop(store(&ledger, n, record(BYTES, 500))));
+    (0..500).for_each(|n| ledger.used(cache(0), id(n)));
+    // Times change: other prompts, each asked for again and again, whether they are there or not.
+    for _ in 0..40 {
+        for n in 1000..1400 {
+            if is_there(&ledger, n) {
+                ledger.used(cache(0), id(n))
+            } else {
+                drop(store(&ledger, n, record(BYTES, 500)))
+            }
+        }
+    }
+    let kept = (1000..1400).filter(|n| is_there(&ledger, *n)).count();
+    assert!(kept > 380, "{kept} of 400");
+}
+
+#[test]
+fn large_and_cheap_ones_go_before_small_and_dear_ones() {
+    let ledger = ledger(1000);
+    for n in 0..4000 {
+        let (bytes, cost) = [(500, 500), (500, 5000), (2000, 500), (2000, 5000)][n as usize % 4];
+        store(&ledger, n, record(bytes, cost));
+        ledger.used(cache(0), id(n));
+    }
+    let mut kept = [0; 4];
+    (0..4000).filter(|n| is_there(&ledger, *n)).for_each(|n| kept[n as usize % 4] += 1);
+    // All of the best and a quarter of the next best would fill it, but for the window.
+    assert!(kept[1] > 800 && kept[3] > kept[2] && kept[0] < 300, "{kept:?}");
+}
+
+#[test]
+fn a_cache_keeps_to_its_own_budget_and_leaves_others_alone() {
+    let ledger = ledger(1000);
+    ledger.limit(cache(1), u64::from(10 * BYTES));
+    (0..100).for_each(|n| ledger.stored(cache(0), id(n), record(BYTES, 1)));
+    (100..200).for_each(|n| ledger.stored(cache(1), id(n), record(BYTES, 1)));
+    while let Some((from, id)) = ledger.next_to_go() {
+        assert_eq!(from, cache(1));
+        ledger.removed(from, &id);
+    }
+    assert_eq!(ledger.of_cache(cache(0)), (100, u64::from(100 * BYTES)));
+    assert_eq!(ledger.of_cache(cache(1)), (10, u64::from(10 * BYTES)));
+    ledger.flushed(cache(0));
+    assert_eq!(ledger.bytes(), u64::from(10 * BYTES));
+}
+
+#[test]
+fn what_happens_while_records_are_read_is_newer_than_they_are() {
+    let ledger = Ledger::new(u64::MAX);
+    ledger.stored(cache(0), id(1), record(10, 1));
+    ledger.removed(cache(0), &id(2));
+    ledger.flushed(cache(1));
+    for n in 1..=3 {
+        ledger.load(cache(0), id(n), record(70, 1));
+    }
+    ledger.load(cache(1), id(9), record(70, 1));
+    ledger.all_loaded();
+    assert_eq!(ledger.of_cache(cache(0)), (2, 80));
+    assert_eq!(ledger.of_cache(cache(1)), (0, 0));
+    assert_eq!(ledger.bytes(), 80);
+}
+
+proptest! {
+    /// Whatever happens, bytes add up, and nothing is taken for there that isn't.
+    #[test]
+    fn a_ledger_adds_up(steps in prop::collection::vec((0u8..5, 0u8..2, 0u32..30, 1u32..50), 1..200)) {
+        let ledger = Ledger::new(400);
+        ledger.all_loaded();
+        let mut model: HashMap<(CacheKey, EntryId), u32> = HashMap::new();
+        for (what, n, entry, bytes) in steps {
+            let (cache, id) = (cache(n), id(entry));
+            match what {
+                0 | 1 => {
+                    ledger.stored(cache, id, record(bytes, entry));
+                    model.insert((cache, id), bytes);
+                    while let Some((cache, id)) = ledger.next_to_go() {
+                        prop_assert!(model.remove(&(cache, id)).is_some());
+                        ledger.removed(cache, &id);
+                    }
+                }
+                2 => {
+                    ledger.removed(cache, &id);
+                    model.remove(&(cache, id));
+                }
+                3 => ledger.used(cache, id),
+                _ if entry == 0 => {
+                    ledger.flushed(cache);
+                    model.retain(|(other, _), _| *other != cache);
+                }
+                _ => drop(ledger.take_unsaved()),
+            }
+            prop_assert_eq!(ledger.bytes(), model.values().map(|bytes| u64::from(*bytes)).sum::<u64>());
+            prop_assert!(ledger.bytes() <= 400);
+        }
+        for ((cache, id), bytes) in &model {
+            prop_assert_eq!(ledger.record(*cache, id).map(|record| record.bytes), Some(*bytes));
+        }
+        let unsaved = ledger.take_unsaved();
+        prop_assert!(unsaved.iter().all(|(cache, id, _)| model.contains_key(&(*cache, *id))));
+    }
+}
