@@ -70,9 +70,9 @@ fn what_is_asked_for_again_gets_in_and_what_is_no_longer_asked_for_goes() {
     for _ in 0..40 {
         for n in 1000..1400 {
             if is_there(&ledger, n) {
-                ledger.used(cache(0), id(n))
+                ledger.used(cache(0), id(n));
             } else {
-                drop(store(&ledger, n, record(BYTES, 500)))
+                drop(store(&ledger, n, record(BYTES, 500)));
             }
         }
     }
