@@ -6,6 +6,8 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
+#[path = "common/jitter.rs"]
+mod jitter;
 #[path = "common/traces.rs"]
 mod traces;
 #[path = "common/vectors.rs"]
@@ -17,6 +19,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use jitter::Jitter;
 use refrain::embed::{Embedding, dot};
 use refrain::index::{Expiry, Filter, Row, VectorIndex};
 
@@ -28,8 +31,6 @@ const ASKS: usize = 1000;
 const K: usize = 8;
 /// Vectors that are stored before they are linked.
 const STEP: usize = 10_000;
-/// How far jitter moves each component, at least and at most.
-const JITTER: (f32, f32) = (0.01, 0.05);
 
 fn main() {
     let size = option("--size").map_or(100_000, |size| size.parse().expect("a number"));
@@ -49,7 +50,7 @@ fn main() {
         // Spread over all traces.
         (0..size).for_each(|n| insert(&index, n, &real[n * real.len() / size]));
         let (scan, exact) = search(&index, &asked);
-        index.absorb();
+        index.absorb(|| true);
         let (graph, found) = search(&index, &asked);
         println!("{size:7}   {scan:7.1}   {graph:8.1}   {:8.3}", recall(&exact, &found));
     }
@@ -60,10 +61,10 @@ fn main() {
     for (n, vector) in all.iter().enumerate() {
         insert(&index, n, vector);
         if n % STEP == STEP - 1 {
-            index.absorb();
+            index.absorb(|| true);
         }
     }
-    index.absorb();
+    index.absorb(|| true);
     let build = size as f64 / started.elapsed().as_secs_f64();
     let exact: Vec<f32> = asked.iter().map(|query| nearest(query, &all)).collect();
     let (time, found) = search(&index, &asked);
@@ -120,28 +121,4 @@ fn peers(python: &str, all: &[Embedding], asked: &[Embedding]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/index_peers.py");
     let run = Command::new(python).arg(script).arg(directory.path()).arg(all[0].dimension().to_string()).status();
     assert!(run.expect("Python").success(), "the peers failed");
-}
-
-/// Moves vectors a little; the same way in every run.
-struct Jitter(u64);
-
-impl Jitter {
-    fn of(&mut self, vector: &Embedding) -> Embedding {
-        let width = JITTER.0 + (JITTER.1 - JITTER.0) * self.uniform();
-        let moved = vector.as_slice().iter().map(|x| x + width * self.normal()).collect();
-        Embedding::normalised(moved).expect("a direction")
-    }
-
-    /// Between 0 and 1 (xorshift64).
-    fn uniform(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    /// About normal, of variance 1: the sum of twelve uniform numbers.
-    fn normal(&mut self) -> f32 {
-        (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
-    }
 }

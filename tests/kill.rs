@@ -4,6 +4,8 @@
 //! The store runs in a child process, this very program, which says on its standard output what it is about to do and what
 //! was acknowledged. `REFRAIN_KILLS` sets how often it is killed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -14,9 +16,7 @@ use std::time::Duration;
 use refrain::config::Durability;
 use refrain::embed::{Embedding, ModelIdentity, TextEmbedding};
 use refrain::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
-use refrain::store::{
-    Answer, Attributes, CacheKey, EntryId, NewEntry, ScopeKey, Store, TextHash, Timestamp, Vector,
-};
+use refrain::store::{Answer, Attributes, CacheKey, EntryId, NewEntry, ScopeKey, Store, TextHash, Timestamp, Vector};
 
 const DIMENSION: usize = 16;
 const NOW: Timestamp = Timestamp(1);
@@ -75,13 +75,14 @@ fn vector(worker: usize, prompt: u32) -> Embedding {
 fn new_entry(worker: usize, prompt: u32, version: u32) -> NewEntry {
     NewEntry {
         cache: cache(worker),
-        scope: scope(worker),
+        fingerprint: [7; 32],
         prompt: text(worker, prompt),
         answer: Answer { text: answer(worker, prompt, version), completion: None },
         attributes: Attributes::default(),
         created: NOW,
         expires: Timestamp(u64::MAX),
         cost_millis: 1,
+        uses: 0,
         vector: Vector::New(TextEmbedding { vector: vector(worker, prompt), blurred: false, tokens: 1 }),
     }
 }
@@ -155,10 +156,7 @@ fn child() {
             }
         })
     });
-    let workers: Vec<_> = workers.collect();
-    for worker in workers {
-        runtime.block_on(worker).unwrap();
-    }
+    runtime.block_on(futures_util::future::join_all(workers.collect::<Vec<_>>()));
 }
 
 /// Starts a child, kills it after a while, and brings the model up to date. Returns what each worker was about to do, and how

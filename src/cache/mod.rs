@@ -7,11 +7,13 @@ mod lookup;
 mod pending;
 mod registry;
 mod save;
+mod transfer;
 
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;
 pub use registry::{Cache, Caches};
 pub use save::Save;
+pub use transfer::{Imported, Line};
 
 use crate::store::StoreError;
 
@@ -33,6 +35,9 @@ pub enum CacheError {
     /// No more caches are made.
     #[error("there are {MAX_CACHES} caches already, and no more are made")]
     TooMany,
+    /// Entries can't be written down.
+    #[error("entries can't be written down")]
+    Transfer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

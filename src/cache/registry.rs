@@ -112,6 +112,18 @@ impl Caches {
         ids
     }
 
+    /// Entries of all caches, or of one.
+    #[must_use]
+    pub fn entries(&self, only: Option<&CacheName>) -> usize {
+        let caches = self.caches.read();
+        let counted = caches.values().filter(|cache| only.is_none_or(|only| cache.name == *only));
+        counted.map(|cache| cache.holdings().entries).sum()
+    }
+
+    pub(super) fn name(&self, key: CacheKey) -> Option<CacheName> {
+        self.caches.read().get(&key).map(|cache| cache.name.clone())
+    }
+
     /// Writes statistics that changed since they were last saved.
     ///
     /// # Errors

@@ -58,17 +58,18 @@ impl Cache {
         let created = Timestamp::now();
         // A caller may shorten an entry's life, but not lengthen it.
         let ttl_millis = save.ttl_millis.map_or(self.ttl_millis, |asked| asked.min(self.ttl_millis));
-        let cost_millis = save.took.map_or_else(|| usual_millis(&save.answer), |took| took.as_millis());
-        let cost_millis = u32::try_from(cost_millis).unwrap_or(u32::MAX);
+        let measured = save.took.map(|took| u32::try_from(took.as_millis()).unwrap_or(u32::MAX));
+        let cost_millis = measured.unwrap_or_else(|| usual_millis(&save.answer));
         let entry = NewEntry {
             cache: self.key,
-            scope: ScopeKey::new(self.key, save.question.fingerprint.bytes()),
+            fingerprint: *save.question.fingerprint.bytes(),
             prompt: save.question.text,
             answer: save.answer,
             attributes: save.attributes,
             created,
             expires: created.after(ttl_millis),
             cost_millis,
+            uses: 0,
             vector,
         };
         let stored = self.store.put(entry).await;
@@ -96,8 +97,9 @@ impl Cache {
 }
 
 /// About how long a model takes for an answer.
-fn usual_millis(answer: &Answer) -> u128 {
-    (USUAL_START_MILLIS + answer.text.len() / USUAL_BYTES * USUAL_TOKEN_MILLIS) as u128
+pub(super) fn usual_millis(answer: &Answer) -> u32 {
+    let millis = USUAL_START_MILLIS + answer.text.len() / USUAL_BYTES * USUAL_TOKEN_MILLIS;
+    u32::try_from(millis).unwrap_or(u32::MAX)
 }
 
 fn log_failure(cache: &str, error: &StoreError) {

@@ -1,9 +1,12 @@
 //! The subcommands.
 
+mod backup;
 pub mod bench;
 mod check;
+mod control;
 mod model;
 mod serve;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +32,38 @@ enum Command {
     Serve(ConfigArgument),
     /// Check the settings and say what they amount to.
     Check(ConfigArgument),
+    /// Copy all data, as it is at one moment, into a new directory, with a server running or not.
+    Backup {
+        /// The directory; it must not exist yet.
+        directory: PathBuf,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Put a backup where the data should be.
+    Restore {
+        /// A directory that `refrain backup` made.
+        directory: PathBuf,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Write entries to a file, one JSON object a line.
+    Export {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        cache: transfer::CacheArgument,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Store the entries of a file: one JSON object a line, of which `prompt` and `response` are enough.
+    Import {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        cache: transfer::CacheArgument,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
     /// Measure parts of Refrain on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -80,6 +115,18 @@ pub fn run() -> ExitCode {
         }
         Command::Bench(BenchCommand::Embed { config, options }) => {
             config.load().map_err(CommandError::from).and_then(|settings| bench::embed(&settings.embedding, &options))
+        }
+        Command::Backup { directory, config } => {
+            config.load().map_err(CommandError::from).and_then(|settings| backup::backup(settings, &directory))
+        }
+        Command::Restore { directory, config } => {
+            config.load().map_err(CommandError::from).and_then(|settings| backup::restore(&settings, &directory))
+        }
+        Command::Export { file, cache, config } => {
+            config.load().map_err(CommandError::from).and_then(|settings| transfer::export(settings, &file, &cache))
+        }
+        Command::Import { file, cache, config } => {
+            config.load().map_err(CommandError::from).and_then(|settings| transfer::import(settings, file, &cache))
         }
         Command::Model(command) => model::run(&command),
     };

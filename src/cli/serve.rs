@@ -10,7 +10,7 @@ use super::CommandError;
 use crate::cache::Caches;
 use crate::config::Settings;
 use crate::embed::{Embedder, Model};
-use crate::http::{self, App, Tenants};
+use crate::http::{self, App, Tenants, control};
 use crate::router::Router;
 use crate::store::embedded::{EmbeddedStore, OpenOptions};
 use crate::telemetry;
@@ -41,18 +41,34 @@ async fn serve(settings: Settings) -> Result<(), CommandError> {
     let listener = http::listen(settings.server.listen).await?;
 
     let settings = Arc::new(settings);
-    let model = load_model(&settings).await?;
-    let store = open_store(&settings, &model).await?;
-    let embedder = Embedder::start(model, &settings.embedding)?;
-    let caches = Caches::open(Arc::clone(&settings), Arc::new(store), embedder).await?;
+    let caches = open(&settings).await?;
+    let stop = CancellationToken::new();
+    serve_control(&settings, &caches, &stop);
     let app =
         Arc::new(App { settings, caches, router, tenants, metrics, saves: TaskTracker::new(), ready: true.into() });
 
-    let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     tracing::info!(address = %listener.local_addr()?, "listening");
     http::serve(app, listener, stop).await;
     Ok(())
+}
+
+/// The model, the store, and the caches in it.
+pub(super) async fn open(settings: &Arc<Settings>) -> Result<Arc<Caches>, CommandError> {
+    let model = load_model(settings).await?;
+    let store = open_store(settings, &model).await?;
+    let embedder = Embedder::start(model, &settings.embedding)?;
+    Ok(Arc::new(Caches::open(Arc::clone(settings), Arc::new(store), embedder).await?))
+}
+
+/// Lets commands ask this server. Without, it serves as well.
+fn serve_control(settings: &Settings, caches: &Arc<Caches>, stop: &CancellationToken) {
+    match control::listen(&settings.storage.path) {
+        Ok(listener) => drop(tokio::spawn(control::serve(Arc::clone(caches), listener, stop.clone()))),
+        Err(error) => {
+            tracing::warn!(%error, "commands such as `refrain backup` can't reach this server");
+        }
+    }
 }
 
 async fn load_model(settings: &Arc<Settings>) -> Result<Model, CommandError> {

@@ -22,6 +22,15 @@ impl Embedding {
         Some(Self(values.into()))
     }
 
+    /// Components that are known to be of length 1. `None` where they aren't.
+    #[must_use]
+    pub fn unit(values: impl Iterator<Item = f32>) -> Option<Self> {
+        /// What rounding may change the square of a length by.
+        const ROUNDING: f32 = 1e-3;
+        let values: Arc<[f32]> = values.collect();
+        ((dot(&values, &values) - 1.0).abs() < ROUNDING).then_some(Self(values))
+    }
+
     /// Its components.
     #[must_use]
     pub fn as_slice(&self) -> &[f32] {
@@ -124,6 +133,7 @@ mod tests {
         fn a_normalised_vector_has_length_one(values in prop::collection::vec(-1e3f32..1e3, 1..50)) {
             if let Some(unit) = Embedding::normalised(values) {
                 prop_assert!((unit.cosine(&unit).get() - 1.0).abs() < 1e-5);
+                prop_assert_eq!(Embedding::unit(unit.as_slice().iter().copied()), Some(unit));
             }
         }
 
@@ -137,6 +147,7 @@ mod tests {
     #[test]
     fn what_has_no_direction_is_no_embedding() {
         for values in [vec![0.0; 4], vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0], vec![]] {
+            assert_eq!(Embedding::unit(values.iter().copied()), None);
             assert_eq!(Embedding::normalised(values), None);
         }
     }

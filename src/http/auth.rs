@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, header};
 use crate::config;
 
 /// The tenant of a server without configured keys; such a server listens on the loopback interface only.
-const LOCAL: &str = "local";
+pub(super) const LOCAL: &str = "local";
 
 /// Who may call.
 pub struct Tenants {

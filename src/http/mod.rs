@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod body;
 mod cache_api;
+pub mod control;
 mod openai_api;
 mod serve;
 
@@ -30,7 +31,7 @@ pub struct App {
     /// As loaded and checked.
     pub settings: Arc<Settings>,
     /// All caches.
-    pub caches: Caches,
+    pub caches: Arc<Caches>,
     /// All providers.
     pub router: Router,
     /// Who may call.

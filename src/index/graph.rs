@@ -63,8 +63,8 @@ impl<K: Key> Graph<K> {
         for (number, rows) in (0..).zip(rows) {
             nodes.push(Node(number), rows);
         }
+        let live = (0..).map(Node).zip(&nodes.list).filter(|(_, rows)| !rows.shown.is_empty()).map(|(node, _)| node);
         let mut by_vector = HashMap::with_capacity(nodes.list.len());
-        let live = nodes.by_key.values().copied();
         hnsw.vectors(live, |node, vector| {
             by_vector.insert(hash(vector), node);
         });
@@ -101,31 +101,34 @@ impl<K: Key> Graph<K> {
     }
 
     fn add<'v>(&self, rows: impl Iterator<Item = (Row<K>, &'v [f32])>, threads: usize) -> Vec<Node> {
+        let hashed: Vec<_> = rows.map(|(row, vector)| (row, vector, hash(vector))).collect();
         let mut fresh = Vec::new();
-        let mut places = Vec::new();
-        for (row, vector) in rows {
-            let (node, is_new) = self.nodes.write().hide(row, hash(vector));
-            places.push(node);
-            if is_new {
-                fresh.push(vector);
-            }
-        }
+        let places = {
+            let nodes = &mut *self.nodes.write();
+            let hidden = hashed.into_iter().map(|(row, vector, hash)| {
+                let (node, is_new) = nodes.hide(row, hash);
+                if is_new {
+                    fresh.push(vector);
+                }
+                node
+            });
+            hidden.collect()
+        };
         let added = self.hnsw.append(fresh.into_iter());
         self.hnsw.link(added, threads);
         places
     }
 
-    /// Lets searches find the row of `key` that was added hidden in `node`.
-    pub(super) fn reveal(&self, key: &K, node: Node) {
-        self.nodes.write().reveal(key, node);
-    }
-
-    /// Forgets the row of `key` that was added hidden in `node`.
-    pub(super) fn forget_hidden(&self, key: &K, node: Node) {
+    /// Lets searches find rows that were added hidden, each known by its key and node, or forgets them.
+    pub(super) fn settle(&self, rows: impl Iterator<Item = ((K, bool), Node)>) {
         let nodes = &mut *self.nodes.write();
-        let rows = nodes.rows_mut(node);
-        rows.hidden.retain(|row| row.key != *key);
-        nodes.dead += usize::from(nodes.rows(node).is_dead());
+        for ((key, is_shown), node) in rows {
+            if is_shown {
+                nodes.reveal(&key, node);
+            } else {
+                nodes.forget_hidden(&key, node);
+            }
+        }
     }
 
     pub(super) fn remove(&self, key: &K) -> bool {
@@ -165,8 +168,8 @@ impl<K: Key> Graph<K> {
         });
     }
 
-    /// A new graph of the nodes that have rows now.
-    pub(super) fn without_dead(&self, dimension: usize, threads: usize) -> Self {
+    /// A new graph of the nodes that have rows now, unless `go_on` says no.
+    pub(super) fn without_dead(&self, dimension: usize, threads: usize, go_on: impl Fn() -> bool) -> Option<Self> {
         let live: Vec<(Node, Vec<Row<K>>)> = {
             let nodes = self.nodes.read();
             let live = (0u32..).map(Node).zip(&nodes.list).filter(|(_, rows)| !rows.shown.is_empty());
@@ -174,17 +177,19 @@ impl<K: Key> Graph<K> {
         };
         let fresh = Self::new(dimension);
         for some in live.chunks(REBUILT_AT_ONCE) {
+            if !go_on() {
+                return None;
+            }
             let mut vectors = Vec::new();
             self.hnsw.vectors(some.iter().map(|(node, _)| *node), |_, vector| vectors.extend_from_slice(vector));
             let rows = some.iter().zip(vectors.chunks_exact(dimension));
             let rows: Vec<_> =
                 rows.flat_map(|((_, rows), vector)| rows.iter().map(move |row| (row.clone(), vector))).collect();
             let keys: Vec<K> = rows.iter().map(|(row, _)| row.key).collect();
-            for (key, node) in keys.iter().zip(fresh.add(rows.into_iter(), threads)) {
-                fresh.reveal(key, node);
-            }
+            let nodes = fresh.add(rows.into_iter(), threads);
+            fresh.settle(keys.into_iter().map(|key| (key, true)).zip(nodes));
         }
-        fresh
+        Some(fresh)
     }
 }
 
@@ -251,6 +256,11 @@ impl<K: Key> Nodes<K> {
         }
     }
 
+    fn forget_hidden(&mut self, key: &K, node: Node) {
+        self.rows_mut(node).hidden.retain(|row| row.key != *key);
+        self.dead += usize::from(self.rows(node).is_dead());
+    }
+
     fn remove(&mut self, key: &K) -> bool {
         let Some(node) = self.by_key.remove(key) else { return false };
         let rows = self.rows_mut(node);
@@ -295,11 +305,8 @@ impl<K> Rows<K> {
 }
 
 fn hash(vector: &[f32]) -> VectorHash {
-    let mut hasher = blake3::Hasher::new();
-    for x in vector {
-        hasher.update(&x.to_le_bytes());
-    }
+    let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
     let mut hash = VectorHash::default();
-    hasher.finalize_xof().fill(&mut hash);
+    blake3::Hasher::new().update(&bytes).finalize_xof().fill(&mut hash);
     hash
 }

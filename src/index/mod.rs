@@ -44,7 +44,7 @@ const GRAPH_UNTIL: usize = GRAPH_FROM / 4;
 pub const TAIL_LIMIT: usize = 256;
 
 /// Vectors that move into the graph in one go. While they are revealed, which takes about a microsecond each, searches wait.
-const STEP: usize = 1024;
+const STEP: usize = 256;
 
 /// A graph with at least this share of dead rows is built anew by the next [`VectorIndex::keep_up`].
 const DEAD_SHARE: f64 = 0.3;
@@ -177,16 +177,18 @@ impl<K: Key> VectorIndex<K> {
     }
 
     /// Gives the graph up where it holds too little, builds it anew where too much of it is dead, and moves the tail into it.
-    /// Takes seconds for a large one; searches, inserts and removals go on meanwhile. Returns whether there was anything to
-    /// do that no other thread was at.
-    pub fn keep_up(&self) -> bool {
-        self.shrink() || self.rebuild() | self.absorb()
+    /// Takes seconds for a large one, and ends early where `go_on` says no; searches, inserts and removals go on meanwhile.
+    /// Returns whether there was anything to do that no other thread was at.
+    pub fn keep_up(&self, go_on: impl Fn() -> bool) -> bool {
+        self.shrink() || self.rebuild(&go_on) | self.absorb(&go_on)
     }
 
-    /// Moves the tail into the graph, in steps. Returns whether it moved any.
-    pub fn absorb(&self) -> bool {
+    /// Moves the tail into the graph, in steps, while `go_on` says yes. Returns whether it moved any.
+    pub fn absorb(&self, go_on: impl Fn() -> bool) -> bool {
         let mut moved = false;
-        while let Some(rows) = self.absorb_some() {
+        while go_on()
+            && let Some(rows) = self.absorb_some()
+        {
             moved |= rows > 0;
             if rows < STEP {
                 break;
@@ -209,14 +211,9 @@ impl<K: Key> VectorIndex<K> {
         // Added hidden: until the swap below, these rows are found in the tail.
         let nodes = graph.add_hidden(&snapshot, THREADS);
         let mut parts = self.parts.write();
-        for (version, node) in snapshot.rows().zip(nodes) {
-            if parts.tail.remove_version(version) {
-                graph.reveal(&version.row.key, node);
-            } else {
-                // Replaced or removed since the snapshot.
-                graph.forget_hidden(&version.row.key, node);
-            }
-        }
+        // Those that aren't there any more were replaced or removed since the snapshot.
+        let moved = snapshot.rows().map(|version| (version.row.key, parts.tail.remove_version(version)));
+        graph.settle(moved.zip(nodes));
         parts.tail.shrink();
         parts.graph = Some(graph);
         self.unsaved.fetch_add(snapshot.len(), Ordering::Relaxed);
@@ -224,7 +221,7 @@ impl<K: Key> VectorIndex<K> {
     }
 
     /// Builds the graph anew where too much of it is dead.
-    fn rebuild(&self) -> bool {
+    fn rebuild(&self, go_on: impl Fn() -> bool) -> bool {
         let Some(_only) = self.upkeep.try_lock() else { return false };
         let old = {
             let parts = &mut *self.parts.write();
@@ -232,9 +229,11 @@ impl<K: Key> VectorIndex<K> {
             parts.leaving = Some(Vec::new());
             old
         };
-        let graph = Arc::new(old.without_dead(self.dimension, THREADS));
+        let graph = old.without_dead(self.dimension, THREADS, go_on);
         let mut parts = self.parts.write();
-        for key in parts.leaving.take().unwrap_or_default() {
+        let left = parts.leaving.take().unwrap_or_default();
+        let Some(graph) = graph.map(Arc::new) else { return false };
+        for key in left {
             graph.remove(&key);
         }
         self.unsaved.fetch_add(graph.live(), Ordering::Relaxed);

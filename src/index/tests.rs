@@ -55,7 +55,7 @@ proptest! {
                 }
                 Step::Remove { key } => prop_assert_eq!(index.remove(&key), model.remove(&key).is_some()),
                 Step::Absorb => {
-                    index.absorb();
+                    index.absorb(|| true);
                 }
             }
         }
@@ -112,7 +112,7 @@ proptest! {
             index.insert(row(key, Expiry::NEVER, &[tag]), &vector(seed));
             rows.insert(key, (seed, tag));
         }
-        index.absorb();
+        index.absorb(|| true);
         let (head, parts) = image(&index);
         rows.retain(|key, _| !removed.contains(key));
         rows.extend((1000..1000 + after).map(|key| (key, (u64::from(key), 7))));
@@ -121,7 +121,7 @@ proptest! {
         prop_assert_eq!(restored.len(), rows.len());
         restored.insert(row(9999, Expiry::NEVER, &[]), &vector(9999));
         rows.insert(9999, (9999, 8));
-        restored.absorb();
+        restored.absorb(|| true);
         for (key, (seed, tag)) in &rows {
             let tags = if *tag == 8 { vec![] } else { vec![*tag] };
             let found = restored.search(&vector(*seed), 5, &Filter { now: 0, tags });
@@ -137,7 +137,7 @@ proptest! {
         let index = VectorIndex::new(DIMENSION);
         let rows: HashMap<u32, (u64, Tag)> = (0..300).map(|key| (key, (u64::from(key), 0))).collect();
         rows.iter().for_each(|(key, (seed, _))| index.insert(row(*key, Expiry::NEVER, &[]), &vector(*seed)));
-        index.absorb();
+        index.absorb(|| true);
         let (head, parts) = image(&index);
         prop_assert!(restored(&head, &parts[1..], &rows).is_err());
         prop_assert!(restored(&head, &[parts.clone(), parts.clone()].concat(), &rows).is_err());
@@ -161,10 +161,10 @@ fn an_image_that_is_taken_while_vectors_are_linked_reaches_all_that_it_has() {
         keys.for_each(|key| index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into())));
     };
     insert(0..500);
-    index.absorb();
+    index.absorb(|| true);
     insert(500..6000);
     std::thread::scope(|scope| {
-        let absorber = scope.spawn(|| index.absorb());
+        let absorber = scope.spawn(|| index.absorb(|| true));
         let mut sizes = Vec::new();
         while !absorber.is_finished() {
             let (head, parts) = image(&index);
@@ -186,12 +186,12 @@ fn a_row_that_is_stored_again_and_again_is_always_found() {
     for key in 0..2000 {
         index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
     }
-    index.absorb();
+    index.absorb(|| true);
     std::thread::scope(|scope| {
         let storing = scope.spawn(|| {
             for _ in 0..3000 {
                 index.insert(row(7, Expiry::NEVER, &[]), &vector(7));
-                index.absorb();
+                index.absorb(|| true);
             }
         });
         while !storing.is_finished() {
@@ -206,7 +206,7 @@ fn a_row_that_is_stored_again_and_again_is_always_found() {
 fn expired_rows_are_not_found_in_either_part() {
     let index = VectorIndex::new(DIMENSION);
     index.insert(row(1, Expiry(100), &[]), &vector(1));
-    index.absorb();
+    index.absorb(|| true);
     index.insert(row(2, Expiry(200), &[]), &vector(1));
     let keys = |now| {
         let mut keys: Vec<u32> =
@@ -225,11 +225,11 @@ fn a_mostly_dead_graph_is_rebuilt_without_its_dead_and_a_small_one_is_given_up()
     for key in 0..1000 {
         index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
     }
-    index.absorb();
+    index.absorb(|| true);
     let remove = |keys: std::ops::Range<u32>| {
         assert!(keys.clone().all(|key| index.remove(&key)));
         assert!(index.needs_upkeep());
-        index.keep_up();
+        index.keep_up(|| true);
         assert!(!index.needs_upkeep());
         assert_eq!(index.len(), 1000 - keys.end as usize);
         for key in keys.end..1000 {
@@ -250,7 +250,7 @@ fn searches_and_changes_go_on_while_the_tail_is_absorbed() {
         index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
     }
     std::thread::scope(|scope| {
-        let absorber = scope.spawn(|| index.absorb());
+        let absorber = scope.spawn(|| index.absorb(|| true));
         for key in (0..3000).step_by(7) {
             assert_eq!(index.search(&vector(key.into()), 1, &Filter::default())[0].key, key);
             assert!(index.remove(&key));
@@ -258,7 +258,7 @@ fn searches_and_changes_go_on_while_the_tail_is_absorbed() {
         }
         absorber.join().unwrap();
     });
-    index.absorb();
+    index.absorb(|| true);
     assert_eq!(index.len(), 3000);
     for key in (0..3000).step_by(7) {
         assert_eq!(index.search(&vector(key.into()), 1, &Filter::default())[0].key, 10_000 + key);
@@ -272,11 +272,11 @@ fn equal_vectors_and_what_lies_behind_them_are_found() {
     for key in 0..200 {
         index.insert(row(key, Expiry::NEVER, &[u64::from(key)]), &vector(7));
     }
-    index.absorb();
+    index.absorb(|| true);
     for key in 1000..2500 {
         index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
     }
-    index.absorb();
+    index.absorb(|| true);
     for key in 1000..2500 {
         assert_eq!(index.search(&vector(key.into()), 1, &Filter::default())[0].key, key);
     }
@@ -294,10 +294,10 @@ fn storing_the_same_again_leaves_nothing_dead_behind() {
     for key in 0..50 {
         index.insert(row(key, Expiry::NEVER, &[]), &vector(key.into()));
     }
-    index.absorb();
+    index.absorb(|| true);
     for round in 0..100 {
         index.insert(row(3, Expiry(1000 + round), &[]), &vector(3));
-        index.absorb();
+        index.absorb(|| true);
     }
     assert!(index.parts.read().graph.as_ref().is_some_and(|graph| graph.dead_share() == 0.0));
     assert_eq!(index.len(), 50);

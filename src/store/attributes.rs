@@ -49,3 +49,9 @@ impl Attributes {
             .collect()
     }
 }
+
+impl From<Attributes> for BTreeMap<String, String> {
+    fn from(attributes: Attributes) -> Self {
+        attributes.0
+    }
+}

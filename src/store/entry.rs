@@ -1,8 +1,8 @@
 //! What is stored.
 
 use super::attributes::Attributes;
-use super::key::{CacheKey, EntryId, ScopeKey};
-use crate::embed::TextEmbedding;
+use super::key::{CacheKey, EntryId, ScopeKey, TextHash};
+use crate::embed::{Embedding, TextEmbedding};
 
 /// A point in time, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -45,6 +45,8 @@ pub struct Entry {
     pub id: EntryId,
     /// Who may be answered with it; compared again with the asker's after every read.
     pub scope: ScopeKey,
+    /// What the scope was made of, beside the cache: so that the entry can move to another one.
+    pub fingerprint: [u8; 32],
     /// The prompt that was answered.
     pub prompt: String,
     /// The answer.
@@ -64,8 +66,8 @@ pub struct Entry {
 pub struct NewEntry {
     /// The cache that it belongs to.
     pub cache: CacheKey,
-    /// See [`Entry`].
-    pub scope: ScopeKey,
+    /// Of everything in the request but the prompt; it and the cache are the scope.
+    pub fingerprint: [u8; 32],
     /// See [`Entry`].
     pub prompt: String,
     /// See [`Entry`].
@@ -78,8 +80,48 @@ pub struct NewEntry {
     pub expires: Timestamp,
     /// Milliseconds that its answer took to make: what a lookup that finds it saves.
     pub cost_millis: u32,
+    /// Lookups that were answered with it elsewhere.
+    pub uses: u32,
     /// The prompt's vector.
     pub vector: Vector,
+}
+
+impl NewEntry {
+    /// The name that it will have.
+    #[must_use]
+    pub fn id(&self) -> EntryId {
+        EntryId::new(self.scope(), TextHash::of(&self.prompt), &self.attributes)
+    }
+
+    /// Who may be answered with it.
+    #[must_use]
+    pub fn scope(&self) -> ScopeKey {
+        ScopeKey::new(self.cache, &self.fingerprint)
+    }
+}
+
+/// An entry with all that is kept of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The cache that it belongs to.
+    pub cache: CacheKey,
+    /// The entry.
+    pub entry: Entry,
+    /// Its prompt's vector, if it has one.
+    pub vector: Option<Embedding>,
+    /// See [`NewEntry`].
+    pub cost_millis: u32,
+    /// Lookups that were answered with it.
+    pub uses: u32,
+}
+
+/// A place among all entries, in the order in which [`Store::page`](super::Store::page) goes through them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The cache of the last entry that was seen.
+    pub cache: CacheKey,
+    /// The last entry that was seen.
+    pub entry: EntryId,
 }
 
 /// What becomes of an entry's vector when it is stored.

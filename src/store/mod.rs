@@ -8,12 +8,14 @@ pub mod embedded;
 mod entry;
 mod key;
 
+use std::path::Path;
+
 use async_trait::async_trait;
 
 use crate::embed::{Cosine, Embedding};
 use crate::index::ImageError;
 pub use attributes::Attributes;
-pub use entry::{Answer, Entry, Holdings, NewEntry, Timestamp, Vector};
+pub use entry::{Answer, Entry, Holdings, NewEntry, Position, Stored, Timestamp, Vector};
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
 
 /// Why a store can't do what it was asked. None of these is the caller's fault.
@@ -68,6 +70,21 @@ pub struct CacheName {
 pub trait Store: Send + Sync {
     /// Writes `entry` durably, then makes it visible. An entry of the same id is replaced.
     async fn put(&self, entry: NewEntry) -> Result<EntryId, StoreError>;
+
+    /// Writes many entries, each as [`put`](Store::put) does, and all of them durably by the time that this returns.
+    async fn put_many(&self, entries: Vec<NewEntry>) -> Result<(), StoreError>;
+
+    /// The `most` entries behind a position, or the first ones of all: of one cache, where that is named. Each is whole, but
+    /// they aren't of one moment: what is stored or removed meanwhile may or may not be among them.
+    async fn page(
+        &self,
+        cache: Option<CacheKey>,
+        after: Option<Position>,
+        most: usize,
+    ) -> Result<Vec<Stored>, StoreError>;
+
+    /// Copies the whole store, as it is at one moment, into `directory`, which must not exist. Lookups and stores go on.
+    async fn backup(&self, directory: &Path) -> Result<(), StoreError>;
 
     /// The entry of `id` in `cache`, unless it has expired at `now`.
     async fn get(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<Option<Entry>, StoreError>;

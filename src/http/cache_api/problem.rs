@@ -87,7 +87,9 @@ impl From<CacheError> for Problem {
             CacheError::TooMany => Kind::ResourceUnavailable,
             CacheError::Store(StoreError::Busy(_)) => Kind::TooManyRequests,
             CacheError::Store(StoreError::Full(_) | StoreError::Loading) => Kind::ResourceUnavailable,
-            CacheError::Store(StoreError::Damaged(_) | StoreError::Failed(_)) => Kind::Unexpected,
+            CacheError::Store(StoreError::Damaged(_) | StoreError::Failed(_)) | CacheError::Transfer(_) => {
+                Kind::Unexpected
+            }
         };
         Self { kind, detail, fields: Vec::new() }
     }

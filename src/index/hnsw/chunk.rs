@@ -122,6 +122,7 @@ impl Chunks {
 /// A chunk but for its vectors, as it is kept on disk.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(in super::super) struct ChunkImage {
+    #[serde(with = "serde_bytes")]
     codes: Vec<u8>,
     steps: Vec<f32>,
     base: Vec<u32>,

@@ -1,14 +1,18 @@
 //! Filling the memory from the disk, while the store is already in use.
 
+use std::sync::mpsc;
+
 use super::Inner;
 use super::database::Generations;
 use super::memory::Memory;
+use super::record::{VectorKey, VectorRecord};
 use super::{CacheKey, EntryId, ScopeKey, StoreError};
 use crate::index::{Expiry, Restoring, Row, VectorIndex};
 use crate::telemetry;
 
-/// Vectors between two looks at whether the store is closing, and two reports of how far loading is.
-const LOOK_EVERY: u64 = 1024;
+/// Vectors that are handed from one thread to the next in one go, and how many such batches may wait.
+const BATCH: usize = 1024;
+const BATCHES: usize = 4;
 
 /// A scope that is being loaded.
 struct Scope {
@@ -23,70 +27,112 @@ enum Filling {
     Plain(VectorIndex<EntryId>),
 }
 
-/// Loads everything that the database held when this began. Graphs that were kept are taken as they are; one that is damaged
-/// is left to be linked again from its vectors. A vector that can't be read is left out: its entry serves its exact text.
-pub(super) fn everything(inner: &Inner) -> Result<(), StoreError> {
-    let (database, memory) = (&inner.database, &inner.memory);
-    // Both see the database as it is now: what happens from here on is in memory at once.
-    let (records, vectors) = (database.records()?, database.vectors()?);
-    for record in records {
+/// Vectors as they come from the disk, or why one can't be read.
+type Read = Result<(VectorKey, VectorRecord), StoreError>;
+
+/// Loads what every entry takes and has saved.
+pub(super) fn records(inner: &Inner) -> Result<(), StoreError> {
+    for record in inner.database.records()? {
         match record {
             Ok((cache, id, record)) => inner.ledger.load(cache, id, record),
             Err(error) => tracing::warn!(cause = telemetry::cause(&error), "what an entry takes is unreadable"),
         }
     }
     inner.ledger.all_loaded();
-    let all = database.count_vectors()?.max(1);
-    let mut kept = database.graphs()?;
-    let mut loading: Option<Scope> = None;
-    let mut unread = 0u64;
-    // In the order of scopes, so that each is done when the next begins.
-    for (count, vector) in (1..).zip(vectors) {
-        if count % LOOK_EVERY == 0 {
-            if inner.is_closing() {
+    Ok(())
+}
+
+/// Loads all vectors that the database holds. Graphs that were kept are taken as they are; one that is damaged is left to be
+/// linked again from its vectors. A vector that can't be read is left out: its entry serves its exact text.
+pub(super) fn vectors(inner: &Inner) -> Result<(), StoreError> {
+    let all = inner.database.count_vectors()?.max(1);
+    let kept = inner.database.graphs()?;
+    let vectors = inner.database.vectors()?;
+    let (sender, batches) = mpsc::sync_channel(BATCHES);
+    std::thread::scope(|scope| {
+        // Reading and decoding take about as long as filling indexes.
+        scope.spawn(move || read(vectors, &sender));
+        Loader { inner, kept, scope: None, unread: 0 }.take_in(batches, all)
+    })
+}
+
+/// Hands the vectors over, until nobody takes them any more.
+fn read(mut vectors: impl Iterator<Item = Read>, batches: &mpsc::SyncSender<Vec<Read>>) {
+    loop {
+        let batch: Vec<Read> = vectors.by_ref().take(BATCH).collect();
+        if batch.is_empty() || batches.send(batch).is_err() {
+            return;
+        }
+    }
+}
+
+struct Loader<'i> {
+    inner: &'i Inner,
+    kept: Generations,
+    /// The one that is being loaded: vectors come in the order of scopes, so each is done when the next begins.
+    scope: Option<Scope>,
+    unread: u64,
+}
+
+impl Loader<'_> {
+    fn take_in(mut self, batches: mpsc::Receiver<Vec<Read>>, all: u64) -> Result<(), StoreError> {
+        let mut count = 0;
+        for batch in batches {
+            if self.inner.is_closing() {
                 return Ok(());
+            }
+            count += batch.len() as u64;
+            for vector in batch {
+                self.take(vector)?;
             }
             telemetry::index_loaded(count, all);
         }
+        self.end(all)
+    }
+
+    fn take(&mut self, vector: Read) -> Result<(), StoreError> {
         let (key, record) = match vector {
             Ok(vector) => vector,
             Err(error) => {
-                unread += 1;
+                self.unread += 1;
                 tracing::debug!(cause = telemetry::cause(&error), "a vector is unreadable");
-                continue;
+                return Ok(());
             }
         };
         let of = (key.cache, key.scope);
-        if loading.as_ref().is_some_and(|loading| loading.of != of) {
-            finish(memory, loading.take());
+        if self.scope.as_ref().is_some_and(|scope| scope.of != of) {
+            finish(&self.inner.memory, self.scope.take());
         }
-        let scope = match &mut loading {
+        let scope = match &mut self.scope {
             Some(scope) => scope,
-            None => loading.insert(begin(inner, &mut kept, of)?),
+            None => self.scope.insert(begin(self.inner, &mut self.kept, of)?),
         };
         let row = Row { key: key.id, expiry: Expiry(record.expires.0), tags: record.tags.into() };
         match &mut scope.index {
             Filling::Kept(restoring) => restoring.insert(row, &record.embedding),
             Filling::Plain(index) => index.insert(row, &record.embedding),
         }
+        Ok(())
     }
-    finish(memory, loading);
-    memory.all_loaded();
-    telemetry::index_loaded(all, all);
-    if unread > 0 {
-        telemetry::degraded("unreadable");
-        tracing::error!(
-            unread,
-            "some vectors are unreadable; the entries that they belong to serve their exact texts only"
-        );
-    }
-    for (cache, scope) in kept.into_keys() {
-        // Everything in it is gone, unless it came back since.
-        if memory.is_empty(cache, scope) {
-            database.delete_graphs(cache, scope)?;
+
+    fn end(self, all: u64) -> Result<(), StoreError> {
+        let Inner { database, memory, .. } = self.inner;
+        finish(memory, self.scope);
+        memory.all_loaded();
+        telemetry::index_loaded(all, all);
+        if self.unread > 0 {
+            telemetry::degraded("unreadable");
+            let unread = self.unread;
+            tracing::error!(unread, "some vectors are unreadable; their entries serve exact texts only");
         }
+        for (cache, scope) in self.kept.into_keys() {
+            // Everything in it is gone, unless it came back since.
+            if memory.is_empty(cache, scope) {
+                database.delete_graphs(cache, scope)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn begin(inner: &Inner, kept: &mut Generations, of: (CacheKey, ScopeKey)) -> Result<Scope, StoreError> {

@@ -43,6 +43,15 @@ struct Loading {
     flushed: HashSet<CacheKey>,
 }
 
+/// What there is in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) entries: usize,
+    pub(super) scopes: usize,
+    /// Entries that wait to become part of a graph.
+    pub(super) unlinked: usize,
+}
+
 /// The scope's vectors are not loaded yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotLoaded;
@@ -128,9 +137,14 @@ impl Memory {
         self.index(cache, scope).is_some_and(|index| index.needs_upkeep())
     }
 
-    /// Does what is due, and tells whether anything was.
-    pub(super) fn keep_up(&self, cache: CacheKey, scope: ScopeKey) -> bool {
-        self.index(cache, scope).is_some_and(|index| index.keep_up())
+    /// Does what is due while `go_on` says yes, and tells whether anything was.
+    pub(super) fn keep_up(&self, cache: CacheKey, scope: ScopeKey, go_on: impl Fn() -> bool) -> bool {
+        self.index(cache, scope).is_some_and(|index| index.keep_up(go_on))
+    }
+
+    /// Entries of a scope that wait to become part of its graph.
+    pub(super) fn unlinked(&self, cache: CacheKey, scope: ScopeKey) -> usize {
+        self.index(cache, scope).map_or(0, |index| index.unlinked())
     }
 
     /// The scopes whose graphs want upkeep.
@@ -193,19 +207,18 @@ impl Memory {
         self.index(cache, scope).is_some_and(|its| Arc::ptr_eq(&its, index))
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.state.read().all().map(|(_, index)| index.len()).sum()
+    pub(super) fn size(&self) -> Size {
+        let mut size = Size::default();
+        for (_, index) in self.state.read().all() {
+            size.entries += index.len();
+            size.scopes += 1;
+            size.unlinked += index.unlinked();
+        }
+        size
     }
 
     pub(super) fn report_size(&self) {
-        let state = self.state.read();
-        let (mut entries, mut scopes, mut unlinked) = (0, 0, 0);
-        for (_, index) in state.all() {
-            entries += index.len();
-            unlinked += index.unlinked();
-            scopes += 1;
-        }
+        let Size { entries, scopes, unlinked } = self.size();
         telemetry::index_size(entries, scopes, unlinked);
     }
 

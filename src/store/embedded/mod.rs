@@ -7,11 +7,14 @@ mod database;
 mod load;
 mod memory;
 mod record;
+mod upkeep;
 mod worth;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -19,8 +22,8 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{
-    Attributes, CacheKey, CacheName, Candidate, Entry, EntryId, Holdings, NewEntry, ScopeKey, Store, StoreError,
-    TextHash, Timestamp, Vector,
+    Attributes, CacheKey, CacheName, Candidate, Entry, EntryId, Holdings, NewEntry, Position, ScopeKey, Store,
+    StoreError, Stored, TextHash, Timestamp, Vector,
 };
 use crate::config::Durability;
 use crate::embed::{Embedding, ModelIdentity};
@@ -30,12 +33,17 @@ pub use database::OpenError;
 use database::{Database, Put};
 use memory::{Memory, NotLoaded};
 use record::VectorKey;
+use upkeep::Wanted;
 use worth::{Ledger, Record};
 
 /// Operations that run at once, each on a blocking thread.
 const MAX_RUNNING: usize = 32;
 /// Operations that may wait for their turn; further ones are turned away.
 const MAX_WAITING: usize = 4096;
+/// Vectors of a scope that may wait for the graph before that is urgent: scanning so many takes about 0.3 ms.
+const URGENT: usize = 4096;
+/// Entries of many that are written in one go: while they are, other writes wait, for about a millisecond.
+const AT_ONCE: usize = 64;
 const STRIPES: u8 = 64;
 /// How long opening a store waits for its index.
 const A_MOMENT: Duration = Duration::from_millis(250);
@@ -43,6 +51,8 @@ const A_MOMENT: Duration = Duration::from_millis(250);
 /// RocksDB with an in-memory index.
 pub struct EmbeddedStore {
     inner: Arc<Inner>,
+    /// Those that work in the background, until the store is closed.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
@@ -73,8 +83,12 @@ struct Inner {
     all: RwLock<()>,
     /// Held while a graph is saved: two of one scope at a time would take each other's generation.
     saving: Mutex<()>,
-    /// Held while entries are evicted.
-    evicting: Mutex<()>,
+    /// Scopes whose graphs want upkeep.
+    due: Wanted<(CacheKey, ScopeKey)>,
+    /// Those of them that want it soon.
+    urgent: Wanted<(CacheKey, ScopeKey)>,
+    /// Room.
+    room: Wanted<()>,
     closing: AtomicBool,
 }
 
@@ -105,17 +119,42 @@ impl EmbeddedStore {
             stripes: std::array::from_fn(|_| Mutex::new(())),
             all: RwLock::new(()),
             saving: Mutex::new(()),
-            evicting: Mutex::new(()),
+            due: Wanted::new(),
+            urgent: Wanted::new(),
+            room: Wanted::new(),
             closing: AtomicBool::new(false),
         });
         tracing::info!(path = %options.path.display(), "opened the store");
         let (loaded, is_loaded) = mpsc::channel();
-        let in_background = Arc::clone(&inner);
-        let loading = std::thread::Builder::new().name("load-index".into());
-        loading.spawn(move || in_background.load(&loaded)).map_err(OpenError::Io)?;
-        // Whether it is done or the moment is over: both are fine.
-        let _ = is_loaded.recv_timeout(A_MOMENT);
-        Ok(Self { inner, running: Arc::new(Semaphore::new(MAX_RUNNING)), waiting: AtomicUsize::new(0) })
+        let threads = [
+            Self::thread(&inner, "index", {
+                let loaded = loaded.clone();
+                move |inner| inner.keep_index(&loaded)
+            })?,
+            Self::thread(&inner, "index-urgent", Inner::catch_up)?,
+            Self::thread(&inner, "evict", move |inner| inner.keep_room(&loaded))?,
+        ];
+        let until = Instant::now() + A_MOMENT;
+        // Whether both are done or the moment is over: either is fine.
+        let is_loaded = || is_loaded.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let _ = is_loaded().and_then(|()| is_loaded());
+        let (running, waiting) = (Arc::new(Semaphore::new(MAX_RUNNING)), AtomicUsize::new(0));
+        Ok(Self { inner, threads: Mutex::new(threads.into()), running, waiting })
+    }
+
+    fn thread(
+        inner: &Arc<Inner>,
+        name: &str,
+        work: impl FnOnce(&Inner) + Send + 'static,
+    ) -> Result<JoinHandle<()>, OpenError> {
+        let inner = Arc::clone(inner);
+        std::thread::Builder::new().name(name.into()).spawn(move || work(&inner)).map_err(OpenError::Io)
+    }
+
+    /// Entries that are scanned until the graph that should have them does.
+    #[must_use]
+    pub fn unlinked(&self) -> usize {
+        self.inner.memory.size().unlinked
     }
 
     /// Runs `work` on a blocking thread.
@@ -139,7 +178,7 @@ impl EmbeddedStore {
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
-        self.inner.closing.store(true, Ordering::Relaxed);
+        self.inner.end();
     }
 }
 
@@ -153,14 +192,27 @@ impl Inner {
         self.stripes[usize::from(stripe % STRIPES)].lock()
     }
 
+    /// Several stripes, always in the same order.
+    fn lock_all(&self, stripes: impl Iterator<Item = u8>) -> Vec<MutexGuard<'_, ()>> {
+        stripes.collect::<BTreeSet<u8>>().into_iter().map(|stripe| self.lock(stripe)).collect()
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Fills the memory, says so, and does what is due then.
-    fn load(&self, loaded: &mpsc::Sender<()>) {
+    /// What goes on in the background ends as soon as it can.
+    fn end(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.due.close();
+        self.urgent.close();
+        self.room.close();
+    }
+
+    /// Fills the index, says so, and then keeps graphs up until the store is closed.
+    fn keep_index(&self, loaded: &mpsc::Sender<()>) {
         let started = Instant::now();
-        if let Err(error) = load::everything(self) {
+        if let Err(error) = load::vectors(self) {
             telemetry::degraded("load");
             tracing::error!(
                 cause = telemetry::cause(&error),
@@ -169,27 +221,93 @@ impl Inner {
             return;
         }
         self.memory.report_size();
+        // Nobody may be listening any more.
         let _ = loaded.send(());
         tracing::info!(millis = started.elapsed().as_millis(), "loaded the index");
-        self.evict();
-        self.keep_up_all();
+        upkeep::be_nice();
+        self.memory.due().into_iter().for_each(|of| self.due.want(of));
+        while let Some((cache, scope)) = self.due.next() {
+            if self.memory.keep_up(cache, scope, || !self.is_closing()) {
+                self.memory.report_size();
+                let _one = self.saving.lock();
+                self.save_graph(cache, scope, false);
+            }
+        }
     }
 
-    fn put(&self, new: NewEntry) -> Result<EntryId, StoreError> {
-        let text = TextHash::of(&new.prompt);
-        let id = EntryId::new(new.scope, text, &new.attributes);
-        let NewEntry { cache, scope, .. } = new;
-        let tags = new.attributes.tags();
+    /// Helps where the thread that does so politely falls behind: scanning what isn't linked would cost lookups more.
+    fn catch_up(&self) {
+        while let Some((cache, scope)) = self.urgent.next() {
+            self.memory.keep_up(cache, scope, || !self.is_closing() && self.memory.unlinked(cache, scope) > URGENT);
+        }
+    }
+
+    /// Finds out what entries take, says so, and then makes room whenever there is too little, until the store is closed.
+    fn keep_room(&self, loaded: &mpsc::Sender<()>) {
+        if let Err(error) = load::records(self) {
+            telemetry::degraded("load");
+            tracing::error!(cause = telemetry::cause(&error), "what entries take is unknown; none is evicted");
+            return;
+        }
+        let _ = loaded.send(());
+        upkeep::be_nice();
+        if self.ledger.is_over() {
+            self.evict();
+        }
+        while self.room.next().is_some() {
+            self.evict();
+        }
+    }
+
+    fn keep_up_if_due(&self, cache: CacheKey, scope: ScopeKey) {
+        if self.memory.needs_upkeep(cache, scope) {
+            self.due.want((cache, scope));
+            if self.memory.unlinked(cache, scope) > URGENT {
+                self.urgent.want((cache, scope));
+            }
+        }
+    }
+
+    /// Writes all entries or none.
+    fn put(&self, new: Vec<NewEntry>, durability: Durability) -> Result<(), StoreError> {
+        let texts: Vec<TextHash> = new.iter().map(|new| TextHash::of(&new.prompt)).collect();
         let _all = self.all.read();
-        let _stripe = self.lock(stripe(text));
+        let _stripes = self.lock_all(texts.iter().map(|text| stripe(*text)));
+        let puts = new.into_iter().zip(texts).map(|(new, text)| self.prepare(new, text));
+        let puts = puts.collect::<Result<Vec<Put>, _>>()?;
+        let records = self.database.put(&puts, durability)?;
+        for (Put { cache, entry, vector, tags, .. }, record) in puts.into_iter().zip(records) {
+            self.ledger.stored(cache, entry.id, record);
+            match vector {
+                Some(vector) => {
+                    let row = Row { key: entry.id, expiry: Expiry(entry.expires.0), tags: tags.into() };
+                    self.memory.insert(cache, entry.scope, row, &vector);
+                }
+                None => self.memory.remove(cache, entry.scope, &entry.id),
+            }
+            self.keep_up_if_due(cache, entry.scope);
+        }
+        if self.ledger.is_over() {
+            self.room.want(());
+        }
+        Ok(())
+    }
+
+    /// What is to be written. The caller holds its stripe.
+    fn prepare(&self, new: NewEntry, text: TextHash) -> Result<Put, StoreError> {
+        let (cache, scope) = (new.cache, new.scope());
+        let id = new.id();
+        let tags = new.attributes.tags();
         let (vector, blurred) = match new.vector {
             Vector::New(made) => (Some(made.vector), made.blurred),
             Vector::None => (None, false),
             Vector::Unchanged => self.vector_before(VectorKey { cache, scope, id })?,
         };
+        let uses = self.ledger.record(cache, &id).map_or(new.uses, |record| record.uses);
         let entry = Entry {
             id,
             scope,
+            fingerprint: new.fingerprint,
             prompt: new.prompt,
             answer: new.answer,
             attributes: new.attributes,
@@ -197,53 +315,20 @@ impl Inner {
             expires: new.expires,
             blurred,
         };
-        let uses = self.ledger.record(cache, &id).map_or(0, |record| record.uses);
-        let put = Put {
-            cache,
-            text,
-            entry: &entry,
-            vector: vector.as_ref(),
-            tags: &tags,
-            cost_millis: new.cost_millis,
-            uses,
-            stripe: stripe(text),
-        };
-        let record = self.database.put(&put)?;
-        self.ledger.stored(cache, id, record);
-        match vector {
-            Some(vector) => {
-                let row = Row { key: id, expiry: Expiry(entry.expires.0), tags: tags.into() };
-                self.memory.insert(cache, scope, row, &vector);
-            }
-            None => self.memory.remove(cache, scope, &id),
-        }
-        Ok(id)
+        Ok(Put { cache, text, entry, vector, tags, cost_millis: new.cost_millis, uses, stripe: stripe(text) })
+    }
+
+    fn stored(&self, cache: CacheKey, entry: Entry) -> Result<Stored, StoreError> {
+        let vector = self.database.vector(VectorKey { cache, scope: entry.scope, id: entry.id })?;
+        let record = self.ledger.record(cache, &entry.id);
+        let (cost_millis, uses) = record.map_or((0, 0), |record| (record.cost_millis, record.uses));
+        Ok(Stored { cache, entry, vector, cost_millis, uses })
     }
 
     /// The vector of an entry that is about to be replaced, and whether it is blurred.
     fn vector_before(&self, key: VectorKey) -> Result<(Option<Embedding>, bool), StoreError> {
         let blurred = self.database.entry(key.cache, key.id)?.is_some_and(|entry| entry.blurred);
         Ok((self.database.vector(key)?, blurred))
-    }
-
-    /// Does what is due in the background.
-    fn keep_up_all(&self) {
-        for (cache, scope) in self.memory.due() {
-            if self.is_closing() {
-                return;
-            }
-            self.keep_up(cache, scope);
-        }
-        self.memory.report_size();
-    }
-
-    fn keep_up(&self, cache: CacheKey, scope: ScopeKey) {
-        // Another thread may be at it.
-        if self.memory.keep_up(cache, scope)
-            && let Some(_one) = self.saving.try_lock()
-        {
-            self.save_graph(cache, scope, false);
-        }
     }
 
     /// Keeps a scope's graph on disk where enough of it has changed, or `anything`. It only spares time at the next start, so
@@ -271,7 +356,6 @@ impl Inner {
 
     /// Removes what is worth least until nothing takes too much.
     fn evict(&self) {
-        let Some(_only) = self.evicting.try_lock() else { return };
         while !self.is_closing()
             && let Some((cache, id)) = self.ledger.next_to_go()
         {
@@ -320,6 +404,7 @@ impl Inner {
         self.database.delete(cache, text, &entry)?;
         self.ledger.removed(cache, &id);
         self.memory.remove(cache, entry.scope, &id);
+        self.keep_up_if_due(cache, entry.scope);
         Ok(true)
     }
 }
@@ -327,20 +412,45 @@ impl Inner {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn put(&self, entry: NewEntry) -> Result<EntryId, StoreError> {
-        let (cache, scope) = (entry.cache, entry.scope);
         let started = Instant::now();
-        let id = self.blocking(move |inner| inner.put(entry)).await?;
+        let id = entry.id();
+        self.blocking(move |inner| inner.put(vec![entry], inner.database.durability())).await?;
         telemetry::step(Step::Store, started.elapsed());
-        if self.inner.memory.needs_upkeep(cache, scope) {
-            let inner = Arc::clone(&self.inner);
-            // Takes seconds; nobody waits for it.
-            drop(tokio::task::spawn_blocking(move || inner.keep_up(cache, scope)));
-        }
-        if self.inner.ledger.is_over() {
-            let inner = Arc::clone(&self.inner);
-            drop(tokio::task::spawn_blocking(move || inner.evict()));
-        }
         Ok(id)
+    }
+
+    async fn put_many(&self, entries: Vec<NewEntry>) -> Result<(), StoreError> {
+        self.blocking(move |inner| {
+            let mut entries = entries.into_iter().peekable();
+            while entries.peek().is_some() {
+                inner.put(entries.by_ref().take(AT_ONCE).collect(), Durability::Buffered)?;
+            }
+            inner.database.settle()
+        })
+        .await
+    }
+
+    async fn page(
+        &self,
+        cache: Option<CacheKey>,
+        after: Option<Position>,
+        most: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        self.blocking(move |inner| {
+            let page = inner.database.page(cache, after, most)?;
+            page.into_iter().map(|(cache, entry)| inner.stored(cache, entry)).collect()
+        })
+        .await
+    }
+
+    async fn backup(&self, directory: &Path) -> Result<(), StoreError> {
+        let directory = directory.to_owned();
+        self.blocking(move |inner| {
+            inner.save_uses()?;
+            inner.save_graphs();
+            inner.database.backup(&directory)
+        })
+        .await
     }
 
     async fn get(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<Option<Entry>, StoreError> {
@@ -362,7 +472,7 @@ impl Store for EmbeddedStore {
             if let Some(entry) = inner.database.entry(cache, EntryId::new(scope, text, &asked))?.filter(serves) {
                 return Ok(Some(entry));
             }
-            let entries = inner.database.entries_of_text(scope, text)?;
+            let entries = inner.database.entries_of_text(cache, scope, text)?;
             Ok(entries.into_iter().filter(serves).max_by_key(|entry| entry.created))
         })
         .await
@@ -474,13 +584,6 @@ impl Store for EmbeddedStore {
             Ok(swept)
         })
         .await
-        .inspect(|swept| {
-            if *swept > 0 {
-                let inner = Arc::clone(&self.inner);
-                // Graphs that lost many; nobody waits for them.
-                drop(tokio::task::spawn_blocking(move || inner.keep_up_all()));
-            }
-        })
     }
 
     async fn add_cache(&self, name: &CacheName) -> Result<(), StoreError> {
@@ -505,8 +608,12 @@ impl Store for EmbeddedStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.inner.closing.store(true, Ordering::Relaxed);
+        self.inner.end();
+        let threads = std::mem::take(&mut *self.threads.lock());
         self.blocking(|inner| {
+            for thread in threads {
+                thread.join().map_err(|_| StoreError::Failed("a background thread panicked".into()))?;
+            }
             inner.save_uses()?;
             inner.save_graphs();
             inner.database.sync()

@@ -3,7 +3,7 @@
 //! Values begin with a version byte, followed by postcard. Keys are fixed-length parts, so that every entry of a cache, and
 //! every vector of a scope, lies in one range.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::super::{CacheKey, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
 use crate::embed::Embedding;
@@ -17,8 +17,15 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    Ok(decode_first(bytes)?.0)
+}
+
+/// A value, and the bytes behind it.
+fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| StoreError::Damaged(error.to_string())),
+        Some((&VERSION, rest)) => {
+            postcard::take_from_bytes(rest).map_err(|error| StoreError::Damaged(error.to_string()))
+        }
         Some((version, _)) => {
             Err(StoreError::Damaged(format!("it has format {version}, this program reads {VERSION}")))
         }
@@ -36,9 +43,9 @@ pub(super) fn read_entry_key(bytes: &[u8]) -> Result<(CacheKey, EntryId), StoreE
     Ok((CacheKey(fixed(part(0..16)?)?), EntryId(fixed(part(16..32)?)?)))
 }
 
-/// scope ‖ text
-pub(super) fn exact_key(scope: ScopeKey, text: TextHash) -> [u8; 64] {
-    join(&[&scope.0, &text.0])
+/// cache ‖ scope ‖ text
+pub(super) fn exact_key(cache: CacheKey, scope: ScopeKey, text: TextHash) -> [u8; 80] {
+    join(&[&cache.0, &scope.0, &text.0])
 }
 
 /// cache ‖ scope ‖ id
@@ -112,14 +119,6 @@ impl GraphKey {
     }
 }
 
-/// A vector as it lies on disk.
-#[derive(Serialize, Deserialize)]
-struct VectorValue {
-    expires: Timestamp,
-    tags: Vec<Tag>,
-    vector: Vec<f32>,
-}
-
 /// A vector with what the index must know about it.
 pub(super) struct VectorRecord {
     pub(super) expires: Timestamp,
@@ -127,17 +126,21 @@ pub(super) struct VectorRecord {
     pub(super) embedding: Embedding,
 }
 
+/// What is known about a vector, and behind it the components, little-endian: millions of these are read at start.
 pub(super) fn encode_vector(expires: Timestamp, tags: &[Tag], vector: &Embedding) -> Result<Vec<u8>, StoreError> {
-    encode(&VectorValue { expires, tags: tags.to_vec(), vector: vector.as_slice().to_vec() })
+    let mut value = encode(&(expires, tags))?;
+    value.extend(vector.as_slice().iter().flat_map(|x| x.to_le_bytes()));
+    Ok(value)
 }
 
 pub(super) fn decode_vector(bytes: &[u8]) -> Result<VectorRecord, StoreError> {
-    let VectorValue { expires, tags, vector } = decode(bytes)?;
-    Ok(VectorRecord { expires, tags, embedding: unit(vector)? })
-}
-
-fn unit(values: Vec<f32>) -> Result<Embedding, StoreError> {
-    Embedding::normalised(values).ok_or_else(|| StoreError::Damaged("a vector has no direction".into()))
+    let ((expires, tags), components) = decode_first(bytes)?;
+    let (components, rest) = components.as_chunks();
+    let embedding = Embedding::unit(components.iter().map(|x| f32::from_le_bytes(*x)));
+    match embedding {
+        Some(embedding) if rest.is_empty() => Ok(VectorRecord { expires, tags, embedding }),
+        _ => Err(StoreError::Damaged("a vector is none of length 1".into())),
+    }
 }
 
 fn join<const N: usize>(parts: &[&[u8]]) -> [u8; N] {

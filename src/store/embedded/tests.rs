@@ -43,13 +43,14 @@ fn vector(prompt: &str) -> TextEmbedding {
 fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64) -> NewEntry {
     NewEntry {
         cache: cache(n),
-        scope: scope(n),
+        fingerprint: [n; 32],
         prompt: prompt.into(),
         answer: Answer { text: text.into(), completion: None },
         attributes: attributes.clone(),
         created: Timestamp(1),
         expires: Timestamp(expires),
         cost_millis: 1000,
+        uses: 0,
         vector: Vector::New(vector(prompt)),
     }
 }
@@ -168,7 +169,7 @@ fn reopen(path: &Path) -> EmbeddedStore {
     loop {
         match EmbeddedStore::open(&options(path), &identity("m")) {
             Ok(store) => {
-                while !store.inner.memory.is_loaded() {
+                while !store.inner.memory.is_loaded() || !store.inner.ledger.is_loaded() {
                     std::thread::yield_now();
                 }
                 return store;
@@ -244,9 +245,8 @@ async fn fill(store: &EmbeddedStore, prompts: std::ops::Range<usize>) {
     for n in prompts {
         store.put(entry(0, &format!("prompt {n}"), "an answer", &Attributes::default(), 99)).await.unwrap();
     }
-    // The background may be at it; one of the two does it.
     while store.inner.memory.needs_upkeep(cache(0), scope(0)) {
-        store.inner.memory.keep_up(cache(0), scope(0));
+        std::thread::yield_now();
     }
 }
 
@@ -255,7 +255,7 @@ async fn graphs_are_kept_and_what_came_and_went_since_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     fill(&store, 0..1500).await;
-    store.close().await.unwrap();
+    store.inner.save_graphs();
     assert_eq!(store.inner.database.graphs().unwrap().len(), 1);
     for n in 100..200 {
         let id = EntryId::new(scope(0), TextHash::of(&format!("prompt {n}")), &Attributes::default());
@@ -266,7 +266,7 @@ async fn graphs_are_kept_and_what_came_and_went_since_is_known() {
     }
     drop(store);
     let store = reopen(folder.path());
-    assert_eq!(store.inner.memory.len(), 1500);
+    assert_eq!(store.inner.memory.size().entries, 1500);
     // Nothing had to be linked: what the image lacks is in the tail.
     assert_eq!(store.inner.memory.unsaved(), []);
     assert_all_found(&store, (0..100).chain(200..1600)).await;
@@ -281,7 +281,7 @@ async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     fill(&store, 0..1500).await;
-    store.close().await.unwrap();
+    store.inner.save_graphs();
     let only = || [(cache(0), scope(0))];
     let whole = store.inner.database.graphs().unwrap()[&only()[0]];
 
@@ -291,16 +291,16 @@ async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
     assert_eq!(store.inner.database.graphs().unwrap()[&only()[0]], whole);
     drop(store);
     let store = reopen(folder.path());
-    assert_eq!(store.inner.memory.len(), 1800);
+    assert_eq!(store.inner.memory.size().entries, 1800);
     assert_all_found(&store, (0..1800).step_by(7)).await;
-    store.close().await.unwrap();
+    store.inner.save_graphs();
 
     let whole = store.inner.database.graphs().unwrap()[&only()[0]];
     store.inner.database.damage_graph(cache(0), scope(0), whole);
     drop(store);
     let store = reopen(folder.path());
     assert!(store.inner.database.graphs().unwrap().get(&only()[0]).is_none_or(|generation| *generation != whole));
-    assert_eq!(store.inner.memory.len(), 1800);
+    assert_eq!(store.inner.memory.size().entries, 1800);
     assert_all_found(&store, (0..1800).step_by(7)).await;
 }
 
@@ -322,7 +322,7 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
     store.inner.evict();
     let held = store.holdings(cache(0));
     assert!(held.bytes <= MOST && held.bytes > MOST / 2, "{held:?}");
-    assert_eq!(store.inner.memory.len(), held.entries);
+    assert_eq!(store.inner.memory.size().entries, held.entries);
     assert!(exact(&store, 0, "flood 1999", 2).await.is_some());
     for id in &used {
         assert!(store.get(cache(0), *id, Timestamp(2)).await.unwrap().is_some());

@@ -3,14 +3,16 @@
 mod graphs;
 mod scan;
 
+use std::collections::{HashMap, hash_map};
 use std::path::{Path, PathBuf};
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode,
-    Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, Env,
+    FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
-use super::super::{CacheKey, CacheName, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use super::super::{CacheKey, CacheName, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp};
 use super::record::{self, ExpiryKey, VectorKey, VectorRecord, decode, decode_vector, encode, encode_vector};
 use super::worth::Record;
 use crate::config::Durability;
@@ -24,10 +26,10 @@ use scan::Scan;
 const SCHEMA: u32 = 2;
 /// Blocks of all column families together that are kept uncompressed.
 const BLOCK_CACHE: usize = 64 << 20;
-/// Log of writes that aren't in a table yet.
-const MAX_WAL: u64 = 256 << 20;
+/// Log of writes that aren't in a table yet: what is replayed after a crash, at about 100 MB a second.
+const MAX_WAL: u64 = 64 << 20;
 /// Writes of all column families together that are held in memory until they become tables.
-const WRITE_BUFFERS: usize = 128 << 20;
+const WRITE_BUFFERS: usize = 64 << 20;
 /// Expired entries that one step of a sweep takes, so that none holds up the writes for long.
 const SWEEP: usize = 1000;
 
@@ -113,12 +115,12 @@ struct Identity {
 }
 
 /// One entry with everything that is written for it.
-pub(super) struct Put<'e> {
+pub(super) struct Put {
     pub(super) cache: CacheKey,
     pub(super) text: TextHash,
-    pub(super) entry: &'e Entry,
-    pub(super) vector: Option<&'e Embedding>,
-    pub(super) tags: &'e [Tag],
+    pub(super) entry: Entry,
+    pub(super) vector: Option<Embedding>,
+    pub(super) tags: Vec<Tag>,
     pub(super) cost_millis: u32,
     pub(super) uses: u32,
     pub(super) stripe: u8,
@@ -136,6 +138,10 @@ impl Database {
         options.create_missing_column_families(true);
         options.set_keep_log_file_num(4);
         options.increase_parallelism(2);
+        let mut environment = Env::new().map_err(failed)?;
+        // Compactions can wait, lookups can't.
+        environment.lower_thread_pool_cpu_priority();
+        options.set_env(&environment);
         // Families that are seldom written would otherwise keep old logs, to be replayed after a crash, by the gigabyte.
         options.set_max_total_wal_size(MAX_WAL);
         options.set_db_write_buffer_size(WRITE_BUFFERS);
@@ -190,7 +196,7 @@ impl Database {
     pub(super) fn vectors(
         &self,
     ) -> Result<impl Iterator<Item = Result<(VectorKey, VectorRecord), StoreError>>, StoreError> {
-        let all = Scan::new(self.db.raw_iterator_cf(self.family(family::VECTORS)?));
+        let all = Scan::new(&self.db, self.family(family::VECTORS)?);
         Ok(all.map(|item| {
             let (key, value) = item?;
             Ok((VectorKey::read(&key)?, decode_vector(&value)?))
@@ -214,7 +220,7 @@ impl Database {
     pub(super) fn records(
         &self,
     ) -> Result<impl Iterator<Item = Result<(CacheKey, EntryId, Record), StoreError>>, StoreError> {
-        let all = Scan::new(self.db.raw_iterator_cf(self.family(family::WORTH)?));
+        let all = Scan::new(&self.db, self.family(family::WORTH)?);
         Ok(all.map(|item| {
             let (key, value) = item?;
             let (cache, id) = record::read_entry_key(&key)?;
@@ -242,40 +248,93 @@ impl Database {
         found.map_err(failed)?.map(|bytes| decode(&bytes)).transpose()
     }
 
-    pub(super) fn entries_of_text(&self, scope: ScopeKey, text: TextHash) -> Result<Vec<Entry>, StoreError> {
-        let Some(exact) = self.exact(scope, text)? else { return Ok(Vec::new()) };
-        let mut entries = Vec::with_capacity(exact.ids.len());
-        for id in exact.ids {
-            entries.extend(self.entry(exact.cache, id)?);
+    pub(super) fn entries_of_text(
+        &self,
+        cache: CacheKey,
+        scope: ScopeKey,
+        text: TextHash,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
+        for id in self.ids_of_text(cache, scope, text)? {
+            entries.extend(self.entry(cache, id)?);
         }
         Ok(entries)
     }
 
-    /// Writes an entry; returns what it takes.
-    pub(super) fn put(&self, put: &Put<'_>) -> Result<Record, StoreError> {
-        let Put { cache, text, entry, .. } = *put;
-        let mut exact = self.exact(entry.scope, text)?.unwrap_or(Exact { cache, ids: Vec::new() });
-        if !exact.ids.contains(&entry.id) {
-            exact.ids.push(entry.id);
+    /// The `most` entries behind a position.
+    pub(super) fn page(
+        &self,
+        cache: Option<CacheKey>,
+        after: Option<Position>,
+        most: usize,
+    ) -> Result<Vec<(CacheKey, Entry)>, StoreError> {
+        let last = after.map(|after| record::entry_key(after.cache, after.entry));
+        let from: &[u8] = match (&last, &cache) {
+            (Some(last), _) => last,
+            (None, Some(cache)) => &cache.0,
+            (None, None) => &[],
+        };
+        let from = IteratorMode::From(from, Direction::Forward);
+        let mut page = Vec::with_capacity(most);
+        for item in self.db.iterator_cf(self.family(family::ENTRIES)?, from) {
+            let (key, value) = item.map_err(failed)?;
+            let (of, _) = record::read_entry_key(&key)?;
+            if page.len() == most || cache.is_some_and(|cache| cache != of) {
+                break;
+            }
+            if last.is_none_or(|last| *key != last) {
+                page.push((of, decode(&value)?));
+            }
         }
-        let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
+        Ok(page)
+    }
+
+    /// Makes a copy of everything as it is now, of hard links where the file system allows.
+    pub(super) fn backup(&self, directory: &Path) -> Result<(), StoreError> {
+        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(directory)).map_err(failed)
+    }
+
+    /// Writes all entries or none; returns what each takes.
+    pub(super) fn put(&self, puts: &[Put], durability: Durability) -> Result<Vec<Record>, StoreError> {
         let mut batch = WriteBatch::default();
-        let entry_key = record::entry_key(cache, entry.id);
+        // Texts may come twice.
+        let mut ids_of_texts = HashMap::new();
+        let mut records = Vec::with_capacity(puts.len());
+        for put in puts {
+            let key = record::exact_key(put.cache, put.entry.scope, put.text);
+            let ids = match ids_of_texts.entry(key) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(new) => new.insert(self.ids_of_text(put.cache, put.entry.scope, put.text)?),
+            };
+            if !ids.contains(&put.entry.id) {
+                ids.push(put.entry.id);
+            }
+            records.push(self.add(&mut batch, put, ids)?);
+        }
+        self.write_with(batch, durability)?;
+        Ok(records)
+    }
+
+    /// Adds an entry, `ids` of whose text there are, to what will be written.
+    fn add(&self, batch: &mut WriteBatch, put: &Put, ids: &[EntryId]) -> Result<Record, StoreError> {
+        let before = batch.size_in_bytes();
+        let Put { cache, text, entry, .. } = put;
+        let vector_key = VectorKey { cache: *cache, scope: entry.scope, id: entry.id }.bytes();
+        let entry_key = record::entry_key(*cache, entry.id);
         batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode(entry)?);
-        batch.put_cf(self.family(family::EXACT)?, record::exact_key(entry.scope, text), encode(&exact)?);
-        let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
+        batch.put_cf(self.family(family::EXACT)?, record::exact_key(*cache, entry.scope, *text), encode(&ids)?);
+        let expiry = ExpiryKey { at: entry.expires, cache: *cache, id: entry.id };
         batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);
-        match put.vector {
+        match &put.vector {
             Some(vector) => {
-                let value = encode_vector(entry.expires, put.tags, vector)?;
+                let value = encode_vector(entry.expires, &put.tags, vector)?;
                 batch.put_cf(self.family(family::VECTORS)?, vector_key, value);
             }
             None => batch.delete_cf(self.family(family::VECTORS)?, vector_key),
         }
-        let bytes = u32::try_from(batch.size_in_bytes()).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(batch.size_in_bytes() - before).unwrap_or(u32::MAX);
         let record = Record { bytes, cost_millis: put.cost_millis, uses: put.uses, stripe: put.stripe };
         batch.put_cf(self.family(family::WORTH)?, entry_key, encode(&record)?);
-        self.write(batch)?;
         Ok(record)
     }
 
@@ -288,32 +347,27 @@ impl Database {
         batch.delete_cf(self.family(family::VECTORS)?, vector_key);
         let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
         batch.delete_cf(self.family(family::EXPIRY)?, expiry.bytes());
-        let exact_key = record::exact_key(entry.scope, text);
-        if let Some(mut exact) = self.exact(entry.scope, text)? {
-            exact.ids.retain(|id| *id != entry.id);
-            let family = self.family(family::EXACT)?;
-            if exact.ids.is_empty() {
-                batch.delete_cf(family, exact_key);
-            } else {
-                batch.put_cf(family, exact_key, encode(&exact)?);
-            }
+        let exact_key = record::exact_key(cache, entry.scope, text);
+        let mut ids = self.ids_of_text(cache, entry.scope, text)?;
+        ids.retain(|id| *id != entry.id);
+        let family = self.family(family::EXACT)?;
+        if ids.is_empty() {
+            batch.delete_cf(family, exact_key);
+        } else {
+            batch.put_cf(family, exact_key, encode(&ids)?);
         }
         self.write(batch)
     }
 
-    /// Removes a whole cache: entries and vectors are ranges, and the exact keys follow from the entries.
+    /// Removes a whole cache, which is a range of keys. What knows of its entries' expiry is left behind, and does no harm.
     pub(super) fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        let exact = self.family(family::EXACT)?;
-        self.for_each_entry(cache, |entry| {
-            batch.delete_cf(exact, record::exact_key(entry.scope, TextHash::of(&entry.prompt)));
-        })?;
-        for name in [family::ENTRIES, family::VECTORS, family::GRAPHS, family::WORTH] {
+        for name in [family::ENTRIES, family::VECTORS, family::EXACT, family::GRAPHS, family::WORTH] {
             let family = self.family(name)?;
             match after(cache) {
                 Some(end) => batch.delete_range_cf(family, cache.0.to_vec(), end.to_vec()),
                 // The last cache key of all has no end, and all else lies before it.
-                None => batch.delete_range_cf(family, cache.0.to_vec(), vec![0xff; 65]),
+                None => batch.delete_range_cf(family, cache.0.to_vec(), vec![0xff; 81]),
             }
         }
         self.write(batch)
@@ -379,20 +433,41 @@ impl Database {
         self.db.get_cf(self.family(family::STATE)?, [&cache.0, name.as_bytes()].concat()).map_err(failed)
     }
 
+    /// Everything reaches the disk, as tables, so that nothing has to be replayed at the next start.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.db.flush_wal(true).map_err(failed)
+        self.db.flush_wal(true).map_err(failed)?;
+        let families = family::ALL.iter().map(|name| self.family(name)).collect::<Result<Vec<_>, _>>()?;
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed)
+    }
+
+    /// As durable as all stores are.
+    pub(super) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// What was written reaches the disk, if that was promised.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        match self.durability {
+            Durability::Fsync => self.db.flush_wal(true).map_err(failed),
+            Durability::Buffered => Ok(()),
+        }
     }
 
     /// Everything in `batch` or nothing.
     fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.write_with(batch, self.durability)
+    }
+
+    fn write_with(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
-        options.set_sync(self.durability == Durability::Fsync);
+        options.set_sync(durability == Durability::Fsync);
         self.db.write_opt(batch, &options).map_err(failed)
     }
 
-    fn exact(&self, scope: ScopeKey, text: TextHash) -> Result<Option<Exact>, StoreError> {
-        let found = self.db.get_pinned_cf(self.family(family::EXACT)?, record::exact_key(scope, text));
-        found.map_err(failed)?.map(|bytes| decode(&bytes)).transpose()
+    /// The entries of one text in one scope.
+    fn ids_of_text(&self, cache: CacheKey, scope: ScopeKey, text: TextHash) -> Result<Vec<EntryId>, StoreError> {
+        let found = self.db.get_pinned_cf(self.family(family::EXACT)?, record::exact_key(cache, scope, text));
+        found.map_err(failed)?.map_or_else(|| Ok(Vec::new()), |bytes| decode(&bytes))
     }
 
     fn for_each_entry(&self, cache: CacheKey, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
@@ -410,13 +485,6 @@ impl Database {
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
         self.db.cf_handle(name).ok_or_else(|| StoreError::Damaged(format!("the database has no family {name}")))
     }
-}
-
-/// The entries of one text in one scope. The cache is part of the scope, but a hash can't be asked for it.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Exact {
-    cache: CacheKey,
-    ids: Vec<EntryId>,
 }
 
 /// The first key after all that begin with `cache`.

@@ -1,6 +1,6 @@
 //! Reading a column family from end to end, damaged or not.
 
-use rocksdb::DBRawIterator;
+use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions};
 
 use super::super::super::StoreError;
 use super::failed;
@@ -11,6 +11,9 @@ const FINE: usize = 12;
 /// Bytes that a key is taken to have where none has been read yet.
 const KEY: usize = 64;
 
+/// Bytes that are asked of the disk at once.
+const READ_AHEAD: usize = 2 << 20;
+
 /// The rows of a column family, in the order of their keys. Where a block is damaged, one error takes the place of what it
 /// held, and of some of what follows.
 pub(super) struct Scan<'d> {
@@ -20,7 +23,12 @@ pub(super) struct Scan<'d> {
 }
 
 impl<'d> Scan<'d> {
-    pub(super) fn new(mut rows: DBRawIterator<'d>) -> Self {
+    pub(super) fn new(db: &'d DB, family: &ColumnFamily) -> Self {
+        let mut options = ReadOptions::default();
+        options.set_readahead_size(READ_AHEAD);
+        // What is read once must not drive out what is read again and again.
+        options.fill_cache(false);
+        let mut rows = db.raw_iterator_cf_opt(family, options);
         rows.seek_to_first();
         Self { rows, last: vec![0; KEY] }
     }

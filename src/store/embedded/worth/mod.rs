@@ -130,6 +130,12 @@ impl Ledger {
         self.0.lock().since_open = None;
     }
 
+    /// Whether they were.
+    #[cfg(test)]
+    pub(super) fn is_loaded(&self) -> bool {
+        self.0.lock().since_open.is_none()
+    }
+
     /// An entry was stored.
     pub(super) fn stored(&self, cache: CacheKey, id: EntryId, record: Record) {
         let books = &mut *self.0.lock();

@@ -1,0 +1,236 @@
+//! Entries on their way out of the caches and back in, one JSON object a line.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::save::usual_millis;
+use super::{CacheError, Caches};
+use crate::embed::{EmbedError, Embedding, Prefix, TextEmbedding};
+use crate::prompt::{Json, Question, Reach};
+use crate::store::{Answer, Attributes, CacheKey, CacheName, NewEntry, Position, Stored, Timestamp, Vector};
+
+/// Texts of an import that are embedded at a time: so few that others find room in the queue.
+const EMBEDDED_AT_ONCE: usize = 32;
+/// Tokens of a text are told by nobody, and asked for by nobody.
+const TOKENS: usize = 0;
+
+/// An entry as a line. Only `prompt` and `response` must be there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Line {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache: Option<String>,
+    /// Of everything in the request but the prompt, as hexadecimal digits. Unset: of a plain prompt without a scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+    prompt: String,
+    response: String,
+    /// A whole chat completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completion: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, String>,
+    /// Milliseconds since 1970. Unset: now, and as long as the cache's entries live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+    /// Milliseconds that the answer took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost_millis: Option<u32>,
+    /// Lookups that were answered with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uses: Option<u32>,
+    /// Whether texts of the same meaning may be answered with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    semantic: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vector: Option<LineVector>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LineVector {
+    /// The digest of the model that made it. Another model's vectors are of no use, and made anew.
+    model: String,
+    blurred: bool,
+    /// Its components as base64 of 32-bit floats, little-endian.
+    components: String,
+}
+
+/// What became of some lines.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Lines that are entries now.
+    pub stored: u64,
+    /// Lines whose entries would have expired already.
+    pub expired: u64,
+    /// Lines that were of no use: how many, and for some of them the line's number and why.
+    pub refused: u64,
+    /// See [`refused`](Self::refused).
+    pub why: Vec<(u64, String)>,
+}
+
+impl Imported {
+    /// Reasons that are told at most.
+    const REASONS: usize = 20;
+
+    /// Counts a line that was of no use.
+    pub fn refuse(&mut self, number: u64, why: String) {
+        self.refused += 1;
+        if self.why.len() < Self::REASONS {
+            self.why.push((number, why));
+        }
+    }
+}
+
+impl Caches {
+    /// Some entries behind a position as lines, and the position of the last of them; none where there are no more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn export(
+        &self,
+        only: Option<&CacheName>,
+        after: Option<Position>,
+        most: usize,
+    ) -> Result<Option<(Vec<Line>, Position)>, CacheError> {
+        let only = only.map(|name| CacheKey::new(&name.tenant, &name.id));
+        let page = self.store().page(only, after, most).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        let position = Position { cache: last.cache, entry: last.entry.id };
+        let digest = &self.embedder().identity().digest;
+        let lines = page.into_iter().filter_map(|stored| Some(Line::of(self.name(stored.cache)?, stored, digest)));
+        Ok(Some((lines.collect(), position)))
+    }
+
+    /// Stores lines, each known by its number; those that name no cache of their own in `default`.
+    ///
+    /// # Errors
+    /// Where the store fails. Lines of no use are no error.
+    pub async fn import(&self, lines: Vec<(u64, Line)>, default: &CacheName) -> Result<Imported, CacheError> {
+        let mut imported = Imported::default();
+        let mut entries = Vec::with_capacity(lines.len());
+        let mut made = stream::iter(lines)
+            .map(|(number, line)| async move { (number, self.entry_of(line, default).await) })
+            .buffered(EMBEDDED_AT_ONCE);
+        while let Some((number, entry)) = made.next().await {
+            match entry {
+                Ok(entry) if entry.expires <= Timestamp::now() => imported.expired += 1,
+                Ok(entry) => entries.push(entry),
+                Err(why) => imported.refuse(number, why),
+            }
+        }
+        imported.stored = entries.len() as u64;
+        self.store().put_many(entries).await?;
+        Ok(imported)
+    }
+
+    async fn entry_of(&self, line: Line, default: &CacheName) -> Result<NewEntry, String> {
+        let tenant = line.tenant.as_deref().unwrap_or(&default.tenant);
+        let cache =
+            self.get(tenant, line.cache.as_deref().unwrap_or(&default.id)).map_err(|error| error.to_string())?;
+        cache.register().await.map_err(|error| error.to_string())?;
+        let plain = Question::plain(&line.prompt, &Json::Null).map_err(|error| error.to_string())?;
+        let fingerprint = match &line.fingerprint {
+            Some(digits) => fingerprint(digits)?,
+            None => *plain.fingerprint.bytes(),
+        };
+        let is_semantic = line.semantic.unwrap_or(true) && plain.reach == Reach::Semantic;
+        let vector = match &line.vector {
+            _ if !is_semantic => Vector::None,
+            Some(made) if made.model == self.embedder().identity().digest => Vector::New(self.read(made)?),
+            _ => self.embed(&line.prompt).await?,
+        };
+        let created = line.created.map_or_else(Timestamp::now, Timestamp);
+        let answer = Answer { text: line.response, completion: line.completion };
+        let cost_millis = line.cost_millis.unwrap_or_else(|| usual_millis(&answer));
+        Ok(NewEntry {
+            cache: cache.key,
+            fingerprint,
+            prompt: line.prompt,
+            answer,
+            attributes: Attributes::new(line.attributes),
+            created,
+            expires: line.expires.map_or_else(|| created.after(cache.ttl_millis), Timestamp),
+            cost_millis,
+            uses: line.uses.unwrap_or(0),
+            vector,
+        })
+    }
+
+    fn read(&self, vector: &LineVector) -> Result<TextEmbedding, String> {
+        let bytes = BASE64.decode(&vector.components).map_err(|error| format!("its vector is no base64: {error}"))?;
+        let (components, rest) = bytes.as_chunks();
+        let read = Embedding::unit(components.iter().map(|x| f32::from_le_bytes(*x)));
+        let dimension = self.embedder().identity().dimension;
+        let read = read.filter(|read| rest.is_empty() && read.dimension() == dimension);
+        let read = read.ok_or_else(|| format!("its vector isn't one of {dimension} components and length 1"))?;
+        Ok(TextEmbedding { vector: read, blurred: vector.blurred, tokens: TOKENS })
+    }
+
+    async fn embed(&self, text: &str) -> Result<Vector, String> {
+        loop {
+            match self.embedder().embed(text, Prefix::Query).await {
+                Ok(made) => return Ok(Vector::New(made)),
+                Err(EmbedError::TooLong(_) | EmbedError::Unfit(_)) => return Ok(Vector::None),
+                // Lookups come first; there will be room.
+                Err(EmbedError::Busy(_)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+impl Line {
+    /// # Errors
+    /// A sentence about what is wrong with it.
+    pub fn read(line: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(line).map_err(|error| format!("it is no entry: {error}"))
+    }
+
+    fn of(name: CacheName, stored: Stored, digest: &str) -> Self {
+        let Stored { entry, vector, cost_millis, uses, .. } = stored;
+        let components = |vector: &Embedding| -> Vec<u8> {
+            vector.as_slice().iter().flat_map(|component| component.to_le_bytes()).collect()
+        };
+        Self {
+            tenant: Some(name.tenant),
+            cache: Some(name.id),
+            fingerprint: Some(entry.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()),
+            prompt: entry.prompt,
+            response: entry.answer.text,
+            completion: entry.answer.completion,
+            attributes: entry.attributes.into(),
+            created: Some(entry.created.0),
+            expires: Some(entry.expires.0),
+            cost_millis: Some(cost_millis),
+            uses: Some(uses),
+            semantic: Some(vector.is_some()),
+            vector: vector.map(|vector| LineVector {
+                model: digest.to_owned(),
+                blurred: entry.blurred,
+                components: BASE64.encode(components(&vector)),
+            }),
+        }
+    }
+}
+
+fn fingerprint(digits: &str) -> Result<[u8; 32], String> {
+    let mut fingerprint = [0; 32];
+    let pairs = digits.as_bytes().chunks(2);
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err("its fingerprint isn't 64 hexadecimal digits".into());
+    }
+    for (byte, pair) in fingerprint.iter_mut().zip(pairs) {
+        let pair = std::str::from_utf8(pair).map_err(|error| error.to_string())?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|error| error.to_string())?;
+    }
+    Ok(fingerprint)
+}
