@@ -4,7 +4,12 @@
 //! to as many vectors as wanted and stored in one scope, without HTTP and without embedding them again. With `--directory` the
 //! database stays, and is used again by the next run.
 
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and stops where it can't go on"
+)]
 
 #[path = "common/jitter.rs"]
 mod jitter;
@@ -191,7 +196,7 @@ fn open(path: &Path, durability: Durability) -> EmbeddedStore {
             Ok(store) => return store,
             // The one before is still closing.
             Err(refrain::store::embedded::OpenError::InUse { .. }) => std::thread::yield_now(),
-            Err(error) => Err(error).expect("the store"),
+            Err(error) => panic!("{error}"),
         }
     }
 }

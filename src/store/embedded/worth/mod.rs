@@ -24,6 +24,8 @@ use sketch::Sketch;
 const WINDOW_PART: u64 = 10;
 /// Entries that are drawn to find the one that is worth least.
 const DRAWN: usize = 24;
+/// Caches that are drawn where all together take too much.
+const DRAWN_CACHES: usize = 8;
 
 /// What an entry takes and has saved, as it is kept on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,13 +53,6 @@ struct Slot {
     is_new: bool,
     /// Whether its record on disk is older than this.
     is_unsaved: bool,
-}
-
-/// An entry that has to go.
-struct Going {
-    id: EntryId,
-    /// What it is worth; not where it never came to be weighed.
-    value: Option<Value>,
 }
 
 /// The entries of one cache.
@@ -262,17 +257,49 @@ impl Books {
 
     fn next_to_go(&mut self) -> Option<(CacheKey, EntryId)> {
         let over = self.accounts.iter().find(|(_, account)| account.is_over()).map(|(cache, _)| *cache);
-        let cache = match over {
-            Some(cache) => cache,
-            None if self.bytes > self.most_bytes => self.draw_cache()?,
+        let among = match over {
+            Some(cache) => vec![cache],
+            None if self.bytes > self.most_bytes => (0..DRAWN_CACHES).filter_map(|_| self.draw_cache()).collect(),
             None => return None,
         };
-        let account = self.accounts.get_mut(&cache)?;
-        let going = account.next_to_go(&mut self.draw)?;
-        if let Some(value) = going.value.filter(|value| *value > self.clock) {
-            self.clock = value;
+        self.next_of(&among)
+    }
+
+    /// The entry of some caches that has to go: what leaves a window, or what is worth least of all and would have to go in its
+    /// place.
+    fn next_of(&mut self, among: &[CacheKey]) -> Option<(CacheKey, EntryId)> {
+        let (mut least, mut leaving) = (None::<(CacheKey, EntryId, Value)>, None);
+        for cache in among {
+            let account = self.accounts.get_mut(cache)?;
+            if let Some((id, value)) = account.least(&mut self.draw)
+                && least.is_none_or(|(.., least)| value < least)
+            {
+                least = Some((*cache, id, value));
+            }
+            leaving = leaving.or_else(|| account.leaving_window().map(|id| (*cache, id)));
         }
-        Some((cache, going.id))
+        match (leaving, least) {
+            (None, None) => {
+                let account = self.accounts.get(among.first()?)?;
+                account.slots.first().map(|slot| (among[0], slot.id))
+            }
+            (Some(leaving), Some(least)) if self.rate(leaving) <= self.rate((least.0, least.1)) => Some(leaving),
+            (Some(leaving), None) => Some(leaving),
+            (leaving, Some((cache, id, value))) => {
+                if let Some((cache, id)) = leaving {
+                    self.account(cache).keep(id);
+                }
+                if value > self.clock {
+                    self.clock = value;
+                }
+                Some((cache, id))
+            }
+        }
+    }
+
+    /// What keeping an entry saves for as long as it is asked for as often as lately: milliseconds per byte.
+    fn rate(&self, (cache, id): (CacheKey, EntryId)) -> f64 {
+        self.accounts.get(&cache).map_or(0.0, |account| account.rate(id))
     }
 
     /// The cache of a byte that is drawn at random: the larger ones give more.
@@ -372,29 +399,15 @@ impl Account {
         }
     }
 
-    /// The entry that has to go.
-    fn next_to_go(&mut self, draw: &mut Draw) -> Option<Going> {
-        let least = self.least(draw);
-        match (self.leaving_window(), least) {
-            (None, None) => self.slots.first().map(|slot| Going { id: slot.id, value: None }),
-            (None, least) => least,
-            (Some(leaving), Some(least)) if self.rate(leaving) > self.rate(least.id) => {
-                self.keep(leaving);
-                Some(least)
-            }
-            (Some(leaving), _) => Some(Going { id: leaving, value: None }),
-        }
-    }
-
-    /// The least valuable of some entries that aren't new.
-    fn least(&self, draw: &mut Draw) -> Option<Going> {
+    /// The least valuable of some entries that aren't new, and its value.
+    fn least(&self, draw: &mut Draw) -> Option<(EntryId, Value)> {
         let drawn = (0..DRAWN).map(|_| draw.below(self.slots.len() as u64));
         let old = drawn.filter_map(|at| self.slots.get(usize::try_from(at).ok()?)).filter(|slot| !slot.is_new);
         let least = old.min_by(|a, b| a.value().0.total_cmp(&b.value().0))?;
-        Some(Going { id: least.id, value: Some(least.value()) })
+        Some((least.id, least.value()))
     }
 
-    /// What keeping an entry saves for as long as it is asked for as often as lately: milliseconds per byte.
+    /// See [`Books::rate`].
     fn rate(&self, id: EntryId) -> f64 {
         self.slot(&id).map_or(0.0, |slot| f64::from(self.asked.estimate(hash(id))) * slot.record.saving())
     }

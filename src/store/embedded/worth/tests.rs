@@ -110,6 +110,23 @@ fn a_cache_keeps_to_its_own_budget_and_leaves_others_alone() {
     assert_eq!(ledger.bytes(), u64::from(10 * BYTES));
 }
 
+/// Other caches have budgets of their own, if any; what they lose must not be what is worth more.
+#[test]
+fn a_flood_in_one_cache_leaves_what_is_of_use_in_others() {
+    let ledger = ledger(500);
+    for n in 0..50 {
+        ledger.stored(cache(1), id(n), record(BYTES, 500));
+        ledger.used(cache(1), id(n));
+    }
+    for n in 1000..20_000 {
+        store(&ledger, n, record(BYTES, 500));
+        if n % 10 == 0 {
+            ledger.used(cache(1), id(n / 10 % 50));
+        }
+    }
+    assert!(ledger.of_cache(cache(1)).0 >= 42, "{:?}", ledger.of_cache(cache(1)));
+}
+
 #[test]
 fn what_happens_while_records_are_read_is_newer_than_they_are() {
     let ledger = Ledger::new(u64::MAX);
