@@ -24,6 +24,9 @@ pub enum StoreError {
     /// No space is left for writes; reads go on.
     #[error("the disk is full")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nothing can be written here; reads go on.
+    #[error("the data can only be read here")]
+    ReadOnly,
     /// More operations wait than the store admits.
     #[error("the store is overloaded ({0} operations are waiting)")]
     Busy(usize),

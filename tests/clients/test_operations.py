@@ -245,6 +245,45 @@ def test_a_full_disk_fails_stores_and_not_lookups(start_refrain, tmp_path):
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+def test_data_that_can_only_be_read_is_looked_up(start_refrain, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine doesn't allow mounting")
+    try:
+        server = start_refrain(environment={"REFRAIN_STORAGE__PATH": str(disk / "db")})
+        store(server, "How do I reset my password?", "Like so.")
+        server.stop()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        server.start()
+        assert find(server, "How do I reset my password?") == find(server, "How can I reset my password?") == ["Like so."]
+        reply = server.http.post(ENTRIES, json={"prompt": "another", "response": "one"})
+        assert reply.status_code == 424 and "can only be read" in reply.json()["detail"]
+        assert server.stop() == 0
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_damaged_table_costs_only_what_it_held(start_refrain):
+    server = start_refrain()
+    prompts = {f"What is the capital of country number {n}?": f"City {n} {'x' * 500}" for n in range(300)}
+    for prompt, response in prompts.items():
+        store(server, prompt, response)
+    server.stop()
+    # The largest holds the vectors.
+    table = max((server.data / "db").glob("*.sst"), key=lambda file: file.stat().st_size)
+    damaged = bytearray(table.read_bytes())
+    for n in range(len(damaged) // 2, len(damaged) // 2 + 500):
+        damaged[n] ^= 0xFF
+    table.write_bytes(damaged)
+    server.start()
+    found = sum(find(server, prompt) == [response] for prompt, response in prompts.items())
+    assert found == len(prompts)
+    paraphrased = sum(find(server, prompt.replace("What is", "What's")) != [] for prompt in prompts)
+    assert paraphrased > len(prompts) * 0.9
+    assert any("unreadable" in line for line in server.logs)
+
+
 def test_a_slow_client_is_cut_off_and_others_go_on(start_refrain):
     server = start_refrain('[server]\nread_timeout = "1s"\n')
     host, port = server.url.removeprefix("http://").split(":")

@@ -127,7 +127,7 @@ impl Loader<'_> {
         }
         for (cache, scope) in self.kept.into_keys() {
             // Everything in it is gone, unless it came back since.
-            if memory.is_empty(cache, scope) {
+            if memory.is_empty(cache, scope) && !database.is_read_only() {
                 database.delete_graphs(cache, scope)?;
             }
         }
@@ -143,7 +143,8 @@ fn begin(inner: &Inner, kept: &mut Generations, of: (CacheKey, ScopeKey)) -> Res
         Err(StoreError::Damaged(why)) => {
             tracing::warn!(why, "a graph is damaged, and is linked again from its vectors");
             telemetry::degraded("graph");
-            inner.database.delete_graphs(of.0, of.1)?;
+            // It may stay: it is damaged at the next start too.
+            let _ = inner.database.delete_graphs(of.0, of.1);
             plain()
         }
         Err(error) => return Err(error),

@@ -250,6 +250,9 @@ impl Inner {
             return;
         }
         let _ = loaded.send(());
+        if self.database.is_read_only() {
+            return;
+        }
         upkeep::be_nice();
         if self.ledger.is_over() {
             self.evict();
@@ -334,6 +337,9 @@ impl Inner {
     /// Keeps a scope's graph on disk where enough of it has changed, or `anything`. It only spares time at the next start, so
     /// a failure is logged and no more. The caller holds `saving`.
     fn save_graph(&self, cache: CacheKey, scope: ScopeKey, anything: bool) {
+        if self.database.is_read_only() {
+            return;
+        }
         let Some(index) = self.memory.worth_saving(cache, scope, anything) else { return };
         let mut saved = self.database.save_graph(cache, scope, |keep| index.save_image(keep));
         // A flush may have come before the last of it was written.
@@ -381,6 +387,9 @@ impl Inner {
 
     /// Writes how often entries were of use.
     fn save_uses(&self) -> Result<(), StoreError> {
+        if self.database.is_read_only() {
+            return Ok(());
+        }
         let mut unsaved = self.ledger.take_unsaved();
         unsaved.sort_unstable_by_key(|(.., record)| record.stripe);
         for same in unsaved.chunk_by(|a, b| a.2.stripe == b.2.stripe) {
@@ -562,7 +571,8 @@ impl Store for EmbeddedStore {
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.blocking(move |inner| {
             let mut swept = 0;
-            loop {
+            // Where nothing can be removed, what has expired is invisible all the same.
+            while !inner.database.is_read_only() {
                 let expired = inner.database.expired(now)?;
                 for due in &expired {
                     match inner.delete_if(due.cache, due.id, |entry| entry.expires <= now) {
@@ -596,7 +606,12 @@ impl Store for EmbeddedStore {
     }
 
     async fn save_state(&self, cache: CacheKey, name: &'static str, state: Vec<u8>) -> Result<(), StoreError> {
-        self.blocking(move |inner| inner.database.save_state(cache, name, &state)).await
+        self.blocking(move |inner| match inner.database.save_state(cache, name, &state) {
+            // Nobody is helped by hearing of this again and again.
+            Err(StoreError::ReadOnly) => Ok(()),
+            saved => saved,
+        })
+        .await
     }
 
     async fn load_state(&self, cache: CacheKey, name: &'static str) -> Result<Option<Vec<u8>>, StoreError> {

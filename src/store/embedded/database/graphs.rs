@@ -58,7 +58,7 @@ impl Database {
                 let before = generation.checked_sub(1);
                 newest = before.map(|before| self.last_generation(cache, scope, before)).transpose()?.flatten();
             }
-            if !found.contains_key(&(cache, scope)) {
+            if !found.contains_key(&(cache, scope)) && !self.is_read_only {
                 self.delete_graphs(cache, scope)?;
             }
             keys.seek(GraphKey { cache, scope, generation: u64::MAX, part: u32::MAX }.bytes());

@@ -108,6 +108,23 @@ pub enum OpenError {
     Io(std::io::Error),
 }
 
+impl OpenError {
+    fn new(path: &Path, source: rocksdb::Error) -> Self {
+        let path = path.to_owned();
+        // RocksDB has no error kind of its own for a held lock file.
+        if source.as_ref().contains("lock hold by") || source.as_ref().contains("While lock file") {
+            Self::InUse { path }
+        } else {
+            Self::Open { path, source }
+        }
+    }
+}
+
+/// Whether a directory can't be written to, whatever the reason.
+fn forbids_writing(error: &rocksdb::Error) -> bool {
+    ["Read-only file system", "Permission denied"].iter().any(|why| error.as_ref().contains(why))
+}
+
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Identity {
     schema: u32,
@@ -129,6 +146,8 @@ pub(super) struct Put {
 pub(super) struct Database {
     db: DB,
     durability: Durability,
+    /// Whether its directory lets nothing be written.
+    is_read_only: bool,
 }
 
 impl Database {
@@ -148,22 +167,29 @@ impl Database {
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
         blocks.set_bloom_filter(10.0, false);
-        let families = family::ALL.map(|name| {
-            let mut options = Options::default();
-            options.set_block_based_table_factory(&blocks);
-            options.set_compression_type(DBCompressionType::Lz4);
-            ColumnFamilyDescriptor::new(name, options)
-        });
-        let db = DB::open_cf_descriptors(&options, path, families).map_err(|source| {
-            let path = path.to_owned();
-            // RocksDB has no error kind of its own for a held lock file.
-            if source.as_ref().contains("lock hold by") || source.as_ref().contains("While lock file") {
-                OpenError::InUse { path }
-            } else {
-                OpenError::Open { path, source }
+        let families = || {
+            family::ALL.map(|name| {
+                let mut options = Options::default();
+                options.set_block_based_table_factory(&blocks);
+                options.set_compression_type(DBCompressionType::Lz4);
+                ColumnFamilyDescriptor::new(name, options)
+            })
+        };
+        let (db, is_read_only) = match DB::open_cf_descriptors(&options, path, families()) {
+            Ok(db) => (db, false),
+            // Lookups are worth more than a refusal.
+            Err(error) if forbids_writing(&error) => {
+                match DB::open_cf_descriptors_read_only(&options, path, families(), false) {
+                    Ok(db) => (db, true),
+                    Err(_) => return Err(OpenError::new(path, error)),
+                }
             }
-        })?;
-        let database = Self { db, durability };
+            Err(error) => return Err(OpenError::new(path, error)),
+        };
+        if is_read_only {
+            tracing::error!(path = %path.display(), "nothing can be written here: answers are looked up, and none is stored");
+        }
+        let database = Self { db, durability, is_read_only };
         database.identify(path, model)?;
         Ok(database)
     }
@@ -435,9 +461,17 @@ impl Database {
 
     /// Everything reaches the disk, as tables, so that nothing has to be replayed at the next start.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        if self.is_read_only {
+            return Ok(());
+        }
         self.db.flush_wal(true).map_err(failed)?;
         let families = family::ALL.iter().map(|name| self.family(name)).collect::<Result<Vec<_>, _>>()?;
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed)
+    }
+
+    /// Whether nothing can be written.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.is_read_only
     }
 
     /// As durable as all stores are.
@@ -459,6 +493,9 @@ impl Database {
     }
 
     fn write_with(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError> {
+        if self.is_read_only {
+            return Err(StoreError::ReadOnly);
+        }
         let mut options = WriteOptions::default();
         options.set_sync(durability == Durability::Fsync);
         self.db.write_opt(batch, &options).map_err(failed)
