@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jitter::Jitter;
 use refrain::config::Durability;
-use refrain::embed::{Embedding, ModelIdentity, TextEmbedding};
+use refrain::embed::{Embedding, ModelDigest, ModelIdentity, TextEmbedding};
 use refrain::store::embedded::{EmbeddedStore, OpenOptions};
 use refrain::store::{
     Answer, Attributes, CacheKey, NewEntry, ScopeKey, Store, StoreError, TextHash, Timestamp, Vector,
@@ -149,8 +149,9 @@ impl Source {
         Self { real: vectors::embed(&vectors::embedder(), &prompts) }
     }
 
-    fn vector(&self, n: usize) -> Embedding {
-        Jitter(n as u64 * 2 + 1).of(&self.real[n % self.real.len()])
+    fn vector(&self, n: usize) -> TextEmbedding {
+        let vector = Jitter(n as u64 * 2 + 1).of(&self.real[n % self.real.len()]);
+        embedded(vector)
     }
 
     fn entry(&self, n: usize) -> NewEntry {
@@ -164,7 +165,7 @@ impl Source {
             expires: Timestamp(u64::MAX),
             cost_millis: 500,
             uses: 0,
-            vector: Vector::New(TextEmbedding { vector: self.vector(n), blurred: false, tokens: 9 }),
+            vector: Vector::New(self.vector(n)),
         }
     }
 }
@@ -184,13 +185,17 @@ fn cache() -> CacheKey {
     CacheKey::new("t", "c")
 }
 
+fn digest() -> ModelDigest {
+    ModelDigest::new("bench")
+}
+
 fn scope() -> ScopeKey {
     ScopeKey::new(cache(), &[0; 32])
 }
 
 fn open(path: &Path, durability: Durability) -> EmbeddedStore {
     let options = OpenOptions { path: path.into(), durability, most_bytes: u64::MAX };
-    let model = ModelIdentity { name: "all-MiniLM-L6-v2".into(), dimension: 384, digest: "bench".into() };
+    let model = ModelIdentity { name: "all-MiniLM-L6-v2".into(), dimension: 384, digest: digest() };
     loop {
         match EmbeddedStore::open(&options, &model) {
             Ok(store) => return store,
@@ -207,7 +212,7 @@ fn loaded(runtime: &tokio::runtime::Runtime, path: &Path, durability: Durability
     store
 }
 
-async fn wait_for_index(store: &EmbeddedStore, query: &Embedding) {
+async fn wait_for_index(store: &EmbeddedStore, query: &TextEmbedding) {
     loop {
         match store.nearest(cache(), scope(), query, 8, &Attributes::default(), NOW).await {
             Err(StoreError::Loading) => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -222,8 +227,12 @@ fn wait_for_links(store: &EmbeddedStore) {
     }
 }
 
-fn query() -> Embedding {
-    Embedding::normalised((0..384u16).map(f32::from).collect()).expect("a direction")
+fn query() -> TextEmbedding {
+    embedded(Embedding::normalised((0..384u16).map(f32::from).collect()).expect("a direction"))
+}
+
+fn embedded(vector: Embedding) -> TextEmbedding {
+    TextEmbedding { vector, blurred: false, tokens: 9, model: digest() }
 }
 
 /// Stores new entries for a while; returns how many a second.
@@ -256,7 +265,7 @@ async fn stores(store: &Arc<EmbeddedStore>, source: &Source, size: usize, caller
 
 /// Seconds that lookups took, sorted: an exact one and a semantic one in turns.
 async fn lookups(store: &EmbeddedStore, source: &Source, size: usize) -> Vec<f64> {
-    let asked: Vec<(TextHash, Embedding)> =
+    let asked: Vec<(TextHash, TextEmbedding)> =
         (0..1000).map(|n| n * 7919 % size).map(|n| (TextHash::of(&prompt(n)), source.vector(n))).collect();
     let (attributes, started) = (Attributes::default(), Instant::now());
     let mut times = Vec::new();

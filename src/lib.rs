@@ -22,4 +22,6 @@ pub mod embed;
 
 pub mod config;
 
+pub mod background;
+
 pub mod telemetry;

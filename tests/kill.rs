@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use refrain::config::Durability;
-use refrain::embed::{Embedding, ModelIdentity, TextEmbedding};
+use refrain::embed::{Embedding, ModelDigest, ModelIdentity, TextEmbedding};
 use refrain::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
 use refrain::store::{Answer, Attributes, CacheKey, EntryId, NewEntry, ScopeKey, Store, TextHash, Timestamp, Vector};
 
@@ -67,9 +67,14 @@ fn answer(worker: usize, prompt: u32, version: u32) -> String {
     format!("{worker} {prompt} {version};").repeat(1 + version as usize % 50)
 }
 
-fn vector(worker: usize, prompt: u32) -> Embedding {
+fn vector(worker: usize, prompt: u32) -> TextEmbedding {
     let hash = blake3::hash(text(worker, prompt).as_bytes());
-    Embedding::normalised(hash.as_bytes()[..DIMENSION].iter().map(|byte| f32::from(*byte) - 127.5).collect()).unwrap()
+    let values = hash.as_bytes()[..DIMENSION].iter().map(|byte| f32::from(*byte) - 127.5).collect();
+    TextEmbedding { vector: Embedding::normalised(values).unwrap(), blurred: false, tokens: 1, model: digest() }
+}
+
+fn digest() -> ModelDigest {
+    ModelDigest::new("m")
 }
 
 fn new_entry(worker: usize, prompt: u32, version: u32) -> NewEntry {
@@ -83,13 +88,13 @@ fn new_entry(worker: usize, prompt: u32, version: u32) -> NewEntry {
         expires: Timestamp(u64::MAX),
         cost_millis: 1,
         uses: 0,
-        vector: Vector::New(TextEmbedding { vector: vector(worker, prompt), blurred: false, tokens: 1 }),
+        vector: Vector::New(vector(worker, prompt)),
     }
 }
 
 fn open(path: &Path, durability: Durability) -> EmbeddedStore {
     let options = OpenOptions { path: path.into(), durability, most_bytes: u64::MAX };
-    let model = ModelIdentity { name: "m".into(), dimension: DIMENSION, digest: "m".repeat(64) };
+    let model = ModelIdentity { name: "m".into(), dimension: DIMENSION, digest: digest() };
     loop {
         match EmbeddedStore::open(&options, &model) {
             Ok(store) => return store,

@@ -1,9 +1,10 @@
 //! One question to a cache.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pending::Before;
-use super::registry::Cache;
+use super::registry::{Cache, Setup};
 use crate::decide::{Demand, Features, Guard, Observation, Outcome, Text, Verdict};
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
@@ -142,6 +143,8 @@ struct Search<'l> {
     scope: ScopeKey,
     now: Timestamp,
     before: Before,
+    /// What the whole lookup is made with, whatever changes meanwhile.
+    setup: Arc<Setup>,
     hits: Vec<Hit>,
     candidates: Vec<Considered>,
     guards: Vec<Guard>,
@@ -158,6 +161,7 @@ impl<'l> Search<'l> {
             lookup,
             scope,
             before: cache.pending.before_now(scope),
+            setup: cache.setup(),
             now: Timestamp::now(),
             hits: Vec::new(),
             candidates: Vec::new(),
@@ -210,15 +214,21 @@ impl<'l> Search<'l> {
         if self.before.is_empty() && self.cache.store.nothing_near(self.cache.key, self.scope) {
             return Ok(());
         }
-        let query = match self.embed().await {
-            Err(error @ (EmbedError::TooLong(_) | EmbedError::Unfit(_))) => {
+        let found = match self.search().await {
+            // The model was changed in between; the new one is in use by now.
+            Err(Trouble::Store(StoreError::OtherModel)) => {
+                self.setup = self.cache.setup();
+                self.search().await
+            }
+            found => found,
+        };
+        let (query, candidates) = match found {
+            Err(Trouble::Embed(error @ (EmbedError::TooLong(_) | EmbedError::Unfit(_)))) => {
                 self.reason = Some(error.to_string());
                 return Ok(());
             }
-            query => query.map_err(Trouble::Embed)?,
+            found => found?,
         };
-        self.before.all().await;
-        let candidates = self.nearest(&query).await.map_err(Trouble::Store)?;
         let started = Instant::now();
         self.weigh(&query, candidates);
         telemetry::step(Step::Decide, started.elapsed());
@@ -226,9 +236,16 @@ impl<'l> Search<'l> {
         Ok(())
     }
 
+    async fn search(&self) -> Result<(TextEmbedding, Vec<Candidate>), Trouble> {
+        let query = self.embed().await.map_err(Trouble::Embed)?;
+        self.before.all().await;
+        let candidates = self.nearest(&query).await.map_err(Trouble::Store)?;
+        Ok((query, candidates))
+    }
+
     async fn embed(&self) -> Result<TextEmbedding, EmbedError> {
         let started = Instant::now();
-        let query = self.cache.embedder.embed(&self.lookup.question.text, Prefix::Query).await;
+        let query = self.setup.embedder.embed(&self.lookup.question.text, Prefix::Query).await;
         telemetry::step(Step::Embed, started.elapsed());
         query
     }
@@ -237,20 +254,20 @@ impl<'l> Search<'l> {
         let started = Instant::now();
         let k = self.cache.candidates.max(self.lookup.max_results);
         let Self { cache, lookup, scope, now, .. } = self;
-        let nearest = cache.store.nearest(cache.key, *scope, &query.vector, k, &lookup.attributes, *now).await;
+        let nearest = cache.store.nearest(cache.key, *scope, query, k, &lookup.attributes, *now).await;
         telemetry::step(Step::Search, started.elapsed());
         nearest
     }
 
     fn weigh(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>) {
-        let (cache, lookup) = (self.cache, self.lookup);
+        let (rule, lookup) = (&Arc::clone(&self.setup).rule, self.lookup);
         let usable = candidates.into_iter().filter(|candidate| (lookup.usable)(&candidate.entry.answer));
         let asked = Text { text: &lookup.question.text, blurred: query.blurred };
         for candidate in usable {
-            let stored = Text { text: &candidate.entry.prompt, blurred: candidate.entry.blurred };
+            let stored = Text { text: &candidate.entry.prompt, blurred: candidate.blurred };
             let features = Features::of(asked, stored, candidate.cosine);
             let age = self.now.since(candidate.entry.created);
-            let verdict = cache.rule.judge(&features, age, &lookup.demand);
+            let verdict = rule.judge(&features, age, &lookup.demand);
             let serves = verdict.serves();
             if self.candidates.is_empty() {
                 self.guards.clone_from(&verdict.guards);
@@ -296,7 +313,7 @@ impl<'l> Search<'l> {
             guards,
             reason: self.reason,
         };
-        let min_cosine = self.cache.rule.min_cosine(&self.lookup.demand);
+        let min_cosine = self.setup.rule.min_cosine(&self.lookup.demand);
         let (store, key) = (&self.cache.store, self.cache.key);
         match self.hits.first() {
             Some(hit) => store.used(key, hit.entry.id),
@@ -315,7 +332,7 @@ impl Trouble {
     /// Counts and logs it; returns what the caller may know.
     fn report(self, cache: &str) -> String {
         let (part, error): (_, Box<dyn std::error::Error>) = match self {
-            Self::Store(StoreError::Loading) => ("loading", StoreError::Loading.into()),
+            Self::Store(error @ (StoreError::Loading | StoreError::OtherModel)) => ("loading", error.into()),
             Self::Store(error) => ("store", error.into()),
             Self::Embed(EmbedError::Busy(n)) => ("embed_queue", EmbedError::Busy(n).into()),
             Self::Embed(error) => ("embed", error.into()),

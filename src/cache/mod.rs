@@ -5,12 +5,14 @@
 
 mod lookup;
 mod pending;
+mod reembed;
 mod registry;
 mod save;
 mod transfer;
 
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;
+pub use reembed::{ReembedError, Reembedded};
 pub use registry::{Cache, Caches};
 pub use save::Save;
 pub use transfer::{Imported, Line};

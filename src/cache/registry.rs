@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
 use super::pending::Pending;
+use super::reembed::Reembedding;
 use super::{CacheError, MAX_CACHES, MAX_NAME};
 use crate::config::{DEFAULT_CACHE, Policy, Settings};
 use crate::decide::{Observation, Rule, Statistics, Summary};
-use crate::embed::{Cosine, Embedder};
+use crate::embed::{Cosine, Embedder, Manifest, ModelIdentity};
 use crate::store::{Attributes, CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
 use crate::telemetry;
 
@@ -21,7 +23,9 @@ const STATISTICS: &str = "statistics";
 pub struct Caches {
     settings: Arc<Settings>,
     store: Arc<dyn Store>,
-    embedder: Embedder,
+    embedder: ArcSwap<Embedder>,
+    /// What makes the vectors of all entries anew, if it was ever asked to.
+    pub(super) reembedding: Mutex<Option<Reembedding>>,
     caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
 }
 
@@ -30,8 +34,7 @@ pub struct Cache {
     pub(super) name: CacheName,
     pub(super) key: CacheKey,
     pub(super) store: Arc<dyn Store>,
-    pub(super) embedder: Embedder,
-    pub(super) rule: Rule,
+    setup: ArcSwap<Setup>,
     pub(super) candidates: usize,
     pub(super) ttl_millis: u64,
     ignored_fields: Vec<String>,
@@ -39,6 +42,12 @@ pub struct Cache {
     registered: AtomicBool,
     pub(super) pending: Pending,
     statistics: Mutex<Rolling>,
+}
+
+/// What a cache's lookups are made with. The two belong together: a threshold is one of a model's cosines.
+pub(super) struct Setup {
+    pub(super) embedder: Embedder,
+    pub(super) rule: Rule,
 }
 
 #[derive(Default)]
@@ -53,12 +62,14 @@ impl Caches {
     /// # Errors
     /// Where the store can't be read, or a cache's policy needs a threshold that neither the settings nor the model give.
     pub async fn open(settings: Arc<Settings>, store: Arc<dyn Store>, embedder: Embedder) -> Result<Self, OpenError> {
-        let caches = Self { settings, store, embedder, caches: RwLock::new(HashMap::new()) };
-        for id in caches.settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
-            caches
-                .rule(id)
-                .ok_or_else(|| OpenError::NoThreshold(id.to_owned(), caches.embedder.identity().name.clone()))?;
-        }
+        check_thresholds(&settings, embedder.identity(), embedder.manifest())?;
+        let caches = Self {
+            settings,
+            store,
+            embedder: ArcSwap::from_pointee(embedder),
+            reembedding: Mutex::default(),
+            caches: RwLock::default(),
+        };
         for name in caches.store.caches().await? {
             let cache = caches.build(name, true);
             let saved = caches.store.load_state(cache.key, STATISTICS).await?;
@@ -145,8 +156,22 @@ impl Caches {
 
     /// The embedder that all caches share.
     #[must_use]
-    pub fn embedder(&self) -> &Embedder {
-        &self.embedder
+    pub fn embedder(&self) -> Arc<Embedder> {
+        self.embedder.load_full()
+    }
+
+    /// What the operator set.
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// All lookups that begin from now on are made with `embedder`, and with the rules that belong to its model.
+    pub(super) fn embed_with(&self, embedder: Embedder) {
+        self.embedder.store(Arc::new(embedder));
+        // A cache that is being made meanwhile waits for this lock, and then sees the new one.
+        for cache in self.caches.write().values() {
+            cache.setup.store(Arc::new(self.setup(cache.id())));
+        }
     }
 
     /// The store that all caches share.
@@ -164,9 +189,7 @@ impl Caches {
         Cache {
             key,
             store: Arc::clone(&self.store),
-            embedder: self.embedder.clone(),
-            // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
-            rule: self.rule(&name.id).unwrap_or(Rule::Static { min_cosine: Cosine::ONE }),
+            setup: ArcSwap::from_pointee(self.setup(&name.id)),
             candidates: settings.candidates(),
             ttl_millis: u64::try_from(settings.ttl().0.as_millis()).unwrap_or(u64::MAX),
             ignored_fields: settings.ignored_fields(),
@@ -177,15 +200,35 @@ impl Caches {
         }
     }
 
-    fn rule(&self, id: &str) -> Option<Rule> {
-        let settings = self.settings.cache(id);
-        match settings.policy.unwrap_or_default() {
-            Policy::Static => {
-                let min_cosine = settings.min_cosine.or(self.embedder.manifest().min_cosine)?;
-                Some(Rule::Static { min_cosine: Cosine::new(min_cosine) })
-            }
+    fn setup(&self, id: &str) -> Setup {
+        let embedder = Embedder::clone(&self.embedder());
+        // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
+        let rule = rule(&self.settings, id, embedder.manifest()).unwrap_or(Rule::Static { min_cosine: Cosine::ONE });
+        Setup { embedder, rule }
+    }
+}
+
+fn rule(settings: &Settings, id: &str, manifest: &Manifest) -> Option<Rule> {
+    let settings = settings.cache(id);
+    match settings.policy.unwrap_or_default() {
+        Policy::Static => {
+            let min_cosine = settings.min_cosine.or(manifest.min_cosine)?;
+            Some(Rule::Static { min_cosine: Cosine::new(min_cosine) })
         }
     }
+}
+
+/// # Errors
+/// Where a cache's policy needs a threshold that neither the settings nor the model give.
+pub(super) fn check_thresholds(
+    settings: &Settings,
+    model: &ModelIdentity,
+    manifest: &Manifest,
+) -> Result<(), OpenError> {
+    for id in settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
+        rule(settings, id, manifest).ok_or_else(|| OpenError::NoThreshold(id.to_owned(), model.name.clone()))?;
+    }
+    Ok(())
 }
 
 /// Why the caches can't be opened.
@@ -208,8 +251,12 @@ impl Cache {
 
     /// How it judges candidates.
     #[must_use]
-    pub fn rule(&self) -> &Rule {
-        &self.rule
+    pub fn rule(&self) -> Rule {
+        self.setup.load().rule
+    }
+
+    pub(super) fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
     }
 
     /// Request fields that don't separate scopes.

@@ -72,7 +72,14 @@ impl Cache {
             uses: 0,
             vector,
         };
-        let stored = self.store.put(entry).await;
+        let stored = match self.store.put(entry.clone()).await {
+            // The model was changed since the prompt was embedded.
+            Err(StoreError::OtherModel) => {
+                let vector = self.vector(&entry.prompt, None).await;
+                self.store.put(NewEntry { vector, ..entry }).await
+            }
+            stored => stored,
+        };
         telemetry::store(&self.name.id, if stored.is_ok() { "stored" } else { "failed" });
         if let Err(error) = &stored {
             log_failure(&self.name.id, error);
@@ -81,10 +88,11 @@ impl Cache {
     }
 
     async fn vector(&self, text: &str, known: Option<TextEmbedding>) -> Vector {
-        if let Some(known) = known {
+        let setup = self.setup();
+        if let Some(known) = known.filter(|known| known.model == setup.embedder.identity().digest) {
             return Vector::New(known);
         }
-        match self.embedder.embed(text, Prefix::Query).await {
+        match setup.embedder.embed(text, Prefix::Query).await {
             Ok(embedding) => Vector::New(embedding),
             Err(EmbedError::TooLong(_) | EmbedError::Unfit(_)) => Vector::None,
             Err(error) => {

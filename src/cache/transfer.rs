@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::save::usual_millis;
 use super::{CacheError, Caches};
-use crate::embed::{EmbedError, Embedding, Prefix, TextEmbedding};
+use crate::embed::{EmbedError, Embedding, ModelDigest, Prefix, TextEmbedding};
 use crate::prompt::{Json, Question, Reach};
-use crate::store::{Answer, Attributes, CacheKey, CacheName, NewEntry, Position, Stored, Timestamp, Vector};
+use crate::store::{
+    Answer, Attributes, CacheKey, CacheName, NewEntry, Position, StoreError, Stored, StoredVector, Timestamp, Vector,
+};
 
 /// Texts of an import that are embedded at a time: so few that others find room in the queue.
 const EMBEDDED_AT_ONCE: usize = 32;
@@ -57,8 +59,8 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LineVector {
-    /// The digest of the model that made it. Another model's vectors are of no use, and made anew.
-    model: String,
+    /// The model that made it. Another model's vectors are of no use, and made anew.
+    model: ModelDigest,
     blurred: bool,
     /// Its components as base64 of 32-bit floats, little-endian.
     components: String,
@@ -105,8 +107,7 @@ impl Caches {
         let page = self.store().page(only, after, most).await?;
         let Some(last) = page.last() else { return Ok(None) };
         let position = Position { cache: last.cache, entry: last.entry.id };
-        let digest = &self.embedder().identity().digest;
-        let lines = page.into_iter().filter_map(|stored| Some(Line::of(self.name(stored.cache)?, stored, digest)));
+        let lines = page.into_iter().filter_map(|stored| Some(Line::of(self.name(stored.cache)?, stored)));
         Ok(Some((lines.collect(), position)))
     }
 
@@ -128,8 +129,21 @@ impl Caches {
             }
         }
         imported.stored = entries.len() as u64;
-        self.store().put_many(entries).await?;
+        match self.store().put_many(entries.clone()).await {
+            Err(StoreError::OtherModel) => self.store().put_many(self.embedded_anew(entries).await).await?,
+            stored => stored?,
+        }
         Ok(imported)
+    }
+
+    /// Entries whose vectors another model made: it was changed in between.
+    async fn embedded_anew(&self, mut entries: Vec<NewEntry>) -> Vec<NewEntry> {
+        for entry in &mut entries {
+            if matches!(entry.vector, Vector::New(_)) {
+                entry.vector = self.embed(&entry.prompt).await.unwrap_or(Vector::Unchanged);
+            }
+        }
+        entries
     }
 
     async fn entry_of(&self, line: Line, default: &CacheName) -> Result<NewEntry, String> {
@@ -145,7 +159,9 @@ impl Caches {
         let is_semantic = line.semantic.unwrap_or(true) && plain.reach == Reach::Semantic;
         let vector = match &line.vector {
             _ if !is_semantic => Vector::None,
-            Some(made) if made.model == self.embedder().identity().digest => Vector::New(self.read(made)?),
+            Some(made) if made.model == self.store().model().digest => {
+                Vector::New(made.read(self.store().model().dimension)?)
+            }
             _ => self.embed(&line.prompt).await?,
         };
         let created = line.created.map_or_else(Timestamp::now, Timestamp);
@@ -165,16 +181,6 @@ impl Caches {
         })
     }
 
-    fn read(&self, vector: &LineVector) -> Result<TextEmbedding, String> {
-        let bytes = BASE64.decode(&vector.components).map_err(|error| format!("its vector is no base64: {error}"))?;
-        let (components, rest) = bytes.as_chunks();
-        let read = Embedding::unit(components.iter().map(|x| f32::from_le_bytes(*x)));
-        let dimension = self.embedder().identity().dimension;
-        let read = read.filter(|read| rest.is_empty() && read.dimension() == dimension);
-        let read = read.ok_or_else(|| format!("its vector isn't one of {dimension} components and length 1"))?;
-        Ok(TextEmbedding { vector: read, blurred: vector.blurred, tokens: TOKENS })
-    }
-
     async fn embed(&self, text: &str) -> Result<Vector, String> {
         loop {
             match self.embedder().embed(text, Prefix::Query).await {
@@ -188,6 +194,17 @@ impl Caches {
     }
 }
 
+impl LineVector {
+    fn read(&self, dimension: usize) -> Result<TextEmbedding, String> {
+        let bytes = BASE64.decode(&self.components).map_err(|error| format!("its vector is no base64: {error}"))?;
+        let (components, rest) = bytes.as_chunks();
+        let read = Embedding::unit(components.iter().map(|x| f32::from_le_bytes(*x)));
+        let read = read.filter(|read| rest.is_empty() && read.dimension() == dimension);
+        let vector = read.ok_or_else(|| format!("its vector isn't one of {dimension} components and length 1"))?;
+        Ok(TextEmbedding { vector, blurred: self.blurred, tokens: TOKENS, model: self.model.clone() })
+    }
+}
+
 impl Line {
     /// # Errors
     /// A sentence about what is wrong with it.
@@ -195,7 +212,7 @@ impl Line {
         serde_json::from_slice(line).map_err(|error| format!("it is no entry: {error}"))
     }
 
-    fn of(name: CacheName, stored: Stored, digest: &str) -> Self {
+    fn of(name: CacheName, stored: Stored) -> Self {
         let Stored { entry, vector, cost_millis, uses, .. } = stored;
         let components = |vector: &Embedding| -> Vec<u8> {
             vector.as_slice().iter().flat_map(|component| component.to_le_bytes()).collect()
@@ -213,9 +230,9 @@ impl Line {
             cost_millis: Some(cost_millis),
             uses: Some(uses),
             semantic: Some(vector.is_some()),
-            vector: vector.map(|vector| LineVector {
-                model: digest.to_owned(),
-                blurred: entry.blurred,
+            vector: vector.map(|StoredVector { vector, blurred, model }| LineVector {
+                model,
+                blurred,
                 components: BASE64.encode(components(&vector)),
             }),
         }

@@ -9,6 +9,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use super::CommandError;
 use super::control::{self, with_server};
+use super::serve::Vectors;
 use crate::config::Settings;
 use crate::http::control::BackupRequest;
 
@@ -24,7 +25,7 @@ pub(super) fn backup(settings: Settings, directory: &Path) -> Result<(), Command
     let directory = std::path::absolute(directory)?;
     let bar = ProgressBar::new_spinner().with_message("copying");
     bar.enable_steady_tick(TICK);
-    with_server(settings, async |server| {
+    with_server(settings, Vectors::OfTheModel, async |server| {
         let request = BackupRequest { directory: directory.clone() };
         control::send(server.post("/backup").json(&request)).await.map(drop)
     })?;

@@ -7,7 +7,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandError, serve};
+use super::CommandError;
+use super::serve::{self, Vectors};
 use crate::config::Settings;
 use crate::http::control;
 
@@ -19,6 +20,7 @@ pub(super) struct Control {
 /// Runs `command` with the running server, or, where none runs, with one that lives as long as the command.
 pub(super) fn with_server(
     settings: Settings,
+    vectors: Vectors,
     command: impl AsyncFnOnce(&Control) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     serve::install_tls();
@@ -28,7 +30,7 @@ pub(super) fn with_server(
         if UnixStream::connect(&socket).await.is_ok() {
             return command(&Control::new(&socket)?).await;
         }
-        let caches = serve::open(&Arc::new(settings.clone())).await?;
+        let caches = serve::open(&Arc::new(settings.clone()), vectors).await?.caches;
         let stop = CancellationToken::new();
         let listener = control::listen(&settings.storage.path)?;
         let serving = tokio::spawn(control::serve(Arc::clone(&caches), listener, stop.clone()));

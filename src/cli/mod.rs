@@ -5,6 +5,7 @@ pub mod bench;
 mod check;
 mod control;
 mod model;
+mod reembed;
 mod serve;
 mod transfer;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, ConfigError, Settings};
+use serve::Vectors;
 
 /// The settings file that is used when none is named, where there is one.
 const DEFAULT_FILE: &str = "refrain.toml";
@@ -29,7 +31,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the cache API and the OpenAI-compatible API.
-    Serve(ConfigArgument),
+    Serve {
+        /// Where the vectors are another model's than the settings name, make them anew; until then, those before serve.
+        #[arg(long)]
+        reembed: bool,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
     /// Check the settings and say what they amount to.
     Check(ConfigArgument),
     /// Copy all data, as it is at one moment, into a new directory, with a server running or not.
@@ -64,6 +72,9 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Make the vectors of all entries anew with the model that the settings name, with a server running or not; a server
+    /// goes over to it when that is done.
+    Reembed(ConfigArgument),
     /// Measure parts of Refrain on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -109,7 +120,10 @@ pub type CommandError = Box<dyn std::error::Error>;
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Serve(argument) => argument.load().map_err(CommandError::from).and_then(serve::run),
+        Command::Serve { reembed, config } => {
+            let vectors = if reembed { Vectors::Reembed } else { Vectors::OfTheModel };
+            config.load().map_err(CommandError::from).and_then(|settings| serve::run(settings, vectors))
+        }
         Command::Check(argument) => {
             argument.load().map_err(CommandError::from).and_then(|settings| check::run(&settings))
         }
@@ -128,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Import { file, cache, config } => {
             config.load().map_err(CommandError::from).and_then(|settings| transfer::import(settings, file, &cache))
         }
+        Command::Reembed(argument) => argument.load().map_err(CommandError::from).and_then(reembed::run),
         Command::Model(command) => model::run(&command),
     };
     match result {

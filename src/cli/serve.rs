@@ -8,21 +8,31 @@ use tokio_util::task::TaskTracker;
 
 use super::CommandError;
 use crate::cache::Caches;
-use crate::config::Settings;
-use crate::embed::{Embedder, Model};
+use crate::config::{self, Settings};
+use crate::embed::{Embedder, Model, ModelIdentity};
 use crate::http::{self, App, Tenants, control};
 use crate::router::Router;
-use crate::store::embedded::{EmbeddedStore, OpenOptions};
+use crate::store::Store;
+use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
 use crate::telemetry;
+
+/// What is to become of vectors that another model made than the settings name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vectors {
+    /// There must be none.
+    OfTheModel,
+    /// They serve until they have been made anew.
+    Reembed,
+}
 
 /// What is still running on blocking threads after everything else has ended is given up after this.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-pub(super) fn run(settings: Settings) -> Result<(), CommandError> {
+pub(super) fn run(settings: Settings, vectors: Vectors) -> Result<(), CommandError> {
     telemetry::install_logs(&settings.log)?;
     install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
-    let result = runtime.block_on(serve(settings));
+    let result = runtime.block_on(serve(settings, vectors));
     runtime.shutdown_timeout(LAST_WAIT);
     result
 }
@@ -33,7 +43,7 @@ pub(super) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-async fn serve(settings: Settings) -> Result<(), CommandError> {
+async fn serve(settings: Settings, vectors: Vectors) -> Result<(), CommandError> {
     // First what fails fast.
     let metrics = telemetry::install_metrics()?;
     let tenants = Tenants::new(&settings)?;
@@ -41,7 +51,10 @@ async fn serve(settings: Settings) -> Result<(), CommandError> {
     let listener = http::listen(settings.server.listen).await?;
 
     let settings = Arc::new(settings);
-    let caches = open(&settings).await?;
+    let Opened { caches, reembed } = open(&settings, vectors).await?;
+    if reembed {
+        caches.reembed(settings.embedding.clone())?;
+    }
     let stop = CancellationToken::new();
     serve_control(&settings, &caches, &stop);
     let app =
@@ -53,12 +66,47 @@ async fn serve(settings: Settings) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Caches, ready for lookups.
+pub(super) struct Opened {
+    pub(super) caches: Arc<Caches>,
+    /// Whether their vectors are another model's than the settings name.
+    pub(super) reembed: bool,
+}
+
 /// The model, the store, and the caches in it.
-pub(super) async fn open(settings: &Arc<Settings>) -> Result<Arc<Caches>, CommandError> {
-    let model = load_model(settings).await?;
-    let store = open_store(settings, &model).await?;
+pub(super) async fn open(settings: &Arc<Settings>, vectors: Vectors) -> Result<Opened, CommandError> {
+    let model = load_model(&settings.embedding).await?;
+    let (store, model, reembed) = match open_store(settings, model.identity()).await {
+        Err(OpenError::Model { found, wanted, .. }) if vectors == Vectors::Reembed => {
+            let store = open_store(settings, &found).await?;
+            let expecting = {
+                let store = Arc::clone(&store);
+                tokio::task::spawn_blocking(move || store.expect_model(&wanted))
+            };
+            expecting.await??;
+            (store, model_before(settings, &found).await.unwrap_or(model), true)
+        }
+        store => (store?, model, false),
+    };
     let embedder = Embedder::start(model, &settings.embedding)?;
-    Ok(Arc::new(Caches::open(Arc::clone(settings), Arc::new(store), embedder).await?))
+    let caches = Arc::new(Caches::open(Arc::clone(settings), store, embedder).await?);
+    Ok(Opened { caches, reembed })
+}
+
+/// The model that made the vectors, if it is still there.
+async fn model_before(settings: &Settings, found: &ModelIdentity) -> Option<Model> {
+    let embedding = config::Embedding { model: found.name.clone(), ..settings.embedding.clone() };
+    let why = match load_model(&embedding).await {
+        Ok(model) if model.identity().digest == found.digest => return Some(model),
+        Ok(_) => "it was changed".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(
+        model = found.name,
+        why,
+        "the model before can't be used: until all vectors are new, only exact texts are found"
+    );
+    None
 }
 
 /// Lets commands ask this server. Without, it serves as well.
@@ -71,9 +119,9 @@ fn serve_control(settings: &Settings, caches: &Arc<Caches>, stop: &CancellationT
     }
 }
 
-async fn load_model(settings: &Arc<Settings>) -> Result<Model, CommandError> {
-    let settings = Arc::clone(settings);
-    let model = tokio::task::spawn_blocking(move || Model::load(&settings.embedding)).await??;
+async fn load_model(settings: &config::Embedding) -> Result<Model, CommandError> {
+    let settings = settings.clone();
+    let model = tokio::task::spawn_blocking(move || Model::load(&settings)).await??;
     let identity = model.identity();
     tracing::info!(
         model = identity.name,
@@ -84,15 +132,15 @@ async fn load_model(settings: &Arc<Settings>) -> Result<Model, CommandError> {
     Ok(model)
 }
 
-async fn open_store(settings: &Settings, model: &Model) -> Result<EmbeddedStore, CommandError> {
-    let identity = model.identity().clone();
+async fn open_store(settings: &Settings, model: &ModelIdentity) -> Result<Arc<EmbeddedStore>, OpenError> {
+    let model = model.clone();
     let options = OpenOptions {
         path: settings.storage.path.clone(),
         durability: settings.storage.durability,
         most_bytes: settings.storage.max_bytes.bytes() as u64,
     };
-    let open = move || EmbeddedStore::open(&options, &identity);
-    Ok(tokio::task::spawn_blocking(open).await??)
+    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&options, &model)).await;
+    opened.map_err(|error| OpenError::Io(error.into()))?.map(Arc::new)
 }
 
 /// SIGINT (Ctrl-C) and SIGTERM (service managers, containers).

@@ -9,6 +9,7 @@ use tokio::io::{AsyncWriteExt, BufWriter};
 use super::CommandError;
 use super::backup::bytes_bar;
 use super::control::{self, with_server};
+use super::serve::Vectors;
 use crate::cache::Imported;
 use crate::config::Settings;
 use crate::http::control::ENTRIES;
@@ -37,7 +38,7 @@ impl CacheArgument {
 /// Writes entries to `file`, one JSON object a line.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(super) fn export(settings: Settings, file: &Path, cache: &CacheArgument) -> Result<(), CommandError> {
-    with_server(settings, async |server| {
+    with_server(settings, Vectors::OfTheModel, async |server| {
         let response = control::send(server.get("/export").query(&cache.query())).await?;
         let count = response.headers().get(ENTRIES).and_then(|count| count.to_str().ok()?.parse().ok());
         let bar = ProgressBar::new(count.unwrap_or(0))
@@ -66,7 +67,7 @@ pub(super) fn export(settings: Settings, file: &Path, cache: &CacheArgument) -> 
 /// Stores the entries of `file`.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(super) fn import(settings: Settings, file: PathBuf, cache: &CacheArgument) -> Result<(), CommandError> {
-    with_server(settings, async |server| {
+    with_server(settings, Vectors::OfTheModel, async |server| {
         let input = tokio::fs::File::open(&file).await.map_err(|error| format!("{}: {error}", file.display()))?;
         let bar = bytes_bar(input.metadata().await?.len())?;
         let seen = bar.clone();

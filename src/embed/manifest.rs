@@ -1,5 +1,6 @@
 //! `manifest.toml`: what a model's own files don't say, or say in several dialects.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -69,6 +70,12 @@ impl Manifest {
 
     /// The manifest's own name there.
     pub const FILE: &'static str = "manifest.toml";
+
+    /// `text` as the model wants prompts.
+    #[must_use]
+    pub fn prompt<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.query_prefix.is_empty() { text.into() } else { [&self.query_prefix, text].concat().into() }
+    }
 
     /// Reads `directory`'s manifest, or derives one from the files that sentence-transformers puts beside its models, so
     /// that a downloaded model directory can be used as it is.

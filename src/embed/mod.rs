@@ -22,7 +22,7 @@ mod worker;
 
 pub use error::{EmbedError, ModelError};
 pub use manifest::{FileHash, Manifest, Pooling, Source};
-pub use model::{Model, ModelIdentity};
+pub use model::{Model, ModelDigest, ModelIdentity};
 pub use tokens::Windows;
 pub use vector::{Cosine, Embedding, TextEmbedding, dot};
 pub use worker::{Embedder, Prefix};

@@ -1,6 +1,7 @@
 //! A model directory, checked and loaded.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::description;
 use super::encoder::Waker;
@@ -19,8 +20,34 @@ pub struct ModelIdentity {
     pub name: String,
     /// Components of its embeddings.
     pub dimension: usize,
-    /// blake3 of weights, tokenizer, config and of what the manifest says about using them.
-    pub digest: String,
+    /// Of everything that decides what vector a text gets.
+    pub digest: ModelDigest,
+}
+
+/// What tells one model's vectors from another's: blake3 of weights, tokenizer, config and of what the manifest says about
+/// using them, in hexadecimal digits. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct ModelDigest(Arc<str>);
+
+impl ModelDigest {
+    /// The digest that `digits` spell.
+    #[must_use]
+    pub fn new(digits: &str) -> Self {
+        Self(digits.into())
+    }
+
+    /// Its digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Enough of its digits for people.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
 }
 
 /// A loaded embedding model.
@@ -85,8 +112,8 @@ impl Model {
         let manifest = Manifest::of_directory(&directory)?;
         let files = Files::read(&directory, &manifest)?;
         let digest = files.digest(&manifest);
+        let tokens = Tokens::parse(&directory.join("tokenizer.json"), &files.tokenizer, &manifest, digest.clone())?;
         let identity = ModelIdentity { name, dimension: manifest.dimension, digest };
-        let tokens = Tokens::parse(&directory.join("tokenizer.json"), &files.tokenizer, &manifest)?;
         let config_path = directory.join("config.json");
         let shape = description::shape(&config_path, &files.config, &manifest)?;
         if let Some(why) = tokens.beyond(shape.vocabulary) {
@@ -170,6 +197,25 @@ impl Model {
         let vectors = self.encode(&inputs)?;
         windows.pool(vectors)
     }
+
+    /// Embeds many prompts, with the prefix that they get, at once and on this thread.
+    ///
+    /// # Errors
+    /// For each text, see [`EmbedError`].
+    pub fn embed_prompts(&self, prompts: &[&str]) -> Vec<Result<TextEmbedding, EmbedError>> {
+        let windows: Vec<_> = prompts.iter().map(|prompt| self.windows(&self.manifest.prompt(prompt))).collect();
+        let inputs: Vec<&[u32]> = windows.iter().flatten().flat_map(Windows::inputs).collect();
+        let mut vectors = match self.encode(&inputs) {
+            Ok(vectors) => vectors.into_iter(),
+            Err(error) => return prompts.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let pooled = windows.into_iter().map(|windows| {
+            let windows = windows?;
+            let its = vectors.by_ref().take(windows.inputs().len()).collect();
+            windows.pool(its)
+        });
+        pooled.collect()
+    }
 }
 
 /// The files of a model that its vectors depend on.
@@ -195,12 +241,12 @@ impl Files {
 
     /// A digest of everything that decides what vector a text gets. Engines aren't part of it: their vectors of one text
     /// are alike enough to be compared.
-    fn digest(&self, manifest: &Manifest) -> String {
+    fn digest(&self, manifest: &Manifest) -> ModelDigest {
         let mut hasher = blake3::Hasher::new();
         for bytes in [&self.weights, &self.tokenizer, &self.config] {
             hasher.update(blake3::hash(bytes).as_bytes());
         }
         hasher.update(format!("{:?} {} {:?}", manifest.pooling, manifest.window, manifest.query_prefix).as_bytes());
-        hasher.finalize().to_hex().to_string()
+        ModelDigest::new(&hasher.finalize().to_hex())
     }
 }

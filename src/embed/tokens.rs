@@ -6,6 +6,7 @@ use tokenizers::Tokenizer;
 
 use super::error::{EmbedError, ModelError};
 use super::manifest::Manifest;
+use super::model::ModelDigest;
 use super::vector::{Embedding, TextEmbedding};
 
 /// Tokens that neighbouring windows share, so that no phrase is cut in every window; a quarter of a window at most.
@@ -28,11 +29,17 @@ pub(super) struct Tokens {
     /// What the tokenizer puts for a word that its vocabulary lacks.
     unknown: Option<u32>,
     window: usize,
+    model: ModelDigest,
 }
 
 impl Tokens {
     /// The tokenizer in `bytes`, which were read from `path`.
-    pub(super) fn parse(path: &Path, bytes: &[u8], manifest: &Manifest) -> Result<Self, ModelError> {
+    pub(super) fn parse(
+        path: &Path,
+        bytes: &[u8],
+        manifest: &Manifest,
+        model: ModelDigest,
+    ) -> Result<Self, ModelError> {
         let malformed = |why: String| ModelError::Malformed { path: path.to_owned(), why };
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
         // Shipped tokenizers often pad every text to a fixed length and truncate; windows and batches are our business.
@@ -51,7 +58,7 @@ impl Tokens {
             return Err(malformed(format!("a window of {} tokens leaves no room for text", manifest.window)));
         }
         let unknown = ["[UNK]", "<unk>"].iter().find_map(|token| tokenizer.token_to_id(token));
-        Ok(Self { tokenizer, before, after, unknown, window: manifest.window })
+        Ok(Self { tokenizer, before, after, unknown, window: manifest.window, model })
     }
 
     /// What is wrong if the model knows only `vocabulary` tokens.
@@ -84,6 +91,7 @@ impl Tokens {
             weights: spans.iter().map(|span| span.len().max(1)).collect(),
             tokens: ids.len(),
             blurred: spans.len() > 1 || ids.iter().any(|id| Some(*id) == self.unknown),
+            model: self.model.clone(),
         })
     }
 }
@@ -116,6 +124,7 @@ pub struct Windows {
     /// Of the whole text.
     tokens: usize,
     blurred: bool,
+    model: ModelDigest,
 }
 
 impl Windows {
@@ -123,7 +132,8 @@ impl Windows {
     #[cfg(test)]
     pub(super) fn of(inputs: Vec<Vec<u32>>) -> Self {
         let weights: Vec<usize> = inputs.iter().map(Vec::len).collect();
-        Self { tokens: weights.iter().sum(), blurred: inputs.len() > 1, weights, inputs }
+        let model = ModelDigest::new("test");
+        Self { tokens: weights.iter().sum(), blurred: inputs.len() > 1, weights, inputs, model }
     }
 
     /// Its windows' token ids.
@@ -146,7 +156,7 @@ impl Windows {
             }
         }
         let vector = Embedding::normalised(sum).ok_or_else(none)?;
-        Ok(TextEmbedding { vector, blurred: self.blurred, tokens: self.tokens })
+        Ok(TextEmbedding { vector, blurred: self.blurred, tokens: self.tokens, model: self.model })
     }
 }
 

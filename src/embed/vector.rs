@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::model::ModelDigest;
+
 /// A vector of length 1, so that the dot product of two is their cosine. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding(Arc<[f32]>);
@@ -113,6 +115,8 @@ pub struct TextEmbedding {
     pub blurred: bool,
     /// The text's length in tokens, special ones not counted.
     pub tokens: usize,
+    /// Which model made it: it can be compared with this model's vectors only.
+    pub model: ModelDigest,
 }
 
 #[cfg(test)]

@@ -109,10 +109,8 @@ impl Embedder {
             return Err(EmbedError::TooLong(self.max_tokens));
         }
         let text = match prefix {
-            Prefix::Query if !self.manifest.query_prefix.is_empty() => {
-                Cow::Owned([&self.manifest.query_prefix, text].concat())
-            }
-            _ => Cow::Borrowed(text),
+            Prefix::Query => self.manifest.prompt(text),
+            Prefix::None => Cow::Borrowed(text),
         };
         let key = *blake3::hash(text.as_bytes()).as_bytes();
         if let Some(known) = self.memo.get(&key) {

@@ -18,7 +18,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::LOCAL;
-use crate::cache::{CacheError, Caches, Imported, Line};
+use crate::cache::{CacheError, Caches, Imported, Line, Reembedded};
 use crate::config::DEFAULT_CACHE;
 use crate::store::{CacheName, Position};
 use crate::telemetry;
@@ -45,6 +45,13 @@ pub struct BackupRequest {
     pub directory: PathBuf,
 }
 
+/// Which model all vectors are to be made anew with.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReembedRequest {
+    /// The model's directory, an absolute path.
+    pub model: PathBuf,
+}
+
 /// Takes the socket in a data directory. Only whoever has the store open may do so: what is there is then of a process that
 /// is gone.
 ///
@@ -67,6 +74,7 @@ pub async fn serve(caches: Arc<Caches>, listener: UnixListener, stop: Cancellati
         .route("/backup", post(backup))
         .route("/export", get(export))
         .route("/import", post(import))
+        .route("/reembed", post(reembed))
         .with_state(caches);
     let ended = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = ended {
@@ -168,6 +176,23 @@ async fn import(
         imported.why.into_iter().for_each(|(number, why)| all.refuse(number, why));
     }
     Ok(Json(all))
+}
+
+/// Tells how far it is, one [`Reembedded`] a line, until it has ended. It goes on where nobody listens.
+async fn reembed(State(caches): State<Arc<Caches>>, Json(request): Json<ReembedRequest>) -> Result<Response, Failure> {
+    let settings = caches.embedding_settings(&request.model);
+    let state = caches.reembed(settings).map_err(|error| Failure(StatusCode::CONFLICT, error.to_string()))?;
+    let lines = stream::unfold((state, true, false), |(mut state, is_first, has_ended)| async move {
+        if has_ended || !is_first && state.changed().await.is_err() {
+            return None;
+        }
+        let now = state.borrow_and_update().clone();
+        let mut line = serde_json::to_vec(&now).ok()?;
+        line.push(b'\n');
+        let has_ended = !matches!(now, Reembedded::Running { .. });
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), (state, false, has_ended)))
+    });
+    Ok(Body::from_stream(lines).into_response())
 }
 
 type Batch = Vec<(u64, Bytes)>;

@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::key::{CacheKey, EntryId, ScopeKey, TextHash};
-use crate::embed::{Embedding, TextEmbedding};
+use crate::embed::{Embedding, ModelDigest, TextEmbedding};
 
 /// A point in time, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -57,8 +57,6 @@ pub struct Entry {
     pub created: Timestamp,
     /// When it stops being served.
     pub expires: Timestamp,
-    /// Whether the prompt's vector misses some of what it says.
-    pub blurred: bool,
 }
 
 /// An entry to be stored.
@@ -108,11 +106,22 @@ pub struct Stored {
     /// The entry.
     pub entry: Entry,
     /// Its prompt's vector, if it has one.
-    pub vector: Option<Embedding>,
+    pub vector: Option<StoredVector>,
     /// See [`NewEntry`].
     pub cost_millis: u32,
     /// Lookups that were answered with it.
     pub uses: u32,
+}
+
+/// A prompt's vector as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredVector {
+    /// The vector.
+    pub vector: Embedding,
+    /// Whether it misses some of what the prompt says.
+    pub blurred: bool,
+    /// Which model made it.
+    pub model: ModelDigest,
 }
 
 /// A place among all entries, in the order in which [`Store::page`](super::Store::page) goes through them.

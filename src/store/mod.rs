@@ -9,13 +9,14 @@ mod entry;
 mod key;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::embed::{Cosine, Embedding};
+use crate::embed::{Cosine, ModelIdentity, TextEmbedding};
 use crate::index::ImageError;
 pub use attributes::Attributes;
-pub use entry::{Answer, Entry, Holdings, NewEntry, Position, Stored, Timestamp, Vector};
+pub use entry::{Answer, Entry, Holdings, NewEntry, Position, Stored, StoredVector, Timestamp, Vector};
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
 
 /// Why a store can't do what it was asked. None of these is the caller's fault.
@@ -33,6 +34,12 @@ pub enum StoreError {
     /// Vectors are still being read from the disk; exact texts are found already.
     #[error("the index is still being loaded")]
     Loading,
+    /// The embedding model was changed a moment ago, or a vector is none of the model's that the store has vectors of.
+    #[error("the vectors are another model's")]
+    OtherModel,
+    /// The store was closed before it was done.
+    #[error("the store was closed")]
+    Closed,
     /// A record isn't what was written.
     #[error("a stored record is damaged: {0}")]
     Damaged(String),
@@ -52,8 +59,22 @@ impl From<ImageError> for StoreError {
 pub struct Candidate {
     /// The near entry.
     pub entry: Entry,
+    /// Whether its prompt's vector misses some of what it says.
+    pub blurred: bool,
     /// The plain cosine of the two vectors.
     pub cosine: Cosine,
+}
+
+/// Embeds texts; none where a text is none that can be.
+pub type EmbedTexts<'e> = dyn FnMut(&[&str]) -> Vec<Option<TextEmbedding>> + 'e;
+
+/// How many vectors have been made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// So many.
+    pub done: u64,
+    /// Of about so many.
+    pub all: u64,
 }
 
 /// A cache that has been stored into.
@@ -71,10 +92,12 @@ pub struct CacheName {
 /// [`put`](Store::put), [`delete`](Store::delete) or [`flush`](Store::flush) did, the next call sees.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Writes `entry` durably, then makes it visible. An entry of the same id is replaced.
+    /// Writes `entry` durably, then makes it visible. An entry of the same id is replaced. [`StoreError::OtherModel`] where
+    /// its vector is of no model that is in use or being changed to.
     async fn put(&self, entry: NewEntry) -> Result<EntryId, StoreError>;
 
-    /// Writes many entries, each as [`put`](Store::put) does, and all of them durably by the time that this returns.
+    /// Writes many entries, each as [`put`](Store::put) does, and all of them durably by the time that this returns. Where it
+    /// fails, some may have been written.
     async fn put_many(&self, entries: Vec<NewEntry>) -> Result<(), StoreError>;
 
     /// The `most` entries behind a position, or the first ones of all: of one cache, where that is named. Each is whole, but
@@ -108,12 +131,12 @@ pub trait Store: Send + Sync {
     fn nothing_near(&self, cache: CacheKey, scope: ScopeKey) -> bool;
 
     /// The entries in `scope` with the `k` nearest vectors, nearest first, that carry all of `attributes` and haven't
-    /// expired at `now`.
+    /// expired at `now`. [`StoreError::OtherModel`] where the query is of another model than [`model`](Store::model).
     async fn nearest(
         &self,
         cache: CacheKey,
         scope: ScopeKey,
-        query: &Embedding,
+        query: &TextEmbedding,
         k: usize,
         attributes: &Attributes,
         now: Timestamp,
@@ -159,6 +182,25 @@ pub trait Store: Send + Sync {
 
     /// What was kept for `cache` under `name`.
     async fn load_state(&self, cache: CacheKey, name: &'static str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Which model made the vectors that [`nearest`](Store::nearest) searches.
+    fn model(&self) -> Arc<ModelIdentity>;
+
+    /// From now on vectors of `model` are taken as well, though they aren't searched yet. Blocks for a moment.
+    fn expect_model(&self, model: &ModelIdentity) -> Result<(), StoreError>;
+
+    /// Makes the vectors of all entries anew with the model that `embed` embeds with, while those that are there still
+    /// serve. What an interrupted call has made is not made again. Blocks until all is made; call it from a thread of its own.
+    fn make_vectors(
+        &self,
+        model: &ModelIdentity,
+        embed: &mut EmbedTexts<'_>,
+        progress: &mut dyn FnMut(Made),
+    ) -> Result<(), StoreError>;
+
+    /// From now on the vectors that [`make_vectors`](Store::make_vectors) made are searched; those before are forgotten. Blocks
+    /// for a moment, in which nothing is stored; at its end `switched` is called.
+    fn switch_model(&self, embed: &mut EmbedTexts<'_>, switched: &mut dyn FnMut()) -> Result<(), StoreError>;
 
     /// Writes that need no haste: how often entries were of use.
     async fn save_uses(&self) -> Result<(), StoreError>;

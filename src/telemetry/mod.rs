@@ -21,6 +21,7 @@ const ENTRIES: &str = "refrain_entries";
 const SCOPES: &str = "refrain_scopes";
 const UNLINKED: &str = "refrain_index_unlinked";
 const LOADED: &str = "refrain_index_loaded_ratio";
+const REEMBEDDED: &str = "refrain_reembedded_ratio";
 const HELD: &str = "refrain_held_bytes";
 const EVICTED: &str = "refrain_evictions_total";
 
@@ -89,6 +90,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
     describe_gauge!(ENTRIES, "Entries in the semantic index");
     describe_gauge!(SCOPES, "Scopes in the semantic index");
     describe_gauge!(UNLINKED, "Entries that are scanned until the graph that should have them does");
+    describe_gauge!(REEMBEDDED, "How many of the vectors have been made anew with another model, from 0 to 1");
     describe_gauge!(LOADED, "How much of the semantic index has been loaded since the start, from 0 to 1");
     describe_gauge!(HELD, "Bytes that all entries take on disk, before compression");
     describe_counter!(EVICTED, "Entries that had to go because there was no room for them");
@@ -197,6 +199,12 @@ pub fn index_size(entries: usize, scopes: usize, unlinked: usize) {
 #[expect(clippy::cast_precision_loss, reason = "a share needs no 2^53 precision")]
 pub fn index_loaded(count: u64, all: u64) {
     gauge!(LOADED).set((count as f64 / all.max(1) as f64).min(1.0));
+}
+
+/// `count` of about `all` vectors are made anew.
+#[expect(clippy::cast_precision_loss, reason = "a share for people")]
+pub fn reembedded(count: u64, all: u64) {
+    gauge!(REEMBEDDED).set((count as f64 / all.max(1) as f64).min(1.0));
 }
 
 /// All entries together take `bytes`.

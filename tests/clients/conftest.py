@@ -32,6 +32,7 @@ class Refrain:
         self.settings = self.data / "refrain.toml"
         self.settings.write_text(settings)
         self.environment = environment or {}
+        self.arguments = []
         self.logs = []
         self.start()
 
@@ -43,7 +44,7 @@ class Refrain:
             "REFRAIN_LOG__FORMAT": "json",
         }
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--config", self.settings],
+            [BINARY, "serve", "--config", self.settings, *self.arguments],
             cwd=ROOT, env={**clean, **defaults, **self.environment}, stderr=subprocess.PIPE, text=True,
         )
         self.url = None

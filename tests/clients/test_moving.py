@@ -10,14 +10,14 @@ from conftest import BINARY, ROOT
 ENTRIES = "/v1/caches/c/entries"
 
 
-def refrain(data, *arguments):
+def refrain(data, *arguments, **more):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("REFRAIN_", "OPENAI_"))}
-    environment = {**clean, "REFRAIN_STORAGE__PATH": str(data), "REFRAIN_LOG__LEVEL": "warn"}
+    environment = {**clean, "REFRAIN_STORAGE__PATH": str(data), "REFRAIN_LOG__LEVEL": "warn", **more}
     return subprocess.run([BINARY, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def run(data, *arguments):
-    ended = refrain(data, *arguments)
+def run(data, *arguments, **more):
+    ended = refrain(data, *arguments, **more)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -86,9 +86,13 @@ impl From<CacheError> for Problem {
             CacheError::BadName => Kind::InvalidData,
             CacheError::TooMany => Kind::ResourceUnavailable,
             CacheError::Store(StoreError::Busy(_)) => Kind::TooManyRequests,
-            CacheError::Store(StoreError::Full(_) | StoreError::ReadOnly | StoreError::Loading) => {
-                Kind::ResourceUnavailable
-            }
+            CacheError::Store(
+                StoreError::Full(_)
+                | StoreError::ReadOnly
+                | StoreError::Loading
+                | StoreError::OtherModel
+                | StoreError::Closed,
+            ) => Kind::ResourceUnavailable,
             CacheError::Store(StoreError::Damaged(_) | StoreError::Failed(_)) | CacheError::Transfer(_) => {
                 Kind::Unexpected
             }

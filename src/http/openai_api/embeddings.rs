@@ -98,11 +98,11 @@ pub(in crate::http) async fn embeddings(
     if model != embedder.identity().name {
         let path = format!("/embeddings{}", uri.query().map(|query| format!("?{query}")).unwrap_or_default());
         return pass_through::by_model(&app, &path, &headers, &model, &body).await.map_err(|error| match error {
-            SendError::Route(error) => unknown(&error, &model, embedder),
+            SendError::Route(error) => unknown(&error, &model, &embedder),
             SendError::Upstream(_) => error.into(),
         });
     }
-    local(embedder, &serde_json::from_slice(&body).map_err(not_json)?).await
+    local(&embedder, &serde_json::from_slice(&body).map_err(not_json)?).await
 }
 
 async fn local(embedder: &Embedder, request: &EmbeddingsRequest) -> Result<Response, ApiError> {

@@ -2,11 +2,11 @@
 
 use std::sync::mpsc;
 
-use super::Inner;
 use super::database::Generations;
 use super::memory::Memory;
 use super::record::{VectorKey, VectorRecord};
 use super::{CacheKey, EntryId, ScopeKey, StoreError};
+use super::{Inner, Space};
 use crate::index::{Expiry, Restoring, Row, VectorIndex};
 use crate::telemetry;
 
@@ -44,15 +44,24 @@ pub(super) fn records(inner: &Inner) -> Result<(), StoreError> {
 
 /// Loads all vectors that the database holds. Graphs that were kept are taken as they are; one that is damaged is left to be
 /// linked again from its vectors. A vector that can't be read is left out: its entry serves its exact text.
-pub(super) fn vectors(inner: &Inner) -> Result<(), StoreError> {
-    let all = inner.database.count_vectors()?.max(1);
-    let kept = inner.database.graphs()?;
-    let vectors = inner.database.vectors()?;
+pub(super) fn current(inner: &Inner, space: &Space) -> Result<(), StoreError> {
+    vectors(inner, space, inner.database.graphs()?, telemetry::index_loaded)
+}
+
+/// Loads the vectors of `space`, and of their graphs those that were kept.
+pub(super) fn vectors(
+    inner: &Inner,
+    space: &Space,
+    kept: Generations,
+    progress: fn(u64, u64),
+) -> Result<(), StoreError> {
+    let all = inner.database.count_vectors(space.slot)?.max(1);
+    let vectors = inner.database.vectors(space.slot)?;
     let (sender, batches) = mpsc::sync_channel(BATCHES);
     std::thread::scope(|scope| {
         // Reading and decoding take about as long as filling indexes.
         scope.spawn(move || read(vectors, &sender));
-        Loader { inner, kept, scope: None, unread: 0 }.take_in(batches, all)
+        Loader { inner, memory: &space.memory, kept, scope: None, unread: 0, progress }.take_in(batches, all)
     })
 }
 
@@ -68,10 +77,13 @@ fn read(mut vectors: impl Iterator<Item = Read>, batches: &mpsc::SyncSender<Vec<
 
 struct Loader<'i> {
     inner: &'i Inner,
+    memory: &'i Memory,
     kept: Generations,
     /// The one that is being loaded: vectors come in the order of scopes, so each is done when the next begins.
     scope: Option<Scope>,
     unread: u64,
+    /// Is told how many of how many are loaded.
+    progress: fn(u64, u64),
 }
 
 impl Loader<'_> {
@@ -85,7 +97,7 @@ impl Loader<'_> {
             for vector in batch {
                 self.take(vector)?;
             }
-            telemetry::index_loaded(count, all);
+            (self.progress)(count, all);
         }
         self.end(all)
     }
@@ -101,11 +113,14 @@ impl Loader<'_> {
         };
         let of = (key.cache, key.scope);
         if self.scope.as_ref().is_some_and(|scope| scope.of != of) {
-            finish(&self.inner.memory, self.scope.take());
+            finish(self.memory, self.scope.take());
         }
         let scope = match &mut self.scope {
             Some(scope) => scope,
-            None => self.scope.insert(begin(self.inner, &mut self.kept, of)?),
+            None => {
+                let new = self.begin(of)?;
+                self.scope.insert(new)
+            }
         };
         let row = Row { key: key.id, expiry: Expiry(record.expires.0), tags: record.tags.into() };
         match &mut scope.index {
@@ -116,10 +131,10 @@ impl Loader<'_> {
     }
 
     fn end(self, all: u64) -> Result<(), StoreError> {
-        let Inner { database, memory, .. } = self.inner;
-        finish(memory, self.scope);
+        let Self { inner: Inner { database, .. }, memory, scope, .. } = self;
+        finish(memory, scope);
         memory.all_loaded();
-        telemetry::index_loaded(all, all);
+        (self.progress)(all, all);
         if self.unread > 0 {
             telemetry::degraded("unreadable");
             let unread = self.unread;
@@ -133,23 +148,25 @@ impl Loader<'_> {
         }
         Ok(())
     }
-}
 
-fn begin(inner: &Inner, kept: &mut Generations, of: (CacheKey, ScopeKey)) -> Result<Scope, StoreError> {
-    let plain = || Filling::Plain(VectorIndex::new(inner.dimension));
-    let Some(generation) = kept.remove(&of) else { return Ok(Scope { of, index: plain() }) };
-    let index = match inner.database.load_graph(of, generation, inner.dimension) {
-        Ok(restoring) => Filling::Kept(Box::new(restoring)),
-        Err(StoreError::Damaged(why)) => {
-            tracing::warn!(why, "a graph is damaged, and is linked again from its vectors");
-            telemetry::degraded("graph");
-            // It may stay: it is damaged at the next start too.
-            let _ = inner.database.delete_graphs(of.0, of.1);
-            plain()
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(Scope { of, index })
+    fn begin(&mut self, of: (CacheKey, ScopeKey)) -> Result<Scope, StoreError> {
+        let dimension = self.memory.dimension();
+        let plain = || Filling::Plain(VectorIndex::new(dimension));
+        let Some(generation) = self.kept.remove(&of) else { return Ok(Scope { of, index: plain() }) };
+        let database = &self.inner.database;
+        let index = match database.load_graph(of, generation, dimension) {
+            Ok(restoring) => Filling::Kept(Box::new(restoring)),
+            Err(StoreError::Damaged(why)) => {
+                tracing::warn!(why, "a graph is damaged, and is linked again from its vectors");
+                telemetry::degraded("graph");
+                // It may stay: it is damaged at the next start too.
+                let _ = database.delete_graphs(of.0, of.1);
+                plain()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Scope { of, index })
+    }
 }
 
 fn finish(memory: &Memory, loading: Option<Scope>) {

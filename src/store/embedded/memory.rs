@@ -63,6 +63,11 @@ impl Memory {
         Self { dimension, state: RwLock::new(state) }
     }
 
+    /// Components of each vector.
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     pub(super) fn insert(&self, cache: CacheKey, scope: ScopeKey, row: Row<EntryId>, vector: &Embedding) {
         // Inserted under the map's lock in either case, so that `remove` can't drop an emptied index from the map between
         // finding it and filling it.
@@ -189,7 +194,6 @@ impl Memory {
     }
 
     /// Whether everything is loaded.
-    #[cfg(test)]
     pub(super) fn is_loaded(&self) -> bool {
         self.state.read().loading.is_none()
     }

@@ -7,6 +7,7 @@ mod database;
 mod load;
 mod memory;
 mod record;
+mod reembed;
 mod upkeep;
 mod worth;
 
@@ -17,22 +18,24 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{
-    Attributes, CacheKey, CacheName, Candidate, Entry, EntryId, Holdings, NewEntry, Position, ScopeKey, Store,
-    StoreError, Stored, TextHash, Timestamp, Vector,
+    Attributes, CacheKey, CacheName, Candidate, EmbedTexts, Entry, EntryId, Holdings, Made, NewEntry, Position,
+    ScopeKey, Store, StoreError, Stored, StoredVector, TextHash, Timestamp, Vector,
 };
+use crate::background;
 use crate::config::Durability;
-use crate::embed::{Embedding, ModelIdentity};
+use crate::embed::{Embedding, ModelDigest, ModelIdentity, TextEmbedding};
 use crate::index::{Expiry, Filter, Row};
 use crate::telemetry::{self, Step};
 pub use database::OpenError;
 use database::{Database, Put};
 use memory::{Memory, NotLoaded};
-use record::VectorKey;
+use record::{EntryRecord, Slot, VectorKey};
 use upkeep::Wanted;
 use worth::{Ledger, Record};
 
@@ -74,15 +77,16 @@ impl Drop for Waiting<'_> {
 }
 
 struct Inner {
-    dimension: usize,
     database: Database,
-    memory: Memory,
+    spaces: ArcSwap<Spaces>,
     ledger: Ledger,
     /// A write takes its text's stripe, under a shared hold on `all`; flushing holds `all` alone.
     stripes: [Mutex<()>; STRIPES as usize],
     all: RwLock<()>,
     /// Held while a graph is saved: two of one scope at a time would take each other's generation.
     saving: Mutex<()>,
+    /// Held while vectors are made anew.
+    making: Mutex<()>,
     /// Scopes whose graphs want upkeep.
     due: Wanted<(CacheKey, ScopeKey)>,
     /// Those of them that want it soon.
@@ -90,6 +94,25 @@ struct Inner {
     /// Room.
     room: Wanted<()>,
     closing: AtomicBool,
+}
+
+/// The vectors of one model: those in memory, and where they are on disk.
+struct Space {
+    model: Arc<ModelIdentity>,
+    slot: Slot,
+    memory: Memory,
+}
+
+impl Space {
+    fn new(model: &ModelIdentity, slot: Slot) -> Self {
+        Self { model: Arc::new(model.clone()), slot, memory: Memory::new(model.dimension) }
+    }
+}
+
+/// The vectors that are searched, and those that will be.
+struct Spaces {
+    current: Arc<Space>,
+    next: Option<Arc<reembed::Next>>,
 }
 
 /// How a store is opened.
@@ -111,14 +134,16 @@ impl EmbeddedStore {
     /// # Errors
     /// See [`OpenError`]; among them a database that another model's vectors fill.
     pub fn open(options: &OpenOptions, model: &ModelIdentity) -> Result<Self, OpenError> {
+        let database = Database::open(&options.path, options.durability, model)?;
+        let current = Arc::new(Space::new(model, database.current_slot()));
         let inner = Arc::new(Inner {
-            dimension: model.dimension,
-            database: Database::open(&options.path, options.durability, model)?,
-            memory: Memory::new(model.dimension),
+            database,
+            spaces: ArcSwap::from_pointee(Spaces { current, next: None }),
             ledger: Ledger::new(options.most_bytes),
             stripes: std::array::from_fn(|_| Mutex::new(())),
             all: RwLock::new(()),
             saving: Mutex::new(()),
+            making: Mutex::new(()),
             due: Wanted::new(),
             urgent: Wanted::new(),
             room: Wanted::new(),
@@ -154,7 +179,7 @@ impl EmbeddedStore {
     /// Entries that are scanned until the graph that should have them does.
     #[must_use]
     pub fn unlinked(&self) -> usize {
-        self.inner.memory.size().unlinked
+        self.inner.current().memory.size().unlinked
     }
 
     /// Runs `work` on a blocking thread.
@@ -187,7 +212,35 @@ fn stripe(text: TextHash) -> u8 {
     text.0[0] % STRIPES
 }
 
+impl Spaces {
+    /// Where vectors of `model` go.
+    fn slot_of(&self, model: &ModelDigest) -> Option<Slot> {
+        let next = self.next.as_ref().map(|next| &next.space);
+        let space = [Some(&self.current), next].into_iter().flatten().find(|space| space.model.digest == *model);
+        space.map(|space| space.slot)
+    }
+}
+
+impl Space {
+    /// What was written is found from now on.
+    fn take(&self, put: &Put) {
+        let (cache, scope, id) = (put.cache, put.entry.scope, put.entry.id);
+        match &put.vector {
+            Some((slot, vector)) if *slot == self.slot => {
+                let row = Row { key: id, expiry: Expiry(put.entry.expires.0), tags: put.tags.clone().into() };
+                self.memory.insert(cache, scope, row, vector);
+            }
+            _ => self.memory.remove(cache, scope, &id),
+        }
+    }
+}
+
 impl Inner {
+    /// The vectors that are searched.
+    fn current(&self) -> Arc<Space> {
+        Arc::clone(&self.spaces.load().current)
+    }
+
     fn lock(&self, stripe: u8) -> MutexGuard<'_, ()> {
         self.stripes[usize::from(stripe % STRIPES)].lock()
     }
@@ -212,7 +265,8 @@ impl Inner {
     /// Fills the index, says so, and then keeps graphs up until the store is closed.
     fn keep_index(&self, loaded: &mpsc::Sender<()>) {
         let started = Instant::now();
-        if let Err(error) = load::vectors(self) {
+        let current = self.current();
+        if let Err(error) = load::current(self, &current) {
             telemetry::degraded("load");
             tracing::error!(
                 cause = telemetry::cause(&error),
@@ -220,25 +274,29 @@ impl Inner {
             );
             return;
         }
-        self.memory.report_size();
+        self.current().memory.report_size();
         // Nobody may be listening any more.
         let _ = loaded.send(());
         tracing::info!(millis = started.elapsed().as_millis(), "loaded the index");
-        upkeep::be_nice();
-        self.memory.due().into_iter().for_each(|of| self.due.want(of));
+        background::be_nice();
+        self.current().memory.due().into_iter().for_each(|of| self.due.want(of));
+        // Whatever is searched by then.
+        drop(current);
         while let Some((cache, scope)) = self.due.next() {
-            if self.memory.keep_up(cache, scope, || !self.is_closing()) {
-                self.memory.report_size();
-                let _one = self.saving.lock();
-                self.save_graph(cache, scope, false);
+            if self.current().memory.keep_up(cache, scope, || !self.is_closing()) {
+                self.current().memory.report_size();
             }
+            let _one = self.saving.lock();
+            self.save_graph(cache, scope, false);
         }
     }
 
     /// Helps where the thread that does so politely falls behind: scanning what isn't linked would cost lookups more.
     fn catch_up(&self) {
         while let Some((cache, scope)) = self.urgent.next() {
-            self.memory.keep_up(cache, scope, || !self.is_closing() && self.memory.unlinked(cache, scope) > URGENT);
+            self.current()
+                .memory
+                .keep_up(cache, scope, || !self.is_closing() && self.current().memory.unlinked(cache, scope) > URGENT);
         }
     }
 
@@ -253,7 +311,7 @@ impl Inner {
         if self.database.is_read_only() {
             return;
         }
-        upkeep::be_nice();
+        background::be_nice();
         if self.ledger.is_over() {
             self.evict();
         }
@@ -263,9 +321,9 @@ impl Inner {
     }
 
     fn keep_up_if_due(&self, cache: CacheKey, scope: ScopeKey) {
-        if self.memory.needs_upkeep(cache, scope) {
+        if self.current().memory.needs_upkeep(cache, scope) {
             self.due.want((cache, scope));
-            if self.memory.unlinked(cache, scope) > URGENT {
+            if self.current().memory.unlinked(cache, scope) > URGENT {
                 self.urgent.want((cache, scope));
             }
         }
@@ -279,16 +337,14 @@ impl Inner {
         let puts = new.into_iter().zip(texts).map(|(new, text)| self.prepare(new, text));
         let puts = puts.collect::<Result<Vec<Put>, _>>()?;
         let records = self.database.put(&puts, durability)?;
-        for (Put { cache, entry, vector, tags, .. }, record) in puts.into_iter().zip(records) {
-            self.ledger.stored(cache, entry.id, record);
-            match vector {
-                Some(vector) => {
-                    let row = Row { key: entry.id, expiry: Expiry(entry.expires.0), tags: tags.into() };
-                    self.memory.insert(cache, entry.scope, row, &vector);
-                }
-                None => self.memory.remove(cache, entry.scope, &entry.id),
+        let spaces = self.spaces.load();
+        for (put, record) in puts.into_iter().zip(records) {
+            self.ledger.stored(put.cache, put.entry.id, record);
+            spaces.current.take(&put);
+            if let Some(next) = &spaces.next {
+                next.take(&put);
             }
-            self.keep_up_if_due(cache, entry.scope);
+            self.keep_up_if_due(put.cache, put.entry.scope);
         }
         if self.ledger.is_over() {
             self.room.want(());
@@ -302,7 +358,10 @@ impl Inner {
         let id = new.id();
         let tags = new.attributes.tags();
         let (vector, blurred) = match new.vector {
-            Vector::New(made) => (Some(made.vector), made.blurred),
+            Vector::New(made) => {
+                let slot = self.spaces.load().slot_of(&made.model).ok_or(StoreError::OtherModel)?;
+                (Some((slot, made.vector)), made.blurred)
+            }
             Vector::None => (None, false),
             Vector::Unchanged => self.vector_before(VectorKey { cache, scope, id })?,
         };
@@ -316,22 +375,26 @@ impl Inner {
             attributes: new.attributes,
             created: new.created,
             expires: new.expires,
-            blurred,
         };
-        Ok(Put { cache, text, entry, vector, tags, cost_millis: new.cost_millis, uses, stripe: stripe(text) })
+        Ok(Put { cache, text, entry, vector, blurred, tags, cost_millis: new.cost_millis, uses, stripe: stripe(text) })
     }
 
-    fn stored(&self, cache: CacheKey, entry: Entry) -> Result<Stored, StoreError> {
-        let vector = self.database.vector(VectorKey { cache, scope: entry.scope, id: entry.id })?;
+    fn stored(&self, cache: CacheKey, EntryRecord { entry, blurred }: EntryRecord) -> Result<Stored, StoreError> {
+        let space = self.current();
+        let vector = self.database.vector(space.slot, VectorKey { cache, scope: entry.scope, id: entry.id })?;
+        let (blurred, model) = (blurred.has(space.slot), &space.model.digest);
+        let vector = vector.map(|vector| StoredVector { vector, blurred, model: model.clone() });
         let record = self.ledger.record(cache, &entry.id);
         let (cost_millis, uses) = record.map_or((0, 0), |record| (record.cost_millis, record.uses));
         Ok(Stored { cache, entry, vector, cost_millis, uses })
     }
 
     /// The vector of an entry that is about to be replaced, and whether it is blurred.
-    fn vector_before(&self, key: VectorKey) -> Result<(Option<Embedding>, bool), StoreError> {
-        let blurred = self.database.entry(key.cache, key.id)?.is_some_and(|entry| entry.blurred);
-        Ok((self.database.vector(key)?, blurred))
+    fn vector_before(&self, key: VectorKey) -> Result<(Option<(Slot, Embedding)>, bool), StoreError> {
+        let slot = self.spaces.load().current.slot;
+        let record = self.database.entry_record(key.cache, key.id)?;
+        let vector = self.database.vector(slot, key)?;
+        Ok((vector.map(|vector| (slot, vector)), record.is_some_and(|record| record.blurred.has(slot))))
     }
 
     /// Keeps a scope's graph on disk where enough of it has changed, or `anything`. It only spares time at the next start, so
@@ -340,11 +403,11 @@ impl Inner {
         if self.database.is_read_only() {
             return;
         }
-        let Some(index) = self.memory.worth_saving(cache, scope, anything) else { return };
+        let Some(index) = self.current().memory.worth_saving(cache, scope, anything) else { return };
         let mut saved = self.database.save_graph(cache, scope, |keep| index.save_image(keep));
         // A flush may have come before the last of it was written.
         let _all = self.all.read();
-        if saved.is_ok() && !self.memory.has(cache, scope, &index) {
+        if saved.is_ok() && !self.current().memory.has(cache, scope, &index) {
             saved = self.database.delete_graphs(cache, scope);
         }
         if let Err(error) = saved {
@@ -355,7 +418,7 @@ impl Inner {
     /// Keeps all graphs on disk as they are.
     fn save_graphs(&self) {
         let _one = self.saving.lock();
-        for (cache, scope) in self.memory.unsaved() {
+        for (cache, scope) in self.current().memory.unsaved() {
             self.save_graph(cache, scope, true);
         }
     }
@@ -412,7 +475,11 @@ impl Inner {
         let Some(entry) = self.database.entry(cache, id)?.filter(condition) else { return Ok(false) };
         self.database.delete(cache, text, &entry)?;
         self.ledger.removed(cache, &id);
-        self.memory.remove(cache, entry.scope, &id);
+        let spaces = self.spaces.load();
+        spaces.current.memory.remove(cache, entry.scope, &id);
+        if let Some(next) = &spaces.next {
+            next.remove(VectorKey { cache, scope: entry.scope, id });
+        }
         self.keep_up_if_due(cache, entry.scope);
         Ok(true)
     }
@@ -447,7 +514,7 @@ impl Store for EmbeddedStore {
     ) -> Result<Vec<Stored>, StoreError> {
         self.blocking(move |inner| {
             let page = inner.database.page(cache, after, most)?;
-            page.into_iter().map(|(cache, entry)| inner.stored(cache, entry)).collect()
+            page.into_iter().map(|(cache, record)| inner.stored(cache, record)).collect()
         })
         .await
     }
@@ -488,14 +555,14 @@ impl Store for EmbeddedStore {
     }
 
     fn nothing_near(&self, cache: CacheKey, scope: ScopeKey) -> bool {
-        self.inner.memory.is_empty(cache, scope)
+        self.inner.current().memory.is_empty(cache, scope)
     }
 
     async fn nearest(
         &self,
         cache: CacheKey,
         scope: ScopeKey,
-        query: &Embedding,
+        query: &TextEmbedding,
         k: usize,
         attributes: &Attributes,
         now: Timestamp,
@@ -504,13 +571,19 @@ impl Store for EmbeddedStore {
         let (query, asked) = (query.clone(), attributes.clone());
         self.blocking(move |inner| {
             let mut candidates = Vec::new();
-            let nearest =
-                inner.memory.search(cache, scope, &query, k, &filter).map_err(|NotLoaded| StoreError::Loading)?;
-            for neighbour in nearest {
+            let space = inner.current();
+            if space.model.digest != query.model {
+                return Err(StoreError::OtherModel);
+            }
+            let nearest = space.memory.search(cache, scope, &query.vector, k, &filter);
+            for neighbour in nearest.map_err(|NotLoaded| StoreError::Loading)? {
                 // An entry deleted since the search is no candidate; tags are hashes, so attributes are compared whole.
-                let Some(entry) = inner.database.entry(cache, neighbour.key)? else { continue };
+                let Some(EntryRecord { entry, blurred }) = inner.database.entry_record(cache, neighbour.key)? else {
+                    continue;
+                };
                 if entry.scope == scope && entry.expires > now && entry.attributes.carry(&asked) {
-                    candidates.push(Candidate { entry, cosine: neighbour.cosine });
+                    let blurred = blurred.has(space.slot);
+                    candidates.push(Candidate { entry, blurred, cosine: neighbour.cosine });
                 }
             }
             Ok(candidates)
@@ -562,7 +635,11 @@ impl Store for EmbeddedStore {
             let _all = inner.all.write();
             inner.database.flush(cache)?;
             inner.ledger.flushed(cache);
-            inner.memory.flush(cache);
+            let spaces = inner.spaces.load();
+            spaces.current.memory.flush(cache);
+            if let Some(next) = &spaces.next {
+                next.flush(cache);
+            }
             Ok(())
         })
         .await
@@ -589,7 +666,7 @@ impl Store for EmbeddedStore {
                     break;
                 }
             }
-            inner.memory.report_size();
+            inner.current().memory.report_size();
             telemetry::held(inner.ledger.bytes());
             Ok(swept)
         })
@@ -618,6 +695,27 @@ impl Store for EmbeddedStore {
         self.blocking(move |inner| inner.database.load_state(cache, name)).await
     }
 
+    fn model(&self) -> Arc<ModelIdentity> {
+        Arc::clone(&self.inner.current().model)
+    }
+
+    fn expect_model(&self, model: &ModelIdentity) -> Result<(), StoreError> {
+        self.inner.begin(model).map(drop)
+    }
+
+    fn make_vectors(
+        &self,
+        model: &ModelIdentity,
+        embed: &mut EmbedTexts<'_>,
+        progress: &mut dyn FnMut(Made),
+    ) -> Result<(), StoreError> {
+        self.inner.make_vectors(model, embed, progress)
+    }
+
+    fn switch_model(&self, embed: &mut EmbedTexts<'_>, switched: &mut dyn FnMut()) -> Result<(), StoreError> {
+        self.inner.switch_model(embed, switched)
+    }
+
     async fn save_uses(&self) -> Result<(), StoreError> {
         self.blocking(|inner| inner.save_uses()).await
     }
@@ -629,6 +727,8 @@ impl Store for EmbeddedStore {
             for thread in threads {
                 thread.join().map_err(|_| StoreError::Failed("a background thread panicked".into()))?;
             }
+            // Whatever makes vectors sees that it has to end.
+            let _none_made = inner.making.lock();
             inner.save_uses()?;
             inner.save_graphs();
             inner.database.sync()

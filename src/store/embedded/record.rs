@@ -3,9 +3,10 @@
 //! Values begin with a version byte, followed by postcard. Keys are fixed-length parts, so that every entry of a cache, and
 //! every vector of a scope, lies in one range.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::super::{CacheKey, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use super::super::{CacheKey, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
 use crate::embed::Embedding;
 use crate::index::Tag;
 
@@ -33,6 +34,58 @@ fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), StoreEr
     }
 }
 
+/// An entry, and whether its vector is blurred, which depends on the model and so on where the vector is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EntryRecord {
+    pub(super) entry: Entry,
+    pub(super) blurred: Slots,
+}
+
+/// One of the two families that vectors may be in. While all are made anew with another model, both are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Slot {
+    A,
+    B,
+}
+
+impl Slot {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// Some slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Slots {
+    a: bool,
+    b: bool,
+}
+
+impl Slots {
+    /// None but `slot`, and that only `if_so`.
+    pub(super) fn only(slot: Slot, if_so: bool) -> Self {
+        Self::default().with(slot, if_so)
+    }
+
+    /// These, and `slot` if and only if `there`.
+    pub(super) fn with(self, slot: Slot, there: bool) -> Self {
+        match slot {
+            Slot::A => Self { a: there, ..self },
+            Slot::B => Self { b: there, ..self },
+        }
+    }
+
+    pub(super) fn has(self, slot: Slot) -> bool {
+        match slot {
+            Slot::A => self.a,
+            Slot::B => self.b,
+        }
+    }
+}
+
 /// cache ‖ id
 pub(super) fn entry_key(cache: CacheKey, id: EntryId) -> [u8; 32] {
     join(&[&cache.0, &id.0])
@@ -49,7 +102,7 @@ pub(super) fn exact_key(cache: CacheKey, scope: ScopeKey, text: TextHash) -> [u8
 }
 
 /// cache ‖ scope ‖ id
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct VectorKey {
     pub(super) cache: CacheKey,
     pub(super) scope: ScopeKey,

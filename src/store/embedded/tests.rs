@@ -10,7 +10,7 @@ use crate::store::Answer;
 const DIMENSION: usize = 8;
 
 fn identity(name: &str) -> ModelIdentity {
-    ModelIdentity { name: name.into(), dimension: DIMENSION, digest: name.repeat(64) }
+    ModelIdentity { name: name.into(), dimension: DIMENSION, digest: ModelDigest::new(&name.repeat(64)) }
 }
 
 fn options(path: &Path) -> OpenOptions {
@@ -35,9 +35,19 @@ fn scope(n: u8) -> ScopeKey {
 
 /// A vector of its own for each prompt.
 fn vector(prompt: &str) -> TextEmbedding {
-    let hash = blake3::hash(prompt.as_bytes());
+    vector_by("m", prompt)
+}
+
+/// A vector of its own for each prompt and model.
+fn vector_by(model: &str, prompt: &str) -> TextEmbedding {
+    let hash = blake3::hash([model, prompt].concat().as_bytes());
     let values = hash.as_bytes()[..DIMENSION].iter().map(|byte| f32::from(*byte) - 127.5).collect();
-    TextEmbedding { vector: Embedding::normalised(values).unwrap(), blurred: false, tokens: 1 }
+    TextEmbedding {
+        vector: Embedding::normalised(values).unwrap(),
+        blurred: false,
+        tokens: 1,
+        model: identity(model).digest,
+    }
 }
 
 fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64) -> NewEntry {
@@ -64,19 +74,45 @@ async fn exact(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Option<S
 }
 
 async fn near(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Vec<String> {
-    let query = vector(prompt).vector;
+    near_by("m", store, n, prompt, now).await
+}
+
+/// Of all entries, because they are few, those whose vectors are `model`'s.
+async fn near_by(model: &str, store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Vec<String> {
+    let query = vector_by(model, prompt);
     let found = store.nearest(cache(n), scope(n), &query, 50, &Attributes::default(), Timestamp(now)).await.unwrap();
     found.into_iter().map(|candidate| candidate.entry.prompt).collect()
 }
 
 #[derive(Debug, Clone)]
 enum Op {
-    Put { cache: u8, prompt: u8, answer: u16, expires: u64, embedded: bool },
-    Delete { cache: u8, prompt: u8 },
-    DeleteMatching { cache: u8, group: u8 },
-    Flush { cache: u8 },
+    Put {
+        cache: u8,
+        prompt: u8,
+        answer: u16,
+        expires: u64,
+        embedded: bool,
+    },
+    Delete {
+        cache: u8,
+        prompt: u8,
+    },
+    DeleteMatching {
+        cache: u8,
+        group: u8,
+    },
+    Flush {
+        cache: u8,
+    },
     Sweep,
     Reopen,
+    /// Vectors are made anew with another model, up to so many; while they are, the first two things happen.
+    Make {
+        most: usize,
+        put: u8,
+        delete: u8,
+    },
+    Switch,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -88,6 +124,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0u8..2).prop_map(|cache| Op::Flush { cache }),
         2 => Just(Op::Sweep),
         1 => Just(Op::Reopen),
+        2 => (0usize..20, 0u8..12, 0u8..12).prop_map(|(most, put, delete)| Op::Make { most, put, delete }),
+        1 => Just(Op::Switch),
     ];
     prop::collection::vec(op, 1..40)
 }
@@ -104,17 +142,19 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut store = open(folder.path());
-            let mut model: BTreeMap<(u8, u8), (u16, u64, bool)> = BTreeMap::new();
+            let mut model: BTreeMap<(u8, u8), (String, u64, bool)> = BTreeMap::new();
+            let mut meanwhile = false;
             let group = |prompt: u8| attributes(&[("group", &(prompt % 3).to_string())]);
+            // Which model's vectors are searched, and whether the other one's are complete.
+            let (mut embedded_by, mut other, mut is_complete) = ("m", "n", false);
             for op in ops {
                 match op {
                     Op::Put { cache, prompt, answer, expires, embedded } => {
                         let mut new = entry(cache, &prompt.to_string(), &answer.to_string(), &group(prompt), expires);
-                        if !embedded {
-                            new.vector = Vector::None;
-                        }
+                        let made = vector_by(embedded_by, &prompt.to_string());
+                        new.vector = if embedded { Vector::New(made) } else { Vector::None };
                         store.put(new).await.unwrap();
-                        model.insert((cache, prompt), (answer, expires, embedded));
+                        model.insert((cache, prompt), (answer.to_string(), expires, embedded));
                     }
                     Op::Delete { cache: n, prompt } => {
                         let id = EntryId::new(scope(n), TextHash::of(&prompt.to_string()), &group(prompt));
@@ -142,21 +182,60 @@ proptest! {
                     }
                     Op::Reopen => {
                         drop(store);
-                        store = reopen(folder.path());
+                        store = reopen_with(folder.path(), embedded_by);
+                        is_complete = false;
+                    }
+                    Op::Make { most, put, delete } => {
+                        let mut left = most;
+                        let mut is_first = true;
+                        let mut embed = |texts: &[&str]| {
+                            if std::mem::take(&mut is_first) {
+                                let mut new = entry(0, &put.to_string(), "meanwhile", &group(put), 1000);
+                                new.vector = Vector::New(vector_by(embedded_by, &put.to_string()));
+                                store.inner.put(vec![new], Durability::Buffered).unwrap();
+                                meanwhile = true;
+                                let id = EntryId::new(scope(1), TextHash::of(&delete.to_string()), &group(delete));
+                                store.inner.delete_if(cache(1), id, |_| true).unwrap();
+                            }
+                            // A vector of a model that it isn't to be ends it.
+                            let by = if left < texts.len() { "neither" } else { other };
+                            left = left.saturating_sub(texts.len());
+                            texts.iter().map(|text| Some(vector_by(by, text))).collect()
+                        };
+                        let mut told = Made { done: 0, all: 0 };
+                        let made = store.make_vectors(&identity(other), &mut embed, &mut |made| told = made);
+                        is_complete = made.is_ok();
+                        if made.is_ok() {
+                            assert_eq!(told.done, told.all);
+                        }
+                        if std::mem::take(&mut meanwhile) {
+                            model.insert((0, put), ("meanwhile".to_owned(), 1000, true));
+                            model.remove(&(1, delete));
+                        }
+                    }
+                    Op::Switch => {
+                        let mut is_switched = false;
+                        let mut embed = |texts: &[&str]| texts.iter().map(|text| Some(vector_by(other, text))).collect();
+                        store.switch_model(&mut embed, &mut || is_switched = true).unwrap();
+                        assert_eq!(is_switched, is_complete);
+                        if std::mem::take(&mut is_complete) {
+                            std::mem::swap(&mut embedded_by, &mut other);
+                        }
                     }
                 }
+                assert_eq!(store.model().name, embedded_by);
             }
             for n in 0..2 {
                 let mut expected_near = Vec::new();
                 for prompt in 0..12 {
                     let text = prompt.to_string();
                     let live = model.get(&(n, prompt)).filter(|(_, expires, _)| *expires > NOW);
-                    assert_eq!(exact(&store, n, &text, NOW).await, live.map(|(answer, _, _)| answer.to_string()));
+                    assert_eq!(exact(&store, n, &text, NOW).await, live.map(|(answer, _, _)| answer.clone()));
                     if live.is_some_and(|(_, _, embedded)| *embedded) {
                         expected_near.push(text);
                     }
                 }
-                let mut found = near(&store, n, "3", NOW).await;
+                let mut found = near_by(embedded_by, &store, n, "3", NOW).await;
                 found.sort_by_key(|prompt| prompt.parse::<u8>().unwrap());
                 assert_eq!(found, expected_near);
             }
@@ -166,10 +245,14 @@ proptest! {
 
 /// The thread that builds graphs may hold the database for a moment after its store was dropped.
 fn reopen(path: &Path) -> EmbeddedStore {
+    reopen_with(path, "m")
+}
+
+fn reopen_with(path: &Path, model: &str) -> EmbeddedStore {
     loop {
-        match EmbeddedStore::open(&options(path), &identity("m")) {
+        match EmbeddedStore::open(&options(path), &identity(model)) {
             Ok(store) => {
-                while !store.inner.memory.is_loaded() || !store.inner.ledger.is_loaded() {
+                while !store.inner.current().memory.is_loaded() || !store.inner.ledger.is_loaded() {
                     std::thread::yield_now();
                 }
                 return store;
@@ -245,7 +328,7 @@ async fn fill(store: &EmbeddedStore, prompts: std::ops::Range<usize>) {
     for n in prompts {
         store.put(entry(0, &format!("prompt {n}"), "an answer", &Attributes::default(), 99)).await.unwrap();
     }
-    while store.inner.memory.needs_upkeep(cache(0), scope(0)) {
+    while store.inner.current().memory.needs_upkeep(cache(0), scope(0)) {
         std::thread::yield_now();
     }
 }
@@ -266,9 +349,9 @@ async fn graphs_are_kept_and_what_came_and_went_since_is_known() {
     }
     drop(store);
     let store = reopen(folder.path());
-    assert_eq!(store.inner.memory.size().entries, 1500);
+    assert_eq!(store.inner.current().memory.size().entries, 1500);
     // Nothing had to be linked: what the image lacks is in the tail.
-    assert_eq!(store.inner.memory.unsaved(), []);
+    assert_eq!(store.inner.current().memory.unsaved(), []);
     assert_all_found(&store, (0..100).chain(200..1600)).await;
     let gone = near(&store, 0, "prompt 150", 2).await;
     assert!(!gone.contains(&"prompt 150".to_owned()));
@@ -291,7 +374,7 @@ async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
     assert_eq!(store.inner.database.graphs().unwrap()[&only()[0]], whole);
     drop(store);
     let store = reopen(folder.path());
-    assert_eq!(store.inner.memory.size().entries, 1800);
+    assert_eq!(store.inner.current().memory.size().entries, 1800);
     assert_all_found(&store, (0..1800).step_by(7)).await;
     store.inner.save_graphs();
 
@@ -300,7 +383,7 @@ async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
     drop(store);
     let store = reopen(folder.path());
     assert!(store.inner.database.graphs().unwrap().get(&only()[0]).is_none_or(|generation| *generation != whole));
-    assert_eq!(store.inner.memory.size().entries, 1800);
+    assert_eq!(store.inner.current().memory.size().entries, 1800);
     assert_all_found(&store, (0..1800).step_by(7)).await;
 }
 
@@ -322,7 +405,7 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
     store.inner.evict();
     let held = store.holdings(cache(0));
     assert!(held.bytes <= MOST && held.bytes > MOST / 2, "{held:?}");
-    assert_eq!(store.inner.memory.size().entries, held.entries);
+    assert_eq!(store.inner.current().memory.size().entries, held.entries);
     assert!(exact(&store, 0, "flood 1999", 2).await.is_some());
     for id in &used {
         assert!(store.get(cache(0), *id, Timestamp(2)).await.unwrap().is_some());

@@ -5,10 +5,6 @@ use std::hash::Hash;
 
 use parking_lot::{Condvar, Mutex};
 
-/// How much others are preferred where there isn't enough processor for all: as much as can be. `cargo bench --bench store` on
-/// 2 cores, lookups beside 2,000 stores a second, p99: 4.4 to 5.0 ms without, 1.6 to 4.3 ms with 10, 0.9 to 1.5 ms with 19.
-const NICE: i32 = 19;
-
 /// What is to be done, each thing once however often it is asked for.
 pub(super) struct Wanted<T> {
     /// None once nothing more is to be done.
@@ -47,12 +43,6 @@ impl<T: Copy + Eq + Hash> Wanted<T> {
             self.changed.wait(&mut things);
         }
     }
-}
-
-/// Lets other threads go before this one.
-pub(super) fn be_nice() {
-    // Where it isn't allowed, this thread is merely less polite.
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
 }
 
 #[cfg(test)]

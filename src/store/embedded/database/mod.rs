@@ -1,11 +1,13 @@
 //! The only folder that knows RocksDB.
 
 mod graphs;
+mod models;
 mod scan;
 
 use std::collections::{HashMap, hash_map};
 use std::path::{Path, PathBuf};
 
+use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, Env,
@@ -13,17 +15,21 @@ use rocksdb::{
 };
 
 use super::super::{CacheKey, CacheName, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp};
-use super::record::{self, ExpiryKey, VectorKey, VectorRecord, decode, decode_vector, encode, encode_vector};
+use super::record::{
+    self, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_vector, encode, encode_vector,
+};
 use super::worth::Record;
 use crate::config::Durability;
 use crate::embed::{Embedding, ModelIdentity};
 use crate::index::Tag;
 
 pub(super) use graphs::Generations;
+use models::Models;
+pub(super) use models::NewVector;
 use scan::Scan;
 
 /// Of the layout of column families and keys.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 /// Blocks of all column families together that are kept uncompressed.
 const BLOCK_CACHE: usize = 64 << 20;
 /// Log of writes that aren't in a table yet: what is replayed after a crash, at about 100 MB a second.
@@ -35,12 +41,14 @@ const SWEEP: usize = 1000;
 
 /// What the column families hold.
 mod family {
-    /// `"identity"` → schema and model.
+    /// [`models::KEY`](super::models) → schema, and which model's vectors are where.
     pub(super) const META: &str = "default";
-    /// [`entry_key`](super::record::entry_key) → [`Entry`](super::Entry).
+    /// [`entry_key`](super::record::entry_key) → [`EntryRecord`](super::EntryRecord).
     pub(super) const ENTRIES: &str = "entries";
-    /// [`VectorKey`](super::VectorKey) → vector, expiry and tags: what the index is loaded from.
-    pub(super) const VECTORS: &str = "vectors";
+    /// [`VectorKey`](super::VectorKey) → vector, expiry and tags: what the index is loaded from. One of the two is of the
+    /// model that is in use, the other one empty or of the model that will be.
+    pub(super) const VECTORS_A: &str = "vectors-a";
+    pub(super) const VECTORS_B: &str = "vectors-b";
     /// [`exact_key`](super::record::exact_key) → ids of the entries of that text.
     pub(super) const EXACT: &str = "exact";
     /// [`ExpiryKey`](super::ExpiryKey) → nothing. An entry that was replaced may have several; the entry's own expiry
@@ -57,7 +65,8 @@ mod family {
     /// each use.
     pub(super) const WORTH: &str = "worth";
 
-    pub(super) const ALL: [&str; 9] = [META, ENTRIES, VECTORS, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH];
+    pub(super) const ALL: [&str; 10] =
+        [META, ENTRIES, VECTORS_A, VECTORS_B, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH];
 }
 
 /// Why a database can't be used. Each message says what to do.
@@ -88,9 +97,9 @@ pub enum OpenError {
     /// Another model's vectors are in it.
     #[error(
         "the database in {} was filled with embeddings of {} ({} dimensions, {}), but the settings name {} \
-         ({} dimensions, {}). Vectors of two models can't be compared. Set embedding.model back, or set storage.path to \
-         an empty directory to start anew", path.display(), found.name, found.dimension, &found.digest[..12.min(found.digest.len())],
-        wanted.name, wanted.dimension, &wanted.digest[..12.min(wanted.digest.len())]
+         ({} dimensions, {}). Vectors of two models can't be compared. Start with --reembed to have them made anew, set \
+         embedding.model back, or set storage.path to an empty directory", path.display(), found.name, found.dimension,
+        found.digest.short(), wanted.name, wanted.dimension, wanted.digest.short()
     )]
     Model {
         /// The database.
@@ -125,18 +134,14 @@ fn forbids_writing(error: &rocksdb::Error) -> bool {
     ["Read-only file system", "Permission denied"].iter().any(|why| error.as_ref().contains(why))
 }
 
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Identity {
-    schema: u32,
-    model: ModelIdentity,
-}
-
 /// One entry with everything that is written for it.
 pub(super) struct Put {
     pub(super) cache: CacheKey,
     pub(super) text: TextHash,
     pub(super) entry: Entry,
-    pub(super) vector: Option<Embedding>,
+    /// Where its vector goes, if it has one. None is left elsewhere.
+    pub(super) vector: Option<(Slot, Embedding)>,
+    pub(super) blurred: bool,
     pub(super) tags: Vec<Tag>,
     pub(super) cost_millis: u32,
     pub(super) uses: u32,
@@ -148,6 +153,7 @@ pub(super) struct Database {
     durability: Durability,
     /// Whether its directory lets nothing be written.
     is_read_only: bool,
+    models: RwLock<Models>,
 }
 
 impl Database {
@@ -189,40 +195,16 @@ impl Database {
         if is_read_only {
             tracing::error!(path = %path.display(), "nothing can be written here: answers are looked up, and none is stored");
         }
-        let database = Self { db, durability, is_read_only };
-        database.identify(path, model)?;
-        Ok(database)
-    }
-
-    /// Writes schema and model into a new database; compares them with an old one's.
-    fn identify(&self, path: &Path, model: &ModelIdentity) -> Result<(), OpenError> {
-        const KEY: &str = "identity";
-        let meta = self.family(family::META)?;
-        match self.db.get_cf(meta, KEY).map_err(failed)? {
-            Some(bytes) => {
-                let identity: Identity = decode(&bytes)?;
-                if identity.schema != SCHEMA {
-                    return Err(OpenError::Schema { path: path.to_owned(), found: identity.schema });
-                }
-                let made_by = |model: &ModelIdentity| (model.dimension, model.digest.clone());
-                if made_by(&identity.model) != made_by(model) {
-                    let (found, wanted) = (Box::new(identity.model), Box::new(model.clone()));
-                    return Err(OpenError::Model { path: path.to_owned(), found, wanted });
-                }
-                Ok(())
-            }
-            None => {
-                let identity = Identity { schema: SCHEMA, model: model.clone() };
-                Ok(self.db.put_cf(meta, KEY, encode(&identity)?).map_err(failed)?)
-            }
-        }
+        let models = models::identify(&db, path, model)?.into();
+        Ok(Self { db, durability, is_read_only, models })
     }
 
     /// Every vector, in the order of caches and scopes. Where some can't be read, one error takes their place.
     pub(super) fn vectors(
         &self,
+        slot: Slot,
     ) -> Result<impl Iterator<Item = Result<(VectorKey, VectorRecord), StoreError>>, StoreError> {
-        let all = Scan::new(&self.db, self.family(family::VECTORS)?);
+        let all = Scan::new(&self.db, self.slot(slot)?, None);
         Ok(all.map(|item| {
             let (key, value) = item?;
             Ok((VectorKey::read(&key)?, decode_vector(&value)?))
@@ -230,15 +212,15 @@ impl Database {
     }
 
     /// How many vectors there are, about.
-    pub(super) fn count_vectors(&self) -> Result<u64, StoreError> {
+    pub(super) fn count_vectors(&self, slot: Slot) -> Result<u64, StoreError> {
         const COUNT: &str = "rocksdb.estimate-num-keys";
-        let count = self.db.property_int_value_cf(self.family(family::VECTORS)?, COUNT).map_err(failed)?;
+        let count = self.db.property_int_value_cf(self.slot(slot)?, COUNT).map_err(failed)?;
         Ok(count.unwrap_or(0))
     }
 
     /// An entry's vector.
-    pub(super) fn vector(&self, key: VectorKey) -> Result<Option<Embedding>, StoreError> {
-        let found = self.db.get_pinned_cf(self.family(family::VECTORS)?, key.bytes()).map_err(failed)?;
+    pub(super) fn vector(&self, slot: Slot, key: VectorKey) -> Result<Option<Embedding>, StoreError> {
+        let found = self.db.get_pinned_cf(self.slot(slot)?, key.bytes()).map_err(failed)?;
         found.map(|bytes| Ok(decode_vector(&bytes)?.embedding)).transpose()
     }
 
@@ -246,7 +228,7 @@ impl Database {
     pub(super) fn records(
         &self,
     ) -> Result<impl Iterator<Item = Result<(CacheKey, EntryId, Record), StoreError>>, StoreError> {
-        let all = Scan::new(&self.db, self.family(family::WORTH)?);
+        let all = Scan::new(&self.db, self.family(family::WORTH)?, None);
         Ok(all.map(|item| {
             let (key, value) = item?;
             let (cache, id) = record::read_entry_key(&key)?;
@@ -270,6 +252,10 @@ impl Database {
     }
 
     pub(super) fn entry(&self, cache: CacheKey, id: EntryId) -> Result<Option<Entry>, StoreError> {
+        Ok(self.entry_record(cache, id)?.map(|record| record.entry))
+    }
+
+    pub(super) fn entry_record(&self, cache: CacheKey, id: EntryId) -> Result<Option<EntryRecord>, StoreError> {
         let found = self.db.get_pinned_cf(self.family(family::ENTRIES)?, record::entry_key(cache, id));
         found.map_err(failed)?.map(|bytes| decode(&bytes)).transpose()
     }
@@ -293,7 +279,7 @@ impl Database {
         cache: Option<CacheKey>,
         after: Option<Position>,
         most: usize,
-    ) -> Result<Vec<(CacheKey, Entry)>, StoreError> {
+    ) -> Result<Vec<(CacheKey, EntryRecord)>, StoreError> {
         let last = after.map(|after| record::entry_key(after.cache, after.entry));
         let from: &[u8] = match (&last, &cache) {
             (Some(last), _) => last,
@@ -347,16 +333,20 @@ impl Database {
         let Put { cache, text, entry, .. } = put;
         let vector_key = VectorKey { cache: *cache, scope: entry.scope, id: entry.id }.bytes();
         let entry_key = record::entry_key(*cache, entry.id);
-        batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode(entry)?);
+        let models = self.models.read();
+        let blurred = Slots::only(put.vector.as_ref().map_or(models.slot(), |(slot, _)| *slot), put.blurred);
+        batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode(&(entry, blurred))?);
         batch.put_cf(self.family(family::EXACT)?, record::exact_key(*cache, entry.scope, *text), encode(&ids)?);
         let expiry = ExpiryKey { at: entry.expires, cache: *cache, id: entry.id };
         batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);
-        match &put.vector {
-            Some(vector) => {
-                let value = encode_vector(entry.expires, &put.tags, vector)?;
-                batch.put_cf(self.family(family::VECTORS)?, vector_key, value);
+        for slot in models.in_use() {
+            match &put.vector {
+                Some((its, vector)) if *its == slot => {
+                    let value = encode_vector(entry.expires, &put.tags, vector)?;
+                    batch.put_cf(self.slot(slot)?, vector_key, value);
+                }
+                _ => batch.delete_cf(self.slot(slot)?, vector_key),
             }
-            None => batch.delete_cf(self.family(family::VECTORS)?, vector_key),
         }
         let bytes = u32::try_from(batch.size_in_bytes() - before).unwrap_or(u32::MAX);
         let record = Record { bytes, cost_millis: put.cost_millis, uses: put.uses, stripe: put.stripe };
@@ -370,7 +360,9 @@ impl Database {
         batch.delete_cf(self.family(family::ENTRIES)?, entry_key);
         batch.delete_cf(self.family(family::WORTH)?, entry_key);
         let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
-        batch.delete_cf(self.family(family::VECTORS)?, vector_key);
+        for slot in self.models.read().in_use() {
+            batch.delete_cf(self.slot(slot)?, vector_key);
+        }
         let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
         batch.delete_cf(self.family(family::EXPIRY)?, expiry.bytes());
         let exact_key = record::exact_key(cache, entry.scope, text);
@@ -388,7 +380,8 @@ impl Database {
     /// Removes a whole cache, which is a range of keys. What knows of its entries' expiry is left behind, and does no harm.
     pub(super) fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        for name in [family::ENTRIES, family::VECTORS, family::EXACT, family::GRAPHS, family::WORTH] {
+        let vectors = [family::VECTORS_A, family::VECTORS_B];
+        for name in [family::ENTRIES, family::EXACT, family::GRAPHS, family::WORTH].into_iter().chain(vectors) {
             let family = self.family(name)?;
             match after(cache) {
                 Some(end) => batch.delete_range_cf(family, cache.0.to_vec(), end.to_vec()),
@@ -514,7 +507,7 @@ impl Database {
             if !key.starts_with(&cache.0) {
                 break;
             }
-            each(decode(&value)?);
+            each(decode::<EntryRecord>(&value)?.entry);
         }
         Ok(())
     }

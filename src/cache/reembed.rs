@@ -1,0 +1,181 @@
+//! Changing the embedding model.
+//!
+//! Entries keep their texts; only their vectors are made anew, by threads that let all others go first. Meanwhile lookups are
+//! answered with the model before, and from one moment on with the new one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::Caches;
+use super::registry::{self, OpenError};
+use crate::background;
+use crate::config;
+use crate::embed::{EmbedError, Embedder, Model, ModelError, TextEmbedding};
+use crate::store::{Made, StoreError};
+use crate::telemetry;
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "state")]
+pub enum Reembedded {
+    /// So many vectors of about so many are made; when all are, their graphs are linked.
+    #[serde(rename_all = "camelCase")]
+    Running {
+        /// Made.
+        done: u64,
+        /// To be made.
+        all: u64,
+    },
+    /// The new model's vectors are searched.
+    Finished {
+        /// The model.
+        model: String,
+    },
+    /// It has ended, and what was made is kept for the next time.
+    Failed {
+        /// A sentence.
+        why: String,
+    },
+}
+
+/// A call of [`Caches::reembed`].
+pub(super) struct Reembedding {
+    /// The model's directory.
+    model: PathBuf,
+    state: watch::Receiver<Reembedded>,
+}
+
+/// Why vectors can't be made anew.
+#[derive(Debug, thiserror::Error)]
+pub enum ReembedError {
+    /// One at a time.
+    #[error("the vectors are being made anew with the model in {} already", .0.display())]
+    UnderWay(PathBuf),
+    /// The model can't be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A cache could not work with it.
+    #[error(transparent)]
+    Threshold(#[from] OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system gives no thread.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A thread ended before it was done.
+    #[error("it ended unexpectedly")]
+    Ended,
+}
+
+impl Caches {
+    /// Begins to make the vectors of all entries anew with the model that `settings` name, or tells how far that is.
+    ///
+    /// # Errors
+    /// [`ReembedError::UnderWay`] with another model, [`ReembedError::Model`] where there is none of that name.
+    pub fn reembed(self: &Arc<Self>, settings: config::Embedding) -> Result<watch::Receiver<Reembedded>, ReembedError> {
+        let directory = Model::directory(&settings.model, &settings.models_dir)?.canonicalize()?;
+        let mut current = self.reembedding.lock();
+        if let Some(Reembedding { model, state }) = &*current
+            && matches!(*state.borrow(), Reembedded::Running { .. })
+            && state.has_changed().is_ok()
+        {
+            return if *model == directory { Ok(state.clone()) } else { Err(ReembedError::UnderWay(model.clone())) };
+        }
+        let (progress, state) = watch::channel(Reembedded::Running { done: 0, all: 0 });
+        *current = Some(Reembedding { model: directory, state: state.clone() });
+        tokio::spawn(Arc::clone(self).make_anew(settings, progress));
+        Ok(state)
+    }
+
+    /// As the operator set it, but for the model.
+    #[must_use]
+    pub fn embedding_settings(&self, model: &Path) -> config::Embedding {
+        config::Embedding { model: model.to_string_lossy().into_owned(), ..self.settings().embedding.clone() }
+    }
+
+    async fn make_anew(self: Arc<Self>, settings: config::Embedding, progress: watch::Sender<Reembedded>) {
+        let name = settings.model.clone();
+        tracing::info!(model = name, "making all vectors anew");
+        let started = Instant::now();
+        let ended = match self.change_model(settings, progress.clone()).await {
+            Ok(model) => {
+                tracing::info!(model, seconds = started.elapsed().as_secs(), "changed the embedding model");
+                Reembedded::Finished { model }
+            }
+            Err(error) => {
+                let cause = telemetry::cause(&error);
+                tracing::error!(model = name, cause, "the embedding model could not be changed");
+                let why = error.to_string();
+                Reembedded::Failed { why: if cause == why { why } else { format!("{why}: {cause}") } }
+            }
+        };
+        // Nobody may be watching.
+        let _ = progress.send(ended);
+    }
+
+    async fn change_model(
+        self: &Arc<Self>,
+        settings: config::Embedding,
+        progress: watch::Sender<Reembedded>,
+    ) -> Result<String, ReembedError> {
+        // The model's own threads are as polite as the one that loads it, so what serves afterwards is loaded once more.
+        let polite = {
+            let (caches, settings) = (Arc::clone(self), settings.clone());
+            politely(move || {
+                let model = Model::load(&settings)?;
+                registry::check_thresholds(caches.settings(), model.identity(), model.manifest())?;
+                caches.make_vectors(&model, &progress)?;
+                Ok(model)
+            })
+            .await?
+        };
+        let embedder = if polite.identity().digest == self.embedder().identity().digest {
+            None
+        } else {
+            let load = move || Ok::<_, ReembedError>(Embedder::start(Model::load(&settings)?, &settings)?);
+            Some(tokio::task::spawn_blocking(load).await.map_err(|_| ReembedError::Ended)??)
+        };
+        let name = polite.identity().name.clone();
+        let caches = Arc::clone(self);
+        politely(move || {
+            let switched = &mut || embedder.iter().for_each(|embedder| caches.embed_with(embedder.clone()));
+            Ok(caches.store().switch_model(&mut |texts| embed(&polite, texts), switched)?)
+        })
+        .await?;
+        Ok(name)
+    }
+
+    fn make_vectors(&self, model: &Model, progress: &watch::Sender<Reembedded>) -> Result<(), StoreError> {
+        let mut tell = |Made { done, all }: Made| {
+            telemetry::reembedded(done, all);
+            let _ = progress.send(Reembedded::Running { done, all });
+        };
+        self.store().make_vectors(model.identity(), &mut |texts| embed(model, texts), &mut tell)
+    }
+}
+
+fn embed(model: &Model, texts: &[&str]) -> Vec<Option<TextEmbedding>> {
+    let made = model.embed_prompts(texts).into_iter().map(|made| match made {
+        Ok(made) => Some(made),
+        Err(EmbedError::TooLong(_) | EmbedError::Unfit(_)) => None,
+        Err(error) => {
+            tracing::warn!(%error, "a text could not be embedded; its entry serves its exact text only");
+            None
+        }
+    });
+    made.collect()
+}
+
+/// Runs `work` on a thread that lets all others go first.
+async fn politely<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReembedError> + Send + 'static,
+) -> Result<T, ReembedError> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    background::spawn("reembed", move || drop(done.send(work())))?;
+    result.await.map_err(|_| ReembedError::Ended)?
+}
