@@ -15,7 +15,7 @@ pub use pending::PendingSave;
 pub use reembed::{ReembedError, Reembedded};
 pub use registry::{Cache, Caches};
 pub use save::Save;
-pub use transfer::{Imported, Line};
+pub use transfer::{Imported, Into, Line};
 
 use crate::store::StoreError;
 

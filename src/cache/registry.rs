@@ -243,6 +243,12 @@ pub enum OpenError {
 }
 
 impl Cache {
+    /// Whose it is, and its `cacheId`.
+    #[must_use]
+    pub fn name(&self) -> &CacheName {
+        &self.name
+    }
+
     /// Its `cacheId`.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -66,6 +66,21 @@ struct LineVector {
     components: String,
 }
 
+/// Where lines go, and how far they are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Into {
+    /// Lines say which tenant's and which cache's they are, and how much worth; those that don't are `default`'s.
+    ByOperator {
+        /// For lines that name no cache.
+        default: CacheName,
+    },
+    /// All belong to one cache, whatever they name, live no longer than its entries do, and are worth what new ones are.
+    ByTenant {
+        /// That cache.
+        cache: CacheName,
+    },
+}
+
 /// What became of some lines.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Imported {
@@ -111,15 +126,15 @@ impl Caches {
         Ok(Some((lines.collect(), position)))
     }
 
-    /// Stores lines, each known by its number; those that name no cache of their own in `default`.
+    /// Stores lines, each known by its number.
     ///
     /// # Errors
     /// Where the store fails. Lines of no use are no error.
-    pub async fn import(&self, lines: Vec<(u64, Line)>, default: &CacheName) -> Result<Imported, CacheError> {
+    pub async fn import(&self, lines: Vec<(u64, Line)>, into: &Into) -> Result<Imported, CacheError> {
         let mut imported = Imported::default();
         let mut entries = Vec::with_capacity(lines.len());
         let mut made = stream::iter(lines)
-            .map(|(number, line)| async move { (number, self.entry_of(line, default).await) })
+            .map(|(number, line)| async move { (number, self.entry_of(line, into).await) })
             .buffered(EMBEDDED_AT_ONCE);
         while let Some((number, entry)) = made.next().await {
             match entry {
@@ -146,10 +161,16 @@ impl Caches {
         entries
     }
 
-    async fn entry_of(&self, line: Line, default: &CacheName) -> Result<NewEntry, String> {
-        let tenant = line.tenant.as_deref().unwrap_or(&default.tenant);
-        let cache =
-            self.get(tenant, line.cache.as_deref().unwrap_or(&default.id)).map_err(|error| error.to_string())?;
+    async fn entry_of(&self, line: Line, into: &Into) -> Result<NewEntry, String> {
+        let (tenant, id) = match into {
+            Into::ByOperator { default } => {
+                (line.tenant.as_ref().unwrap_or(&default.tenant), line.cache.as_ref().unwrap_or(&default.id))
+            }
+            Into::ByTenant { cache } => (&cache.tenant, &cache.id),
+        };
+        let is_trusted = matches!(into, Into::ByOperator { .. });
+        line.check()?;
+        let cache = self.get(tenant, id).map_err(|error| error.to_string())?;
         cache.register().await.map_err(|error| error.to_string())?;
         let plain = Question::plain(&line.prompt, &Json::Null).map_err(|error| error.to_string())?;
         let fingerprint = match &line.fingerprint {
@@ -164,9 +185,12 @@ impl Caches {
             }
             _ => self.embed(&line.prompt).await?,
         };
-        let created = line.created.map_or_else(Timestamp::now, Timestamp);
+        let now = Timestamp::now();
+        let created = line.created.map_or(now, Timestamp).min(now);
         let answer = Answer { text: line.response, completion: line.completion };
-        let cost_millis = line.cost_millis.unwrap_or_else(|| usual_millis(&answer));
+        let cost_millis = line.cost_millis.filter(|_| is_trusted).unwrap_or_else(|| usual_millis(&answer));
+        let latest = if is_trusted { Timestamp(u64::MAX) } else { now.after(cache.ttl_millis) };
+        let expires = line.expires.map_or_else(|| created.after(cache.ttl_millis), Timestamp).min(latest);
         Ok(NewEntry {
             cache: cache.key,
             fingerprint,
@@ -174,9 +198,9 @@ impl Caches {
             answer,
             attributes: Attributes::new(line.attributes),
             created,
-            expires: line.expires.map_or_else(|| created.after(cache.ttl_millis), Timestamp),
+            expires,
             cost_millis,
-            uses: line.uses.unwrap_or(0),
+            uses: line.uses.filter(|_| is_trusted).unwrap_or(0),
             vector,
         })
     }
@@ -210,6 +234,30 @@ impl Line {
     /// A sentence about what is wrong with it.
     pub fn read(line: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(line).map_err(|error| format!("it is no entry: {error}"))
+    }
+
+    /// What no other way into a cache would let pass.
+    fn check(&self) -> Result<(), String> {
+        if self.prompt.is_empty() {
+            return Err("its prompt is empty".into());
+        }
+        if self.attributes.len() > Attributes::MOST {
+            return Err(format!("it has more than {} attributes", Attributes::MOST));
+        }
+        for (name, value) in &self.attributes {
+            if let Some(flaw) = Attributes::flaw(name, value) {
+                return Err(format!("its attribute `{name}` {}", flaw.message));
+            }
+        }
+        let completion = self.completion.as_deref();
+        let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        if !completion.is_none_or(is_json) {
+            return Err("its completion is no JSON".into());
+        }
+        if self.response.is_empty() && completion.is_none() {
+            return Err("its response is empty".into());
+        }
+        Ok(())
     }
 
     fn of(name: CacheName, stored: Stored) -> Self {

@@ -12,7 +12,7 @@ use super::control::{self, with_server};
 use super::serve::Vectors;
 use crate::cache::Imported;
 use crate::config::Settings;
-use crate::http::control::ENTRIES;
+use crate::http::ndjson::ENTRIES;
 
 /// Bytes of an import that are read at a time.
 const PIECE: usize = 256 << 10;

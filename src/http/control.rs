@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -11,26 +12,23 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router as Routes};
-use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use bytes::Bytes;
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::LOCAL;
-use crate::cache::{CacheError, Caches, Imported, Line, Reembedded};
-use crate::config::DEFAULT_CACHE;
-use crate::store::{CacheName, Position};
+use super::ndjson::{self, ImportError, Limits};
+use crate::cache::{CacheError, Caches, Imported, Into, Reembedded};
+use crate::config::{ByteLimit, DEFAULT_CACHE};
+use crate::store::CacheName;
 use crate::telemetry;
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control.sock";
-/// The header of an export that tells how many entries there are, about.
-pub const ENTRIES: &str = "x-refrain-entries";
-/// Lines that are exported or imported in one go.
-const LINES: usize = 512;
-/// Bytes of the longest line that is imported.
-const MAX_LINE: usize = 64 << 20;
+/// Whoever can ask here has time.
+const LIMITS: Limits = Limits { line: ByteLimit::mib(64), pause: Duration::MAX };
 
 /// Where a server with its data in `directory` can be asked.
 #[must_use]
@@ -91,6 +89,15 @@ impl IntoResponse for Failure {
     }
 }
 
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Broken(why) => Self(StatusCode::BAD_REQUEST, why),
+            ImportError::Cache(error) => error.into(),
+        }
+    }
+}
+
 impl From<CacheError> for Failure {
     fn from(error: CacheError) -> Self {
         // Whoever runs commands may know the cause.
@@ -121,37 +128,7 @@ fn named(query: &HashMap<String, String>) -> Option<CacheName> {
 }
 
 async fn export(State(caches): State<Arc<Caches>>, Query(query): Query<HashMap<String, String>>) -> Response {
-    let only = named(&query);
-    let count = caches.entries(only.as_ref());
-    let pages = stream::try_unfold((caches, only, None), |(caches, only, after)| async move {
-        let page = page(&caches, only.as_ref(), after).await?;
-        Ok::<_, CacheError>(page.map(|(lines, position)| (lines, (caches, only, Some(position)))))
-    });
-    let pages = pages.inspect_err(|error| {
-        tracing::error!(cause = telemetry::cause(error), "an export broke off");
-    });
-    ([(ENTRIES, count.to_string())], Body::from_stream(pages)).into_response()
-}
-
-async fn page(
-    caches: &Arc<Caches>,
-    only: Option<&CacheName>,
-    after: Option<Position>,
-) -> Result<Option<(Bytes, Position)>, CacheError> {
-    let Some((lines, position)) = caches.export(only, after, LINES).await? else { return Ok(None) };
-    let written = tokio::task::spawn_blocking(move || {
-        let mut text = Vec::new();
-        for line in lines {
-            serde_json::to_writer(&mut text, &line)?;
-            text.push(b'\n');
-        }
-        Ok::<_, serde_json::Error>(Bytes::from(text))
-    });
-    match written.await {
-        Ok(Ok(text)) => Ok(Some((text, position))),
-        Ok(Err(error)) => Err(CacheError::Transfer(error.into())),
-        Err(error) => Err(CacheError::Transfer(error.into())),
-    }
+    ndjson::export(caches, named(&query))
 }
 
 async fn import(
@@ -160,22 +137,7 @@ async fn import(
     body: Body,
 ) -> Result<Json<Imported>, Failure> {
     let default = named(&query).unwrap_or_else(|| CacheName { tenant: LOCAL.into(), id: DEFAULT_CACHE.into() });
-    let mut all = Imported::default();
-    // While some lines are stored, the next are read already.
-    let mut batches =
-        Batches::new(body).stream().map(|batch| tokio::task::spawn_blocking(move || parse(batch?))).buffered(2);
-    while let Some(batch) = batches.next().await {
-        let broken = |why: String| Failure(StatusCode::BAD_REQUEST, why);
-        let (lines, refused) = batch.map_err(|error| broken(error.to_string()))?.map_err(broken)?;
-        for (number, why) in refused {
-            all.refuse(number, why);
-        }
-        let imported = caches.import(lines, &default).await?;
-        all.stored += imported.stored;
-        all.expired += imported.expired;
-        imported.why.into_iter().for_each(|(number, why)| all.refuse(number, why));
-    }
-    Ok(Json(all))
+    Ok(Json(ndjson::import(&caches, body, &Into::ByOperator { default }, LIMITS).await?))
 }
 
 /// Tells how far it is, one [`Reembedded`] a line, until it has ended. It goes on where nobody listens.
@@ -193,78 +155,4 @@ async fn reembed(State(caches): State<Arc<Caches>>, Json(request): Json<ReembedR
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), (state, false, has_ended)))
     });
     Ok(Body::from_stream(lines).into_response())
-}
-
-type Batch = Vec<(u64, Bytes)>;
-type Parsed = (Vec<(u64, Line)>, Vec<(u64, String)>);
-
-fn parse(batch: Batch) -> Result<Parsed, String> {
-    let (mut lines, mut refused) = (Vec::new(), Vec::new());
-    for (number, line) in batch {
-        match Line::read(&line) {
-            Ok(line) => lines.push((number, line)),
-            Err(why) => refused.push((number, why)),
-        }
-    }
-    Ok((lines, refused))
-}
-
-/// A body's lines, some at a time, numbered from 1; empty ones are left out.
-struct Batches {
-    body: axum::body::BodyDataStream,
-    rest: BytesMut,
-    /// Bytes of `rest` that are known to have no line's end.
-    seen: usize,
-    number: u64,
-    is_over: bool,
-}
-
-impl Batches {
-    fn new(body: Body) -> Self {
-        Self { body: body.into_data_stream(), rest: BytesMut::new(), seen: 0, number: 0, is_over: false }
-    }
-
-    fn stream(self) -> impl futures_util::Stream<Item = Result<Batch, String>> {
-        Box::pin(stream::try_unfold(self, |mut batches| async move {
-            let batch = batches.next().await?;
-            Ok((!batch.is_empty()).then_some((batch, batches)))
-        }))
-    }
-
-    async fn next(&mut self) -> Result<Batch, String> {
-        let mut batch = Vec::new();
-        while batch.len() < LINES {
-            let end = self.rest[self.seen..].iter().position(|byte| *byte == b'\n').map(|at| self.seen + at);
-            let line = match end {
-                Some(end) => self.rest.split_to(end + 1).freeze(),
-                None if self.is_over => self.rest.split().freeze(),
-                None => {
-                    self.seen = self.rest.len();
-                    self.read_on().await?;
-                    continue;
-                }
-            };
-            self.seen = 0;
-            if line.is_empty() {
-                break;
-            }
-            self.number += 1;
-            if !line.trim_ascii().is_empty() {
-                batch.push((self.number, line));
-            }
-        }
-        Ok(batch)
-    }
-
-    async fn read_on(&mut self) -> Result<(), String> {
-        if self.rest.len() > MAX_LINE {
-            return Err(format!("line {} is longer than {MAX_LINE} bytes", self.number + 1));
-        }
-        match self.body.next().await {
-            Some(Ok(piece)) => self.rest.extend_from_slice(&piece),
-            Some(Err(error)) => return Err(format!("the import broke off in line {}: {error}", self.number + 1)),
-            None => self.is_over = true,
-        }
-        Ok(())
-    }
 }

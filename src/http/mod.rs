@@ -5,6 +5,7 @@ mod auth;
 mod body;
 mod cache_api;
 pub mod control;
+pub mod ndjson;
 mod openai_api;
 mod serve;
 
@@ -77,5 +78,7 @@ fn cache_routes() -> Routes<Arc<App>> {
         .route("/{cache}/entries/{entry}", delete(cache_api::delete).get(cache_api::entry))
         .route("/{cache}/flush", post(cache_api::flush))
         .route("/{cache}/stats", get(cache_api::stats))
+        .route("/{cache}/export", get(cache_api::export))
+        .route("/{cache}/import", post(cache_api::import))
         .method_not_allowed_fallback(cache_api::wrong_method)
 }

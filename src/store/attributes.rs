@@ -4,12 +4,42 @@ use std::collections::BTreeMap;
 
 use crate::index::Tag;
 
+/// Characters of the longest name and of the longest value.
+const MAX_NAME: usize = 64;
+const MAX_VALUE: usize = 500;
+
+/// What is wrong with an attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The rule that it breaks, as JSON Schema calls it.
+    pub rule: &'static str,
+    /// What the rule is; the attribute is the sentence's subject.
+    pub message: String,
+}
+
 /// Names and values that a user gave an entry, or asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Attributes(BTreeMap<String, String>);
 
 impl Attributes {
+    /// An entry may have so many.
+    pub const MOST: usize = 16;
+
+    /// Why an entry may not have an attribute of this name and value, as LangCache has it, with a few more of each.
+    #[must_use]
+    pub fn flaw(name: &str, value: &str) -> Option<Flaw> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {
+            let message = format!("must be named by 1 to {MAX_NAME} letters, digits, _ or -");
+            Some(Flaw { rule: "pattern", message })
+        } else if value.chars().count() > MAX_VALUE {
+            Some(Flaw { rule: "maxLength", message: format!("must have at most {MAX_VALUE} characters") })
+        } else {
+            None
+        }
+    }
+
     /// From names and values; whether those are acceptable is for the caller to check.
     #[must_use]
     pub fn new(map: BTreeMap<String, String>) -> Self {

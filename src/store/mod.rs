@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::embed::{Cosine, ModelIdentity, TextEmbedding};
 use crate::index::ImageError;
-pub use attributes::Attributes;
+pub use attributes::{Attributes, Flaw};
 pub use entry::{Answer, Entry, Holdings, NewEntry, Position, Stored, StoredVector, Timestamp, Vector};
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
 

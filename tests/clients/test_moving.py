@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 from conftest import BINARY, ROOT
@@ -143,3 +144,34 @@ def test_more_entries_than_there_is_room_for(start_refrain, tmp_path):
     assert int(next(line for line in metrics.splitlines() if line.startswith("refrain_evictions_total")).split()[1]) > 1000
     server.restart()
     assert 5 < stats("small")["entries"] and stats("small")["bytes"] <= 50 << 10
+
+
+def test_callers_move_entries_between_their_own_caches_only(start_refrain):
+    server = start_refrain('[tenants.a]\napi_keys = ["ka"]\n[tenants.b]\napi_keys = ["kb"]\n[caches.short]\nttl = "1h"\n')
+    for tenant, answer in (("a", "Paris"), ("b", "secret")):
+        server.http.headers["Authorization"] = f"Bearer k{tenant}"
+        store(server, "What is the capital of France?", answer, scope={"tier": 1}, attributes={"lang": "en"})
+    server.http.headers["Authorization"] = "Bearer ka"
+    exported = server.http.get("/v1/caches/c/export")
+    assert exported.headers["content-type"] == "application/x-ndjson"
+    line = json.loads(exported.text)
+    assert line["response"] == "Paris"
+
+    # Whatever the line says, it is the caller's, in the cache that is named, and lives no longer than that allows.
+    lines = [
+        {**line, "tenant": "b", "cache": "c", "uses": 10**9, "expires": 2**50},
+        {**line, "attributes": {"a b": "c"}}, {**line, "attributes": {f"a{n}": "" for n in range(17)}},
+        {**line, "completion": "{"}, {**line, "prompt": ""},
+    ]
+    body = "".join(json.dumps(line) + "\n" for line in lines)
+    reply = server.http.post("/v1/caches/short/import", content=body)
+    assert reply.status_code == 200 and (reply.json()["stored"], reply.json()["refused"]) == (1, 4), reply.text
+    assert [number for number, _ in reply.json()["why"]] == [2, 3, 4, 5]
+    assert find(server, "What's the capital of France?", "short", scope={"tier": 1}, attributes={"lang": "en"}) == ["Paris"]
+    moved = json.loads(server.http.get("/v1/caches/short/export").text)
+    assert moved["expires"] - time.time() * 1000 < 3_600_001 and moved["uses"] == 1
+    server.http.headers["Authorization"] = "Bearer kb"
+    assert find(server, "What is the capital of France?", "c", scope={"tier": 1}) == ["secret"]
+    assert server.http.get("/v1/caches/short/export").text == ""
+    long = server.http.post("/v1/caches/short/import", content=b"x" * (5 << 20))
+    assert long.status_code == 400 and "line 1 is longer than" in long.json()["detail"]

@@ -13,7 +13,8 @@ use serde_json::json;
 use super::problem::Problem;
 use super::reply::{EntryReply, SearchReply, StatsReply};
 use super::requests::{SearchRequest, read_deletion, read_save};
-use crate::cache::Cache;
+use crate::cache::{Cache, Into};
+use crate::http::ndjson::{self, Limits};
 use crate::http::{App, body};
 use crate::store::EntryId;
 
@@ -103,6 +104,30 @@ pub(in crate::http) async fn stats(
 ) -> Result<Response, Problem> {
     let cache = existing(&app, &headers, &id)?;
     Ok(Json(StatsReply { summary: cache.summary(), holdings: cache.holdings() }).into_response())
+}
+
+/// `GET /v1/caches/{cacheId}/export`
+pub(in crate::http) async fn export(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    Ok(ndjson::export(Arc::clone(&app.caches), Some(cache.name().clone())))
+}
+
+/// `POST /v1/caches/{cacheId}/import`
+pub(in crate::http) async fn import(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    let server = &app.settings.server;
+    let limits = Limits { line: server.max_cache_body, pause: server.read_timeout.0 };
+    let into = Into::ByTenant { cache: cache.name().clone() };
+    Ok(Json(ndjson::import(&app.caches, body, &into, limits).await?).into_response())
 }
 
 /// Any other path under `/v1/caches`.

@@ -7,5 +7,5 @@ mod reply;
 mod requests;
 
 pub(super) use handlers::{
-    delete, delete_matching, entry, flush, list, no_such_path, search, stats, store, wrong_method,
+    delete, delete_matching, entry, export, flush, import, list, no_such_path, search, stats, store, wrong_method,
 };

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cache::CacheError;
 use crate::http::auth::Denied;
 use crate::http::body::BodyError;
+use crate::http::ndjson::ImportError;
 use crate::store::StoreError;
 
 /// What is wrong with one field of a request.
@@ -75,6 +76,15 @@ impl From<BodyError> for Problem {
             BodyError::TimedOut(_) | BodyError::Broken(_) => Kind::InvalidData,
         };
         Self { kind, detail: error.to_string(), fields: Vec::new() }
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Broken(why) => Self::invalid(why),
+            ImportError::Cache(error) => error.into(),
+        }
     }
 }
 

@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 
 use super::problem::{FieldError, Problem};
 use crate::prompt::Json;
-use crate::store::Attributes;
+use crate::store::{Attributes, Flaw};
 
 /// An object whose known fields are taken out one by one.
 pub(super) struct Reader {
     members: BTreeMap<String, Json>,
     errors: Vec<FieldError>,
 }
-
-const MAX_ATTRIBUTES: usize = 16;
-const MAX_NAME: usize = 64;
-const MAX_VALUE: usize = 500;
 
 impl Reader {
     pub(super) fn new(body: &[u8]) -> Result<Self, Problem> {
@@ -102,24 +98,19 @@ impl Reader {
                 return Attributes::default();
             }
         };
-        if members.len() > MAX_ATTRIBUTES {
-            self.wrong(name, "maxProperties", format!("must have at most {MAX_ATTRIBUTES} members"));
+        if members.len() > Attributes::MOST {
+            self.wrong(name, "maxProperties", format!("must have at most {} members", Attributes::MOST));
         }
         let mut attributes = BTreeMap::new();
         for (key, value) in members {
             let path = format!("{name}.{key}");
-            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-            if key.is_empty() || key.len() > MAX_NAME || !key.chars().all(allowed) {
-                self.wrong(&path, "pattern", format!("must be named by 1 to {MAX_NAME} letters, digits, _ or -"));
-            }
-            match value {
-                Json::String(value) if value.chars().count() > MAX_VALUE => {
-                    self.wrong(&path, "maxLength", format!("must have at most {MAX_VALUE} characters"));
-                }
-                Json::String(value) => {
-                    attributes.insert(key, value);
-                }
-                _ => self.wrong(&path, "type", "must be a string"),
+            let Json::String(value) = value else {
+                self.wrong(&path, "type", "must be a string");
+                continue;
+            };
+            match Attributes::flaw(&key, &value) {
+                Some(Flaw { rule, message }) => self.wrong(&path, rule, message),
+                None => drop(attributes.insert(key, value)),
             }
         }
         Attributes::new(attributes)
