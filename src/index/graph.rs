@@ -1,8 +1,8 @@
 //! The approximate part of an index: which rows the nodes of an HNSW stand for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use super::hnsw::{Hnsw, Node};
@@ -37,6 +37,9 @@ type VectorHash = [u8; 16];
 pub(super) struct Graph<K> {
     hnsw: Hnsw,
     nodes: RwLock<Nodes<K>>,
+    /// The node of each vector. None until a restored graph grows: hashing a million vectors takes seconds, and searches
+    /// needn't wait for it.
+    by_vector: Mutex<Option<HashMap<VectorHash, Node>>>,
 }
 
 struct Nodes<K> {
@@ -44,7 +47,6 @@ struct Nodes<K> {
     list: Vec<Rows<K>>,
     /// When the last of a node's shown rows expires, [`GONE`] where it has none: what searches look at, in one place.
     expiry: Vec<Expiry>,
-    by_vector: HashMap<VectorHash, Node>,
     by_key: HashMap<K, Node>,
     /// Which nodes have a row that carries a tag.
     by_tag: HashMap<Tag, RoaringBitmap>,
@@ -54,22 +56,17 @@ struct Nodes<K> {
 
 impl<K: Key> Graph<K> {
     pub(super) fn new(dimension: usize) -> Self {
-        Self { hnsw: Hnsw::new(dimension), nodes: RwLock::default() }
+        Self { hnsw: Hnsw::new(dimension), nodes: RwLock::default(), by_vector: Mutex::new(Some(HashMap::new())) }
     }
 
     /// A graph of which each node has the rows at its number in `rows`, which were all linked.
     pub(super) fn of(hnsw: Hnsw, rows: Vec<Vec<Row<K>>>) -> Self {
         let mut nodes = Nodes::default();
+        nodes.by_key.reserve(rows.len());
         for (number, rows) in (0..).zip(rows) {
             nodes.push(Node(number), rows);
         }
-        let live = (0..).map(Node).zip(&nodes.list).filter(|(_, rows)| !rows.shown.is_empty()).map(|(node, _)| node);
-        let mut by_vector = HashMap::with_capacity(nodes.list.len());
-        hnsw.vectors(live, |node, vector| {
-            by_vector.insert(hash(vector), node);
-        });
-        nodes.by_vector = by_vector;
-        Self { hnsw, nodes: RwLock::new(nodes) }
+        Self { hnsw, nodes: RwLock::new(nodes), by_vector: Mutex::new(None) }
     }
 
     /// The rows' vectors and neighbours.
@@ -103,20 +100,35 @@ impl<K: Key> Graph<K> {
     fn add<'v>(&self, rows: impl Iterator<Item = (Row<K>, &'v [f32])>, threads: usize) -> Vec<Node> {
         let hashed: Vec<_> = rows.map(|(row, vector)| (row, vector, hash(vector))).collect();
         let mut fresh = Vec::new();
+        let mut by_vector = self.by_vector.lock();
+        let by_vector = by_vector.get_or_insert_with(|| self.hash_all());
         let places = {
             let nodes = &mut *self.nodes.write();
-            let hidden = hashed.into_iter().map(|(row, vector, hash)| {
-                let (node, is_new) = nodes.hide(row, hash);
-                if is_new {
-                    fresh.push(vector);
+            let hidden = hashed.into_iter().map(|(row, vector, hash)| match by_vector.entry(hash) {
+                hash_map::Entry::Occupied(known) => {
+                    nodes.hide(row, *known.get());
+                    *known.get()
                 }
-                node
+                hash_map::Entry::Vacant(new) => {
+                    fresh.push(vector);
+                    *new.insert(nodes.push_hidden(row))
+                }
             });
             hidden.collect()
         };
         let added = self.hnsw.append(fresh.into_iter());
         self.hnsw.link(added, threads);
         places
+    }
+
+    /// The node of each vector. Nodes that were restored without rows have none, and nothing is equal to that.
+    fn hash_all(&self) -> HashMap<VectorHash, Node> {
+        let nodes = self.nodes.read().list.len();
+        let mut by_vector = HashMap::with_capacity(nodes);
+        self.hnsw.vectors((0..).map(Node).take(nodes), |node, vector| {
+            by_vector.insert(hash(vector), node);
+        });
+        by_vector
     }
 
     /// Lets searches find rows that were added hidden, each known by its key and node, or forgets them.
@@ -195,14 +207,7 @@ impl<K: Key> Graph<K> {
 
 impl<K> Default for Nodes<K> {
     fn default() -> Self {
-        Self {
-            list: Vec::new(),
-            expiry: Vec::new(),
-            by_vector: HashMap::new(),
-            by_key: HashMap::new(),
-            by_tag: HashMap::new(),
-            dead: 0,
-        }
+        Self { list: Vec::new(), expiry: Vec::new(), by_key: HashMap::new(), by_tag: HashMap::new(), dead: 0 }
     }
 }
 
@@ -228,19 +233,19 @@ impl<K: Key> Nodes<K> {
         self.expiry.push(self.rows(node).expiry());
     }
 
-    /// Adds a hidden row; tells where, and whether the node is new and has to be linked into the graph.
-    fn hide(&mut self, row: Row<K>, vector: VectorHash) -> (Node, bool) {
-        if let Some(&node) = self.by_vector.get(&vector) {
-            self.dead -= usize::from(self.rows(node).is_dead());
-            self.rows_mut(node).hidden.push(row);
-            return (node, false);
-        }
+    /// Adds a hidden row to a node.
+    fn hide(&mut self, row: Row<K>, node: Node) {
+        self.dead -= usize::from(self.rows(node).is_dead());
+        self.rows_mut(node).hidden.push(row);
+    }
+
+    /// Adds a node with a hidden row, which has to be linked into the graph.
+    fn push_hidden(&mut self, row: Row<K>) -> Node {
         #[expect(clippy::cast_possible_truncation, reason = "4 billion vectors don't fit into memory")]
         let node = Node(self.list.len() as u32);
         self.list.push(Rows { shown: Vec::new(), hidden: vec![row] });
         self.expiry.push(GONE);
-        self.by_vector.insert(vector, node);
-        (node, true)
+        node
     }
 
     fn reveal(&mut self, key: &K, node: Node) {
