@@ -12,10 +12,10 @@ mod transfer;
 
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;
-pub use reembed::{ReembedError, Reembedded};
+pub use reembed::{INTERRUPTED, ReembedError, Reembedded};
 pub use registry::{Cache, Caches};
 pub use save::Save;
-pub use transfer::{Imported, Into, Line};
+pub use transfer::{Destination, Imported, Line};
 
 use crate::store::StoreError;
 

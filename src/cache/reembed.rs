@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Caches;
-use super::registry::{self, OpenError};
+use super::registry::OpenError;
 use crate::background;
 use crate::config;
-use crate::embed::{EmbedError, Embedder, Model, ModelError, TextEmbedding};
+use crate::embed::{EmbedError, Embedder, Model, ModelError, Prefix, TextEmbedding};
 use crate::store::{Made, StoreError};
 use crate::telemetry;
+
+/// What is said where it ends because the server does.
+pub const INTERRUPTED: &str = "the server has ended; what was made is kept, and the next time goes on with it";
 
 /// How far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +70,9 @@ pub enum ReembedError {
     /// The operating system gives no thread.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The model isn't the one that it was when its vectors were made.
+    #[error("the model's files were replaced meanwhile; begin again")]
+    Changed,
     /// A thread ended before it was done.
     #[error("it ended unexpectedly")]
     Ended,
@@ -107,6 +113,10 @@ impl Caches {
                 tracing::info!(model, seconds = started.elapsed().as_secs(), "changed the embedding model");
                 Reembedded::Finished { model }
             }
+            Err(ReembedError::Store(StoreError::Closed)) => {
+                tracing::info!(model = name, "what was made is kept, and the next time goes on with it");
+                Reembedded::Failed { why: INTERRUPTED.into() }
+            }
             Err(error) => {
                 let cause = telemetry::cause(&error);
                 tracing::error!(model = name, cause, "the embedding model could not be changed");
@@ -123,30 +133,36 @@ impl Caches {
         settings: config::Embedding,
         progress: watch::Sender<Reembedded>,
     ) -> Result<String, ReembedError> {
-        // The model's own threads are as polite as the one that loads it, so what serves afterwards is loaded once more.
-        let polite = {
+        // This model's threads are as polite as the one that loads it, so what serves afterwards is loaded once more.
+        let model = {
             let (caches, settings) = (Arc::clone(self), settings.clone());
             politely(move || {
                 let model = Model::load(&settings)?;
-                registry::check_thresholds(caches.settings(), model.identity(), model.manifest())?;
+                caches.check_thresholds(model.identity(), model.manifest())?;
                 caches.make_vectors(&model, &progress)?;
-                Ok(model)
+                Ok(model.identity().clone())
             })
             .await?
         };
-        let embedder = if polite.identity().digest == self.embedder().identity().digest {
-            None
-        } else {
-            let load = move || Ok::<_, ReembedError>(Embedder::start(Model::load(&settings)?, &settings)?);
-            Some(tokio::task::spawn_blocking(load).await.map_err(|_| ReembedError::Ended)??)
-        };
-        let name = polite.identity().name.clone();
         let caches = Arc::clone(self);
-        politely(move || {
-            let switched = &mut || embedder.iter().for_each(|embedder| caches.embed_with(embedder.clone()));
-            Ok(caches.store().switch_model(&mut |texts| embed(&polite, texts), switched)?)
-        })
-        .await?;
+        let (runtime, name) = (tokio::runtime::Handle::current(), model.name.clone());
+        let switch = move || {
+            let embedder = if caches.embedder().identity().digest == model.digest {
+                Embedder::clone(&caches.embedder())
+            } else {
+                Embedder::start(Model::load(&settings)?, &settings)?
+            };
+            if embedder.identity().digest != model.digest {
+                return Err(ReembedError::Changed);
+            }
+            let embed = async |texts: &[&str]| {
+                let made = texts.iter().map(|text| embedder.embed(text, Prefix::Query));
+                futures_util::future::join_all(made).await.into_iter().map(usable).collect()
+            };
+            let mut embed = |texts: &[&str]| runtime.block_on(embed(texts));
+            Ok(caches.store().switch_model(&mut embed, &mut || caches.embed_with(embedder.clone()))?)
+        };
+        tokio::task::spawn_blocking(switch).await.map_err(|_| ReembedError::Ended)??;
         Ok(name)
     }
 
@@ -160,15 +176,18 @@ impl Caches {
 }
 
 fn embed(model: &Model, texts: &[&str]) -> Vec<Option<TextEmbedding>> {
-    let made = model.embed_prompts(texts).into_iter().map(|made| match made {
+    model.embed_prompts(texts).into_iter().map(usable).collect()
+}
+
+fn usable(made: Result<TextEmbedding, EmbedError>) -> Option<TextEmbedding> {
+    match made {
         Ok(made) => Some(made),
         Err(EmbedError::TooLong(_) | EmbedError::Unfit(_)) => None,
         Err(error) => {
             tracing::warn!(%error, "a text could not be embedded; its entry serves its exact text only");
             None
         }
-    });
-    made.collect()
+    }
 }
 
 /// Runs `work` on a thread that lets all others go first.

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 
 use super::pending::Pending;
 use super::reembed::Reembedding;
+use super::transfer::EMBEDDED_AT_ONCE;
 use super::{CacheError, MAX_CACHES, MAX_NAME};
 use crate::config::{DEFAULT_CACHE, Policy, Settings};
 use crate::decide::{Observation, Rule, Statistics, Summary};
-use crate::embed::{Cosine, Embedder, Manifest, ModelIdentity};
+use crate::embed::{Cosine, Embedder, Manifest, ModelDigest, ModelIdentity};
 use crate::store::{Attributes, CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
 use crate::telemetry;
 
@@ -22,8 +24,12 @@ const STATISTICS: &str = "statistics";
 /// All caches of all tenants.
 pub struct Caches {
     settings: Arc<Settings>,
+    /// The model that the settings name, and whose cosines the thresholds in them are.
+    named: ModelDigest,
     store: Arc<dyn Store>,
     embedder: ArcSwap<Embedder>,
+    /// A permit for each text of an import that may be embedded.
+    pub(super) importing: Semaphore,
     /// What makes the vectors of all entries anew, if it was ever asked to.
     pub(super) reembedding: Mutex<Option<Reembedding>>,
     caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
@@ -61,15 +67,27 @@ impl Caches {
     ///
     /// # Errors
     /// Where the store can't be read, or a cache's policy needs a threshold that neither the settings nor the model give.
-    pub async fn open(settings: Arc<Settings>, store: Arc<dyn Store>, embedder: Embedder) -> Result<Self, OpenError> {
-        check_thresholds(&settings, embedder.identity(), embedder.manifest())?;
+    ///
+    /// `named` is the model that the settings name. Another one may embed until its vectors are made anew.
+    pub async fn open(
+        settings: Arc<Settings>,
+        named: ModelDigest,
+        store: Arc<dyn Store>,
+        embedder: Embedder,
+    ) -> Result<Self, OpenError> {
         let caches = Self {
             settings,
+            named,
             store,
             embedder: ArcSwap::from_pointee(embedder),
             reembedding: Mutex::default(),
+            importing: Semaphore::new(EMBEDDED_AT_ONCE),
             caches: RwLock::default(),
         };
+        let embedder = caches.embedder();
+        if embedder.identity().digest == caches.named {
+            caches.check_thresholds(embedder.identity(), embedder.manifest())?;
+        }
         for name in caches.store.caches().await? {
             let cache = caches.build(name, true);
             let saved = caches.store.load_state(cache.key, STATISTICS).await?;
@@ -203,39 +221,41 @@ impl Caches {
     fn setup(&self, id: &str) -> Setup {
         let embedder = Embedder::clone(&self.embedder());
         // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
-        let rule = rule(&self.settings, id, embedder.manifest()).unwrap_or(Rule::Static { min_cosine: Cosine::ONE });
-        Setup { embedder, rule }
+        let rule = self.rule(id, embedder.identity(), embedder.manifest());
+        Setup { embedder, rule: rule.unwrap_or(Rule::Static { min_cosine: Cosine::ONE }) }
     }
-}
 
-fn rule(settings: &Settings, id: &str, manifest: &Manifest) -> Option<Rule> {
-    let settings = settings.cache(id);
-    match settings.policy.unwrap_or_default() {
-        Policy::Static => {
-            let min_cosine = settings.min_cosine.or(manifest.min_cosine)?;
-            Some(Rule::Static { min_cosine: Cosine::new(min_cosine) })
+    fn rule(&self, id: &str, model: &ModelIdentity, manifest: &Manifest) -> Option<Rule> {
+        let settings = self.settings.cache(id);
+        match settings.policy.unwrap_or_default() {
+            Policy::Static => {
+                // A threshold is one of a model's cosines; another model's mean something else.
+                let set = settings.min_cosine.filter(|_| model.digest == self.named);
+                let min_cosine = set.or(manifest.min_cosine)?;
+                Some(Rule::Static { min_cosine: Cosine::new(min_cosine) })
+            }
         }
     }
-}
 
-/// # Errors
-/// Where a cache's policy needs a threshold that neither the settings nor the model give.
-pub(super) fn check_thresholds(
-    settings: &Settings,
-    model: &ModelIdentity,
-    manifest: &Manifest,
-) -> Result<(), OpenError> {
-    for id in settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
-        rule(settings, id, manifest).ok_or_else(|| OpenError::NoThreshold(id.to_owned(), model.name.clone()))?;
+    /// # Errors
+    /// Where a cache's policy needs a threshold that neither the settings nor the model give.
+    pub(super) fn check_thresholds(&self, model: &ModelIdentity, manifest: &Manifest) -> Result<(), OpenError> {
+        for id in self.settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
+            if self.rule(id, model, manifest).is_none() {
+                return Err(OpenError::NoThreshold(id.to_owned(), model.name.clone()));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Why the caches can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No threshold is known.
-    #[error("caches.{0}.min_cosine must be set: the manifest of the model {1} has no default threshold")]
+    #[error(
+        "caches.{0}.min_cosine must be set in settings that name the model {1}, whose manifest has no default threshold"
+    )]
     NoThreshold(String, String),
     /// The store can't be read.
     #[error(transparent)]

@@ -15,8 +15,8 @@ use crate::store::{
     Answer, Attributes, CacheKey, CacheName, NewEntry, Position, StoreError, Stored, StoredVector, Timestamp, Vector,
 };
 
-/// Texts of an import that are embedded at a time: so few that others find room in the queue.
-const EMBEDDED_AT_ONCE: usize = 32;
+/// Texts of all imports together that are embedded at a time: so few that others find room in the queue.
+pub(super) const EMBEDDED_AT_ONCE: usize = 32;
 /// Tokens of a text are told by nobody, and asked for by nobody.
 const TOKENS: usize = 0;
 
@@ -68,7 +68,7 @@ struct LineVector {
 
 /// Where lines go, and how far they are believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Into {
+pub enum Destination {
     /// Lines say which tenant's and which cache's they are, and how much worth; those that don't are `default`'s.
     ByOperator {
         /// For lines that name no cache.
@@ -97,6 +97,16 @@ pub struct Imported {
 impl Imported {
     /// Reasons that are told at most.
     const REASONS: usize = 20;
+
+    /// Adds what became of other lines.
+    pub fn add(&mut self, others: Self) {
+        self.stored += others.stored;
+        self.expired += others.expired;
+        self.refused += others.refused;
+        self.why.extend(others.why);
+        self.why.sort_unstable();
+        self.why.truncate(Self::REASONS);
+    }
 
     /// Counts a line that was of no use.
     pub fn refuse(&mut self, number: u64, why: String) {
@@ -130,11 +140,11 @@ impl Caches {
     ///
     /// # Errors
     /// Where the store fails. Lines of no use are no error.
-    pub async fn import(&self, lines: Vec<(u64, Line)>, into: &Into) -> Result<Imported, CacheError> {
+    pub async fn import(&self, lines: Vec<(u64, Line)>, to: &Destination) -> Result<Imported, CacheError> {
         let mut imported = Imported::default();
         let mut entries = Vec::with_capacity(lines.len());
         let mut made = stream::iter(lines)
-            .map(|(number, line)| async move { (number, self.entry_of(line, into).await) })
+            .map(|(number, line)| async move { (number, self.entry_of(line, to).await) })
             .buffered(EMBEDDED_AT_ONCE);
         while let Some((number, entry)) = made.next().await {
             match entry {
@@ -155,20 +165,23 @@ impl Caches {
     async fn embedded_anew(&self, mut entries: Vec<NewEntry>) -> Vec<NewEntry> {
         for entry in &mut entries {
             if matches!(entry.vector, Vector::New(_)) {
-                entry.vector = self.embed(&entry.prompt).await.unwrap_or(Vector::Unchanged);
+                entry.vector = self.embed(&entry.prompt).await.unwrap_or_else(|error| {
+                    tracing::warn!(error, "imported without a vector: it serves its exact text only");
+                    Vector::Unchanged
+                });
             }
         }
         entries
     }
 
-    async fn entry_of(&self, line: Line, into: &Into) -> Result<NewEntry, String> {
-        let (tenant, id) = match into {
-            Into::ByOperator { default } => {
+    async fn entry_of(&self, line: Line, to: &Destination) -> Result<NewEntry, String> {
+        let (tenant, id) = match to {
+            Destination::ByOperator { default } => {
                 (line.tenant.as_ref().unwrap_or(&default.tenant), line.cache.as_ref().unwrap_or(&default.id))
             }
-            Into::ByTenant { cache } => (&cache.tenant, &cache.id),
+            Destination::ByTenant { cache } => (&cache.tenant, &cache.id),
         };
-        let is_trusted = matches!(into, Into::ByOperator { .. });
+        let is_trusted = matches!(to, Destination::ByOperator { .. });
         line.check()?;
         let cache = self.get(tenant, id).map_err(|error| error.to_string())?;
         cache.register().await.map_err(|error| error.to_string())?;
@@ -178,11 +191,10 @@ impl Caches {
             None => *plain.fingerprint.bytes(),
         };
         let is_semantic = line.semantic.unwrap_or(true) && plain.reach == Reach::Semantic;
+        let model = self.store().model();
         let vector = match &line.vector {
             _ if !is_semantic => Vector::None,
-            Some(made) if made.model == self.store().model().digest => {
-                Vector::New(made.read(self.store().model().dimension)?)
-            }
+            Some(made) if made.model == model.digest => Vector::New(made.read(model.dimension)?),
             _ => self.embed(&line.prompt).await?,
         };
         let now = Timestamp::now();
@@ -206,6 +218,7 @@ impl Caches {
     }
 
     async fn embed(&self, text: &str) -> Result<Vector, String> {
+        let _place = self.importing.acquire().await.map_err(|error| error.to_string())?;
         loop {
             match self.embedder().embed(text, Prefix::Query).await {
                 Ok(made) => return Ok(Vector::New(made)),
@@ -261,7 +274,7 @@ impl Line {
     }
 
     fn of(name: CacheName, stored: Stored) -> Self {
-        let Stored { entry, vector, cost_millis, uses, .. } = stored;
+        let Stored { entry, semantic, vector, cost_millis, uses, .. } = stored;
         let components = |vector: &Embedding| -> Vec<u8> {
             vector.as_slice().iter().flat_map(|component| component.to_le_bytes()).collect()
         };
@@ -277,7 +290,7 @@ impl Line {
             expires: Some(entry.expires.0),
             cost_millis: Some(cost_millis),
             uses: Some(uses),
-            semantic: Some(vector.is_some()),
+            semantic: Some(semantic),
             vector: vector.map(|StoredVector { vector, blurred, model }| LineVector {
                 model,
                 blurred,

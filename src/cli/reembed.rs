@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::CommandError;
 use super::control::{self, with_server};
 use super::serve::Vectors;
-use crate::cache::Reembedded;
+use crate::cache::{INTERRUPTED, Reembedded};
 use crate::config::Settings;
 use crate::embed::Model;
 use crate::http::control::ReembedRequest;
@@ -27,7 +27,9 @@ pub(super) fn run(settings: Settings) -> Result<(), CommandError> {
         let mut pieces = response.bytes_stream();
         let mut rest = Vec::new();
         while let Some(piece) = pieces.next().await {
-            rest.extend_from_slice(&piece?);
+            // A server that ends is no error of this command.
+            let Ok(piece) = piece else { break };
+            rest.extend_from_slice(&piece);
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
                 match serde_json::from_slice(&line)? {
@@ -45,6 +47,6 @@ pub(super) fn run(settings: Settings) -> Result<(), CommandError> {
                 }
             }
         }
-        Err("the server has ended; what was made is kept, and the next time goes on with it".into())
+        Err(INTERRUPTED.into())
     })
 }

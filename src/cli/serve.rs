@@ -76,6 +76,7 @@ pub(super) struct Opened {
 /// The model, the store, and the caches in it.
 pub(super) async fn open(settings: &Arc<Settings>, vectors: Vectors) -> Result<Opened, CommandError> {
     let model = load_model(&settings.embedding).await?;
+    let named = model.identity().digest.clone();
     let (store, model, reembed) = match open_store(settings, model.identity()).await {
         Err(OpenError::Model { found, wanted, .. }) if vectors == Vectors::Reembed => {
             let store = open_store(settings, &found).await?;
@@ -89,7 +90,7 @@ pub(super) async fn open(settings: &Arc<Settings>, vectors: Vectors) -> Result<O
         store => (store?, model, false),
     };
     let embedder = Embedder::start(model, &settings.embedding)?;
-    let caches = Arc::new(Caches::open(Arc::clone(settings), store, embedder).await?);
+    let caches = Arc::new(Caches::open(Arc::clone(settings), named, store, embedder).await?);
     Ok(Opened { caches, reembed })
 }
 

@@ -29,6 +29,12 @@ impl ByteLimit {
         Self(bytesize::ByteSize::mib(n))
     }
 
+    /// So many times as much.
+    #[must_use]
+    pub fn times(self, n: u64) -> Self {
+        Self(bytesize::ByteSize(self.0.as_u64().saturating_mul(n)))
+    }
+
     /// The limit in bytes.
     #[must_use]
     pub fn bytes(self) -> usize {

@@ -1,5 +1,6 @@
 //! A model directory, checked and loaded.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -162,7 +163,7 @@ impl Model {
     /// # Errors
     /// [`EmbedError::TooLong`], or that the tokenizer refuses it.
     pub fn windows(&self, text: &str) -> Result<Windows, EmbedError> {
-        self.tokens.windows(text, self.max_tokens)
+        catch(|| self.tokens.windows(text, self.max_tokens))
     }
 
     /// Multiplications per second that the engine's instructions allow on its threads, as measured now, and how many its
@@ -205,17 +206,33 @@ impl Model {
     pub fn embed_prompts(&self, prompts: &[&str]) -> Vec<Result<TextEmbedding, EmbedError>> {
         let windows: Vec<_> = prompts.iter().map(|prompt| self.windows(&self.manifest.prompt(prompt))).collect();
         let inputs: Vec<&[u32]> = windows.iter().flatten().flat_map(Windows::inputs).collect();
-        let mut vectors = match self.encode(&inputs) {
-            Ok(vectors) => vectors.into_iter(),
-            Err(error) => return prompts.iter().map(|_| Err(error.clone())).collect(),
-        };
+        let mut vectors = self.encode_each(&inputs).into_iter();
         let pooled = windows.into_iter().map(|windows| {
             let windows = windows?;
-            let its = vectors.by_ref().take(windows.inputs().len()).collect();
-            windows.pool(its)
+            let its: Vec<_> = vectors.by_ref().take(windows.inputs().len()).collect();
+            windows.pool(its.into_iter().collect::<Result<_, _>>()?)
         });
         pooled.collect()
     }
+
+    /// One vector per input, as [`encode`](Self::encode) makes them. Where all together fail, each is tried alone, so that
+    /// only the guilty one fails.
+    pub(super) fn encode_each(&self, inputs: &[&[u32]]) -> Vec<Result<Vec<f32>, EmbedError>> {
+        let error = match catch(|| self.encode(inputs)) {
+            Ok(vectors) => return vectors.into_iter().map(Ok).collect(),
+            Err(error) => error,
+        };
+        tracing::error!(%error, inputs = inputs.len(), "embedding failed");
+        if inputs.len() == 1 {
+            return vec![Err(error)];
+        }
+        inputs.iter().flat_map(|input| self.encode_each(&[input])).collect()
+    }
+}
+
+/// A panic in a model or tokenizer must cost its text, not all embedding until the next start.
+fn catch<T>(work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(EmbedError::Failed("it panicked".into())))
 }
 
 /// The files of a model that its vectors depend on.

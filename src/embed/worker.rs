@@ -5,7 +5,6 @@
 //! flight are embedded once, and recent embeddings are remembered.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -282,7 +281,7 @@ impl Worker {
     /// Moves a pending text to the queue.
     fn enqueue(&mut self, place: usize) {
         let Pending { arrival, key, text, waiting } = self.pending.remove(place);
-        match catch(|| self.model.windows(&text)) {
+        match self.model.windows(&text) {
             Ok(windows) => self.queue.insert(arrival, key, windows, waiting),
             Err(error) => waiting.reply(&Err(error)),
         }
@@ -298,7 +297,7 @@ impl Worker {
             telemetry::step(Step::EmbedWait, caller.since.elapsed());
         }
         let started = Instant::now();
-        let vectors = self.vectors(&inputs);
+        let vectors = self.model.encode_each(&inputs);
         telemetry::step(Step::EmbedRun, started.elapsed());
         telemetry::embed_batch(inputs.len(), inputs.iter().map(|input| input.len()).sum());
         // Equal texts that came while the batch ran join it before it leaves.
@@ -310,22 +309,4 @@ impl Worker {
             waiting.reply(&made);
         }
     }
-
-    /// One vector per input. Where all together fail, each is tried alone, so that only the guilty one fails.
-    fn vectors(&self, inputs: &[&[u32]]) -> Vec<Result<Vec<f32>, EmbedError>> {
-        let error = match catch(|| self.model.encode(inputs)) {
-            Ok(vectors) => return vectors.into_iter().map(Ok).collect(),
-            Err(error) => error,
-        };
-        tracing::error!(%error, inputs = inputs.len(), "embedding failed");
-        if inputs.len() == 1 {
-            return vec![Err(error)];
-        }
-        inputs.iter().flat_map(|input| self.vectors(&[input])).collect()
-    }
-}
-
-/// A panic in a model or tokenizer must cost its text, not all embedding until the next start.
-fn catch<T>(work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(EmbedError::Failed("it panicked".into())))
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::LOCAL;
 use super::ndjson::{self, ImportError, Limits};
-use crate::cache::{CacheError, Caches, Imported, Into, Reembedded};
+use crate::cache::{CacheError, Caches, Destination, Imported, Reembedded};
 use crate::config::{ByteLimit, DEFAULT_CACHE};
 use crate::store::CacheName;
 use crate::telemetry;
@@ -137,7 +137,7 @@ async fn import(
     body: Body,
 ) -> Result<Json<Imported>, Failure> {
     let default = named(&query).unwrap_or_else(|| CacheName { tenant: LOCAL.into(), id: DEFAULT_CACHE.into() });
-    Ok(Json(ndjson::import(&caches, body, &Into::ByOperator { default }, LIMITS).await?))
+    Ok(Json(ndjson::import(&caches, body, &Destination::ByOperator { default }, LIMITS).await?))
 }
 
 /// Tells how far it is, one [`Reembedded`] a line, until it has ended. It goes on where nobody listens.

@@ -9,15 +9,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
-use crate::cache::{CacheError, Caches, Imported, Into, Line};
+use crate::cache::{CacheError, Caches, Destination, Imported, Line};
 use crate::config::ByteLimit;
 use crate::store::{CacheName, Position};
 use crate::telemetry;
 
 /// The header of an export that tells how many entries there are, about.
 pub const ENTRIES: &str = "x-refrain-entries";
-/// Lines that are exported or imported in one go.
+/// Lines that are exported or imported in one go, and their bytes, about.
 const LINES: usize = 512;
+const BYTES: usize = 4 << 20;
 
 /// What an import may ask for. It takes as long as it takes.
 #[derive(Debug, Clone, Copy)]
@@ -75,32 +76,53 @@ async fn page(
 }
 
 /// Stores the entries of a body's lines.
-pub(super) async fn import(caches: &Caches, body: Body, into: &Into, limits: Limits) -> Result<Imported, ImportError> {
+pub(super) async fn import(
+    caches: &Caches,
+    body: Body,
+    to: &Destination,
+    limits: Limits,
+) -> Result<Imported, ImportError> {
     let mut all = Imported::default();
     // While some lines are stored, the next are read already.
     let body = body.into_data_stream();
-    let batches = Batches { body, limits, rest: BytesMut::new(), seen: 0, number: 0, is_over: false };
+    let batches =
+        Batches { body, limits, rest: BytesMut::new(), seen: 0, is_too_long: false, number: 0, is_over: false };
     let mut batches = batches.stream().map(|batch| tokio::task::spawn_blocking(move || parse(batch?))).buffered(2);
     while let Some(batch) = batches.next().await {
-        let (lines, refused) = batch.map_err(|error| ImportError::Broken(error.to_string()))??;
-        for (number, why) in refused {
-            all.refuse(number, why);
+        let batch = batch.map_err(|error| ImportError::Broken(error.to_string()));
+        match take_in(caches, batch.flatten(), to).await {
+            Ok(imported) => all.add(imported),
+            // What is in the caches by then stays there, and the caller should know.
+            Err(ImportError::Broken(why)) => {
+                return Err(ImportError::Broken(format!("{why}; {} entries were stored before", all.stored)));
+            }
+            Err(error) => return Err(error),
         }
-        let imported = caches.import(lines, into).await?;
-        all.stored += imported.stored;
-        all.expired += imported.expired;
-        imported.why.into_iter().for_each(|(number, why)| all.refuse(number, why));
     }
     Ok(all)
 }
 
-type Batch = Vec<(u64, Bytes)>;
+async fn take_in(
+    caches: &Caches,
+    batch: Result<Parsed, ImportError>,
+    to: &Destination,
+) -> Result<Imported, ImportError> {
+    let (lines, refused) = batch?;
+    let mut imported = caches.import(lines, to).await?;
+    for (number, why) in refused {
+        imported.refuse(number, why);
+    }
+    Ok(imported)
+}
+
+/// Numbered lines; none in the place of one that is too long.
+type Batch = Vec<(u64, Option<Bytes>)>;
 type Parsed = (Vec<(u64, Line)>, Vec<(u64, String)>);
 
 fn parse(batch: Batch) -> Result<Parsed, ImportError> {
     let (mut lines, mut refused) = (Vec::new(), Vec::new());
     for (number, line) in batch {
-        match Line::read(&line) {
+        match line.map_or_else(|| Err("it is too long".into()), |line| Line::read(&line)) {
             Ok(line) => lines.push((number, line)),
             Err(why) => refused.push((number, why)),
         }
@@ -115,6 +137,8 @@ struct Batches {
     rest: BytesMut,
     /// Bytes of `rest` that are known to have no line's end.
     seen: usize,
+    /// Whether `rest` is the end of a line that is too long.
+    is_too_long: bool,
     number: u64,
     is_over: bool,
 }
@@ -129,7 +153,8 @@ impl Batches {
 
     async fn next(&mut self) -> Result<Batch, String> {
         let mut batch = Vec::new();
-        while batch.len() < LINES {
+        let mut bytes = 0;
+        while batch.len() < LINES && bytes < BYTES {
             let end = self.rest[self.seen..].iter().position(|byte| *byte == b'\n').map(|at| self.seen + at);
             let line = match end {
                 Some(end) => self.rest.split_to(end + 1).freeze(),
@@ -145,8 +170,11 @@ impl Batches {
                 break;
             }
             self.number += 1;
-            if !line.trim_ascii().is_empty() {
-                batch.push((self.number, line));
+            bytes += line.len();
+            if std::mem::take(&mut self.is_too_long) {
+                batch.push((self.number, None));
+            } else if !line.trim_ascii().is_empty() {
+                batch.push((self.number, Some(line)));
             }
         }
         Ok(batch)
@@ -154,7 +182,12 @@ impl Batches {
 
     async fn read_on(&mut self) -> Result<(), String> {
         if self.rest.len() > self.limits.line.bytes() {
-            return Err(format!("line {} is longer than {}", self.number + 1, self.limits.line));
+            self.is_too_long = true;
+        }
+        if self.is_too_long {
+            // Something is kept, so that it is seen to be a line.
+            self.rest.truncate(1);
+            self.seen = 0;
         }
         let next = tokio::time::timeout(self.limits.pause, self.body.next()).await;
         match next.map_err(|_| format!("nothing came after line {}", self.number))? {

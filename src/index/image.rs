@@ -20,7 +20,7 @@ use crate::embed::Embedding;
 /// Of the layout of images.
 const FORMAT: u32 = 1;
 /// How long an image waits for a graph that is being changed. Rows are moved into it in steps that are shorter; only building
-/// it anew takes longer.
+/// it anew, and the first step after a start, take longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Serialize, Deserialize)]

@@ -128,24 +128,20 @@ impl<K: Key> VectorIndex<K> {
     #[must_use]
     pub fn search(&self, query: &Embedding, k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
         let query = query.as_slice();
-        let (mut found, graph, returned) = {
+        let (found, graph, returned) = {
             let parts = self.parts.read();
             (parts.tail.search(query, k, filter), parts.graph.clone(), parts.returned)
         };
         let Some(graph) = graph else { return found };
         let linked = graph.search(query, k, filter);
-        {
-            let parts = self.parts.read();
-            if parts.returned != returned {
-                found = parts.tail.search(query, k, filter);
-            }
+        let parts = self.parts.read();
+        if parts.returned == returned {
+            drop(parts);
+            return merged(found, linked, k);
         }
-        // A row that moved between the two searches is found twice; the tail's is never the older one.
-        let in_tail: HashSet<K> = found.iter().map(|neighbour| neighbour.key).collect();
-        found.extend(linked.into_iter().filter(|neighbour| !in_tail.contains(&neighbour.key)));
-        found.sort_by(|a, b| b.cosine.get().total_cmp(&a.cosine.get()));
-        found.truncate(k);
-        found
+        // A row that left the graph before it was searched may be anywhere by now, unless nothing moves meanwhile.
+        let linked = parts.graph.as_ref().map(|graph| graph.search(query, k, filter));
+        merged(parts.tail.search(query, k, filter), linked.unwrap_or_default(), k)
     }
 
     /// Whether the tail is long enough, enough of the graph dead or little enough of it left for
@@ -253,6 +249,17 @@ impl<K: Key> VectorIndex<K> {
         parts.graph = None;
         true
     }
+}
+
+/// The `k` nearest of both parts'. A row that moved between the two searches is found twice; the tail's is never the older
+/// one.
+fn merged<K: Key>(tail: Vec<Neighbour<K>>, graph: Vec<Neighbour<K>>, k: usize) -> Vec<Neighbour<K>> {
+    let in_tail: HashSet<K> = tail.iter().map(|neighbour| neighbour.key).collect();
+    let mut found = tail;
+    found.extend(graph.into_iter().filter(|neighbour| !in_tail.contains(&neighbour.key)));
+    found.sort_by(|a, b| b.cosine.get().total_cmp(&a.cosine.get()));
+    found.truncate(k);
+    found
 }
 
 impl<K: Key> Parts<K> {

@@ -105,6 +105,8 @@ pub struct Stored {
     pub cache: CacheKey,
     /// The entry.
     pub entry: Entry,
+    /// Whether texts of the same meaning may be answered with it.
+    pub semantic: bool,
     /// Its prompt's vector, if it has one.
     pub vector: Option<StoredVector>,
     /// See [`NewEntry`].

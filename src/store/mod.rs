@@ -189,8 +189,9 @@ pub trait Store: Send + Sync {
     /// From now on vectors of `model` are taken as well, though they aren't searched yet. Blocks for a moment.
     fn expect_model(&self, model: &ModelIdentity) -> Result<(), StoreError>;
 
-    /// Makes the vectors of all entries anew with the model that `embed` embeds with, while those that are there still
-    /// serve. What an interrupted call has made is not made again. Blocks until all is made; call it from a thread of its own.
+    /// Makes the vectors of all entries with the model that `embed` embeds with, while those that are there still serve. What
+    /// an interrupted call has made is not made again; with the model in use, only those are made that an entry lacks. Blocks
+    /// until all is made; call it from a thread of its own.
     fn make_vectors(
         &self,
         model: &ModelIdentity,
@@ -198,8 +199,8 @@ pub trait Store: Send + Sync {
         progress: &mut dyn FnMut(Made),
     ) -> Result<(), StoreError>;
 
-    /// From now on the vectors that [`make_vectors`](Store::make_vectors) made are searched; those before are forgotten. Blocks
-    /// for a moment, in which nothing is stored; at its end `switched` is called.
+    /// From now on the vectors that [`make_vectors`](Store::make_vectors) made are searched; those before are forgotten.
+    /// Blocks for a moment, in which nothing is stored; at its end `switched` is called.
     fn switch_model(&self, embed: &mut EmbedTexts<'_>, switched: &mut dyn FnMut()) -> Result<(), StoreError>;
 
     /// Writes that need no haste: how often entries were of use.

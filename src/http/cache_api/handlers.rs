@@ -13,7 +13,7 @@ use serde_json::json;
 use super::problem::Problem;
 use super::reply::{EntryReply, SearchReply, StatsReply};
 use super::requests::{SearchRequest, read_deletion, read_save};
-use crate::cache::{Cache, Into};
+use crate::cache::{Cache, Destination};
 use crate::http::ndjson::{self, Limits};
 use crate::http::{App, body};
 use crate::store::EntryId;
@@ -125,9 +125,10 @@ pub(in crate::http) async fn import(
 ) -> Result<Response, Problem> {
     let cache = existing(&app, &headers, &id)?;
     let server = &app.settings.server;
-    let limits = Limits { line: server.max_cache_body, pause: server.read_timeout.0 };
-    let into = Into::ByTenant { cache: cache.name().clone() };
-    Ok(Json(ndjson::import(&app.caches, body, &into, limits).await?).into_response())
+    // What one request could store, written out: its answer may stand there twice, and with its vector.
+    let limits = Limits { line: server.max_cache_body.times(4), pause: server.read_timeout.0 };
+    let to = Destination::ByTenant { cache: cache.name().clone() };
+    Ok(Json(ndjson::import(&app.caches, body, &to, limits).await?).into_response())
 }
 
 /// Any other path under `/v1/caches`.

@@ -194,6 +194,7 @@ impl Memory {
     }
 
     /// Whether everything is loaded.
+    #[cfg(test)]
     pub(super) fn is_loaded(&self) -> bool {
         self.state.read().loading.is_none()
     }

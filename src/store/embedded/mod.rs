@@ -215,13 +215,21 @@ fn stripe(text: TextHash) -> u8 {
 impl Spaces {
     /// Where vectors of `model` go.
     fn slot_of(&self, model: &ModelDigest) -> Option<Slot> {
-        let next = self.next.as_ref().map(|next| &next.space);
-        let space = [Some(&self.current), next].into_iter().flatten().find(|space| space.model.digest == *model);
-        space.map(|space| space.slot)
+        self.all().find(|space| space.model.digest == *model).map(|space| space.slot)
+    }
+
+    /// Those that are searched first.
+    fn all(&self) -> impl Iterator<Item = &Arc<Space>> {
+        [&self.current].into_iter().chain(self.next.as_ref().map(|next| &next.space))
     }
 }
 
 impl Space {
+    /// What a vector takes.
+    fn vector_bytes(&self) -> i64 {
+        i64::try_from(self.model.dimension * size_of::<f32>()).unwrap_or(i64::MAX)
+    }
+
     /// What was written is found from now on.
     fn take(&self, put: &Put) {
         let (cache, scope, id) = (put.cache, put.entry.scope, put.entry.id);
@@ -357,6 +365,7 @@ impl Inner {
         let (cache, scope) = (new.cache, new.scope());
         let id = new.id();
         let tags = new.attributes.tags();
+        let wanted = new.vector != Vector::None;
         let (vector, blurred) = match new.vector {
             Vector::New(made) => {
                 let slot = self.spaces.load().slot_of(&made.model).ok_or(StoreError::OtherModel)?;
@@ -376,25 +385,32 @@ impl Inner {
             created: new.created,
             expires: new.expires,
         };
-        Ok(Put { cache, text, entry, vector, blurred, tags, cost_millis: new.cost_millis, uses, stripe: stripe(text) })
+        let (cost_millis, stripe) = (new.cost_millis, stripe(text));
+        Ok(Put { cache, text, entry, vector, blurred, wanted, tags, cost_millis, uses, stripe })
     }
 
-    fn stored(&self, cache: CacheKey, EntryRecord { entry, blurred }: EntryRecord) -> Result<Stored, StoreError> {
-        let space = self.current();
-        let vector = self.database.vector(space.slot, VectorKey { cache, scope: entry.scope, id: entry.id })?;
-        let (blurred, model) = (blurred.has(space.slot), &space.model.digest);
-        let vector = vector.map(|vector| StoredVector { vector, blurred, model: model.clone() });
+    fn stored(&self, cache: CacheKey, EntryRecord { entry, vectors }: EntryRecord) -> Result<Stored, StoreError> {
+        let mut vector = None;
+        for space in self.spaces.load().all() {
+            let found = self.database.vector(space.slot, VectorKey { cache, scope: entry.scope, id: entry.id })?;
+            let (blurred, model) = (vectors.blurred.has(space.slot), space.model.digest.clone());
+            vector = vector.or(found.map(|vector| StoredVector { vector, blurred, model }));
+        }
         let record = self.ledger.record(cache, &entry.id);
         let (cost_millis, uses) = record.map_or((0, 0), |record| (record.cost_millis, record.uses));
-        Ok(Stored { cache, entry, vector, cost_millis, uses })
+        Ok(Stored { cache, entry, semantic: vectors.wanted, vector, cost_millis, uses })
     }
 
     /// The vector of an entry that is about to be replaced, and whether it is blurred.
     fn vector_before(&self, key: VectorKey) -> Result<(Option<(Slot, Embedding)>, bool), StoreError> {
-        let slot = self.spaces.load().current.slot;
         let record = self.database.entry_record(key.cache, key.id)?;
-        let vector = self.database.vector(slot, key)?;
-        Ok((vector.map(|vector| (slot, vector)), record.is_some_and(|record| record.blurred.has(slot))))
+        for space in self.spaces.load().all() {
+            if let Some(vector) = self.database.vector(space.slot, key)? {
+                let blurred = record.is_some_and(|record| record.vectors.blurred.has(space.slot));
+                return Ok((Some((space.slot, vector)), blurred));
+            }
+        }
+        Ok((None, false))
     }
 
     /// Keeps a scope's graph on disk where enough of it has changed, or `anything`. It only spares time at the next start, so
@@ -578,11 +594,11 @@ impl Store for EmbeddedStore {
             let nearest = space.memory.search(cache, scope, &query.vector, k, &filter);
             for neighbour in nearest.map_err(|NotLoaded| StoreError::Loading)? {
                 // An entry deleted since the search is no candidate; tags are hashes, so attributes are compared whole.
-                let Some(EntryRecord { entry, blurred }) = inner.database.entry_record(cache, neighbour.key)? else {
+                let Some(EntryRecord { entry, vectors }) = inner.database.entry_record(cache, neighbour.key)? else {
                     continue;
                 };
                 if entry.scope == scope && entry.expires > now && entry.attributes.carry(&asked) {
-                    let blurred = blurred.has(space.slot);
+                    let blurred = vectors.blurred.has(space.slot);
                     candidates.push(Candidate { entry, blurred, cosine: neighbour.cosine });
                 }
             }

@@ -34,10 +34,18 @@ fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), StoreEr
     }
 }
 
-/// An entry, and whether its vector is blurred, which depends on the model and so on where the vector is.
+/// An entry, and what there is to know of its vectors.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct EntryRecord {
     pub(super) entry: Entry,
+    pub(super) vectors: AboutVectors,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AboutVectors {
+    /// Whether it should have one, whether or not it could be made so far.
+    pub(super) wanted: bool,
+    /// Where it is blurred, which depends on the model.
     pub(super) blurred: Slots,
 }
 

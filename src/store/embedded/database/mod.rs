@@ -16,7 +16,8 @@ use rocksdb::{
 
 use super::super::{CacheKey, CacheName, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp};
 use super::record::{
-    self, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_vector, encode, encode_vector,
+    self, AboutVectors, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_vector, encode,
+    encode_vector,
 };
 use super::worth::Record;
 use crate::config::Durability;
@@ -38,6 +39,9 @@ const MAX_WAL: u64 = 64 << 20;
 const WRITE_BUFFERS: usize = 64 << 20;
 /// Expired entries that one step of a sweep takes, so that none holds up the writes for long.
 const SWEEP: usize = 1000;
+
+/// Of a page of entries, about: large ones come few at a time.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// What the column families hold.
 mod family {
@@ -97,8 +101,8 @@ pub enum OpenError {
     /// Another model's vectors are in it.
     #[error(
         "the database in {} was filled with embeddings of {} ({} dimensions, {}), but the settings name {} \
-         ({} dimensions, {}). Vectors of two models can't be compared. Start with --reembed to have them made anew, set \
-         embedding.model back, or set storage.path to an empty directory", path.display(), found.name, found.dimension,
+         ({} dimensions, {}). Vectors of two models can't be compared. `refrain reembed` makes them anew, and so does \
+         `refrain serve --reembed`. Or set embedding.model back, or storage.path to an empty directory", path.display(), found.name, found.dimension,
         found.digest.short(), wanted.name, wanted.dimension, wanted.digest.short()
     )]
     Model {
@@ -142,6 +146,8 @@ pub(super) struct Put {
     /// Where its vector goes, if it has one. None is left elsewhere.
     pub(super) vector: Option<(Slot, Embedding)>,
     pub(super) blurred: bool,
+    /// Whether it should have a vector.
+    pub(super) wanted: bool,
     pub(super) tags: Vec<Tag>,
     pub(super) cost_millis: u32,
     pub(super) uses: u32,
@@ -204,7 +210,7 @@ impl Database {
         &self,
         slot: Slot,
     ) -> Result<impl Iterator<Item = Result<(VectorKey, VectorRecord), StoreError>>, StoreError> {
-        let all = Scan::new(&self.db, self.slot(slot)?, None);
+        let all = Scan::new(&self.db, self.slot(slot)?);
         Ok(all.map(|item| {
             let (key, value) = item?;
             Ok((VectorKey::read(&key)?, decode_vector(&value)?))
@@ -228,7 +234,7 @@ impl Database {
     pub(super) fn records(
         &self,
     ) -> Result<impl Iterator<Item = Result<(CacheKey, EntryId, Record), StoreError>>, StoreError> {
-        let all = Scan::new(&self.db, self.family(family::WORTH)?, None);
+        let all = Scan::new(&self.db, self.family(family::WORTH)?);
         Ok(all.map(|item| {
             let (key, value) = item?;
             let (cache, id) = record::read_entry_key(&key)?;
@@ -273,7 +279,7 @@ impl Database {
         Ok(entries)
     }
 
-    /// The `most` entries behind a position.
+    /// The `most` entries behind a position, or fewer where they are large.
     pub(super) fn page(
         &self,
         cache: Option<CacheKey>,
@@ -288,12 +294,14 @@ impl Database {
         };
         let from = IteratorMode::From(from, Direction::Forward);
         let mut page = Vec::with_capacity(most);
+        let mut bytes = 0;
         for item in self.db.iterator_cf(self.family(family::ENTRIES)?, from) {
             let (key, value) = item.map_err(failed)?;
             let (of, _) = record::read_entry_key(&key)?;
-            if page.len() == most || cache.is_some_and(|cache| cache != of) {
+            if page.len() == most || bytes > PAGE_BYTES || cache.is_some_and(|cache| cache != of) {
                 break;
             }
+            bytes += value.len();
             if last.is_none_or(|last| *key != last) {
                 page.push((of, decode(&value)?));
             }
@@ -335,7 +343,8 @@ impl Database {
         let entry_key = record::entry_key(*cache, entry.id);
         let models = self.models.read();
         let blurred = Slots::only(put.vector.as_ref().map_or(models.slot(), |(slot, _)| *slot), put.blurred);
-        batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode(&(entry, blurred))?);
+        let about = AboutVectors { wanted: put.wanted, blurred };
+        batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode(&(entry, about))?);
         batch.put_cf(self.family(family::EXACT)?, record::exact_key(*cache, entry.scope, *text), encode(&ids)?);
         let expiry = ExpiryKey { at: entry.expires, cache: *cache, id: entry.id };
         batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);

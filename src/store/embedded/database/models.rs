@@ -9,8 +9,8 @@ use std::path::Path;
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::super::super::StoreError;
-use super::super::record::{EntryRecord, Slot, VectorKey, decode, encode, encode_vector};
-use super::{Database, OpenError, SCHEMA, Scan, VectorRecord, failed, family, record};
+use super::super::record::{AboutVectors, EntryRecord, Slot, VectorKey, decode, encode, encode_vector};
+use super::{Database, OpenError, SCHEMA, VectorRecord, failed, family, record};
 use crate::embed::ModelIdentity;
 
 /// Its only key in its family.
@@ -111,22 +111,14 @@ impl Database {
         let mut batch = WriteBatch::default();
         self.empty(&mut batch, old)?;
         batch.delete_range_cf(self.family(family::GRAPHS)?, &ALL_KEYS.0[..], &ALL_KEYS.1[..]);
-        self.write_models(batch, models)?;
-        // Their room is free at once, and not when they would have been compacted.
-        let (first, last) = (&ALL_KEYS.0[..], &ALL_KEYS.1[..]);
-        self.db.delete_file_in_range_cf(self.slot(old)?, first, last).map_err(failed)
+        self.write_models(batch, models)
     }
 
-    /// Keys of `most` vectors in `slot` behind one, in their order. What can't be read is left out.
-    pub(in super::super) fn vector_keys(
-        &self,
-        slot: Slot,
-        after: Option<VectorKey>,
-        most: usize,
-    ) -> Result<Vec<VectorKey>, StoreError> {
-        let after = after.map(VectorKey::bytes);
-        let rows = Scan::new(&self.db, self.slot(slot)?, after.as_ref().map(<[u8; 64]>::as_slice));
-        rows.flatten().take(most).map(|(key, _)| VectorKey::read(&key)).collect()
+    /// The room of what is not in use is free at once, and not when it would have been compacted.
+    pub(in super::super) fn reclaim(&self) -> Result<(), StoreError> {
+        let unused = self.models.read().slot.other();
+        let (first, last) = (&ALL_KEYS.0[..], &ALL_KEYS.1[..]);
+        self.db.delete_file_in_range_cf(self.slot(unused)?, first, last).map_err(failed)
     }
 
     /// Whether `slot` has a vector.
@@ -140,9 +132,10 @@ impl Database {
         for NewVector { key, record: made, blurred, of } in vectors {
             let value = encode_vector(made.expires, &made.tags, &made.embedding)?;
             batch.put_cf(self.slot(slot)?, key.bytes(), value);
-            if of.blurred.has(slot) != *blurred {
+            if of.vectors.blurred.has(slot) != *blurred {
                 let entry_key = record::entry_key(key.cache, key.id);
-                let value = encode(&(&of.entry, of.blurred.with(slot, *blurred)))?;
+                let about = AboutVectors { blurred: of.vectors.blurred.with(slot, *blurred), ..of.vectors };
+                let value = encode(&(&of.entry, about))?;
                 batch.put_cf(self.family(family::ENTRIES)?, entry_key, value);
             }
         }

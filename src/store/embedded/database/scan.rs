@@ -23,19 +23,14 @@ pub(super) struct Scan<'d> {
 }
 
 impl<'d> Scan<'d> {
-    /// All rows, or those behind a key.
-    pub(super) fn new(db: &'d DB, family: &ColumnFamily, after: Option<&[u8]>) -> Self {
+    pub(super) fn new(db: &'d DB, family: &ColumnFamily) -> Self {
         let mut options = ReadOptions::default();
         options.set_readahead_size(READ_AHEAD);
         // What is read once must not drive out what is read again and again.
         options.fill_cache(false);
         let mut rows = db.raw_iterator_cf_opt(family, options);
-        match after {
-            // There is no key between these two.
-            Some(key) => rows.seek([key, &[0]].concat()),
-            None => rows.seek_to_first(),
-        }
-        Self { rows, last: after.map_or_else(|| vec![0; KEY], <[u8]>::to_vec) }
+        rows.seek_to_first();
+        Self { rows, last: vec![0; KEY] }
     }
 
     /// Goes on behind what can't be read.

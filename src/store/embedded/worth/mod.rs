@@ -155,6 +155,21 @@ impl Ledger {
         }
     }
 
+    /// What an entry takes has changed by so many bytes.
+    pub(super) fn resized(&self, cache: CacheKey, id: &EntryId, by: i64) {
+        let books = &mut *self.0.lock();
+        let account = books.account(cache);
+        let Some(slot) = account.slot_mut(id) else { return };
+        let before = slot.record.bytes;
+        slot.record.bytes = u32::try_from(i64::from(before).saturating_add(by).max(0)).unwrap_or(u32::MAX);
+        let (after, is_new) = (slot.record.bytes, slot.is_new);
+        if !std::mem::replace(&mut slot.is_unsaved, true) {
+            account.unsaved.push(*id);
+        }
+        account.resize(before, after, is_new);
+        books.bytes = books.bytes - u64::from(before) + u64::from(after);
+    }
+
     /// What is known of an entry.
     pub(super) fn record(&self, cache: CacheKey, id: &EntryId) -> Option<Record> {
         let books = self.0.lock();
@@ -232,6 +247,11 @@ impl Ledger {
     /// Bytes of all entries.
     pub(super) fn bytes(&self) -> u64 {
         self.0.lock().bytes
+    }
+
+    /// All entries.
+    pub(super) fn entries(&self) -> u64 {
+        self.0.lock().accounts.values().map(|account| account.slots.len() as u64).sum()
     }
 
     /// Entries of a cache, and their bytes.
