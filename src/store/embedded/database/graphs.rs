@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use rocksdb::WriteBatch;
+use rocksdb::{ReadOptions, WriteBatch};
 
 use super::super::super::{CacheKey, EntryId, ScopeKey, StoreError};
 use super::super::record::{GraphKey, decode, encode};
@@ -116,9 +116,11 @@ impl Database {
     }
 
     fn graph_part(&self, key: GraphKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(value) = self.db.get_cf(self.family(family::GRAPHS)?, key.bytes()).map_err(failed)? else {
-            return Ok(None);
-        };
+        let mut options = ReadOptions::default();
+        // Parts are large and read once; they would fill the cache of blocks.
+        options.fill_cache(false);
+        let found = self.db.get_pinned_cf_opt(self.family(family::GRAPHS)?, key.bytes(), &options).map_err(failed)?;
+        let Some(value) = found else { return Ok(None) };
         match value.split_at_checked(CHECKSUM) {
             Some((sum, part)) if sum == checksum(part) => Ok(Some(part.to_vec())),
             _ => Err(StoreError::Damaged("a part of a graph isn't what was written".into())),
