@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::pending::Before;
 use super::registry::{Cache, Setup};
+use crate::decide::text::Parsed;
 use crate::decide::{Demand, Features, Guard, Observation, Outcome, Text, Verdict};
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
@@ -262,9 +263,10 @@ impl<'l> Search<'l> {
     fn weigh(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>) {
         let (rule, lookup) = (&Arc::clone(&self.setup).rule, self.lookup);
         let usable = candidates.into_iter().filter(|candidate| (lookup.usable)(&candidate.entry.answer));
-        let asked = Text { text: &lookup.question.text, blurred: query.blurred };
+        let parsed = rule.is_strict().then(|| Parsed::new(&lookup.question.text));
+        let asked = Text { text: &lookup.question.text, blurred: query.blurred, parsed: parsed.as_ref() };
         for candidate in usable {
-            let stored = Text { text: &candidate.entry.prompt, blurred: candidate.blurred };
+            let stored = Text { text: &candidate.entry.prompt, blurred: candidate.blurred, parsed: None };
             let features = Features::of(asked, stored, candidate.cosine);
             let age = self.now.since(candidate.entry.created);
             let verdict = rule.judge(&features, age, &lookup.demand);

@@ -222,7 +222,7 @@ impl Caches {
         let embedder = Embedder::clone(&self.embedder());
         // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
         let rule = self.rule(id, embedder.identity(), embedder.manifest());
-        Setup { embedder, rule: rule.unwrap_or(Rule::Static { min_cosine: Cosine::ONE }) }
+        Setup { embedder, rule: rule.unwrap_or(Rule::Static { min_cosine: Cosine::ONE, strict: true }) }
     }
 
     fn rule(&self, id: &str, model: &ModelIdentity, manifest: &Manifest) -> Option<Rule> {
@@ -232,7 +232,7 @@ impl Caches {
                 // A threshold is one of a model's cosines; another model's mean something else.
                 let set = settings.min_cosine.filter(|_| model.digest == self.named);
                 let min_cosine = set.or(manifest.min_cosine)?;
-                Some(Rule::Static { min_cosine: Cosine::new(min_cosine) })
+                Some(Rule::Static { min_cosine: Cosine::new(min_cosine), strict: settings.strict() })
             }
         }
     }

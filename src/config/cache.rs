@@ -12,6 +12,9 @@ pub struct CacheSettings {
     pub policy: Option<Policy>,
     /// `policy = "static"`: smallest plain cosine that is served. Unset: the embedding model's own default.
     pub min_cosine: Option<f32>,
+    /// Whether a near text is refused where it names other numbers, is negated, or differs otherwise in what cosines don't
+    /// show.
+    pub strict: Option<bool>,
     /// How long an entry lives unless its store says otherwise.
     pub ttl: Option<Span>,
     /// What its entries may take on disk, before compression. Unset: as much as `storage.max_bytes` leaves.
@@ -43,11 +46,18 @@ impl CacheSettings {
         Self {
             policy: self.policy.or(base.policy),
             min_cosine: self.min_cosine.or(base.min_cosine),
+            strict: self.strict.or(base.strict),
             ttl: self.ttl.or(base.ttl),
             max_bytes: self.max_bytes.or(base.max_bytes),
             candidates: self.candidates.or(base.candidates),
             ignored_fields: self.ignored_fields.or_else(|| base.ignored_fields.clone()),
         }
+    }
+
+    /// Whether texts that differ in what cosines don't show are refused.
+    #[must_use]
+    pub fn strict(&self) -> bool {
+        self.strict.unwrap_or(false)
     }
 
     /// How long an entry lives by default.

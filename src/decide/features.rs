@@ -1,5 +1,6 @@
 //! What a rule may look at.
 
+use super::text::{Differences, Parsed};
 use crate::embed::Cosine;
 
 /// A prompt, or a candidate's prompt.
@@ -7,6 +8,8 @@ use crate::embed::Cosine;
 pub struct Text<'t> {
     /// As it was written.
     pub text: &'t str,
+    /// Taken apart, where the rule wants to know what two texts say differently.
+    pub parsed: Option<&'t Parsed>,
     /// Whether its vector misses some of what it says.
     pub blurred: bool,
 }
@@ -21,6 +24,8 @@ pub struct Features {
     /// Whether they have the same words in the same order, whatever their case, spaces and punctuation. Only known of
     /// blurred ones.
     pub same_words: bool,
+    /// What they say differently. Only known where the query was taken apart.
+    pub differences: Option<Differences>,
 }
 
 impl Features {
@@ -28,7 +33,12 @@ impl Features {
     #[must_use]
     pub fn of(query: Text<'_>, candidate: Text<'_>, cosine: Cosine) -> Self {
         let blurred = query.blurred || candidate.blurred;
-        Self { cosine, blurred, same_words: blurred && words(query.text).eq(words(candidate.text)) }
+        let same_words = blurred && words(query.text).eq(words(candidate.text));
+        let differences = query.parsed.map(|parsed| match candidate.parsed {
+            Some(other) => Differences::between(parsed, other),
+            None => Differences::between(parsed, &Parsed::new(candidate.text)),
+        });
+        Self { cosine, blurred, same_words, differences }
     }
 }
 
@@ -45,7 +55,11 @@ mod tests {
     use super::*;
 
     fn features(a: &str, b: &str, blurred: bool) -> Features {
-        Features::of(Text { text: a, blurred }, Text { text: b, blurred: false }, Cosine::ONE)
+        Features::of(
+            Text { text: a, blurred, parsed: None },
+            Text { text: b, blurred: false, parsed: None },
+            Cosine::ONE,
+        )
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod features;
 mod rule;
 mod statistics;
+pub mod text;
 
 pub use features::{Features, Text};
 pub use rule::{Demand, Guard, Rule, Verdict};

@@ -3,6 +3,7 @@
 use crate::embed::Cosine;
 
 use super::features::Features;
+use super::text::Differences;
 
 /// How candidates are judged in a cache.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +12,8 @@ pub enum Rule {
     Static {
         /// Smallest plain cosine that is served.
         min_cosine: Cosine,
+        /// Whether texts that differ in what cosines don't show are refused.
+        strict: bool,
     },
 }
 
@@ -37,6 +40,11 @@ pub enum Guard {
     /// A prompt's vector misses some of what it says (it is longer than the model's window, or has words that the model
     /// doesn't know), and the two don't have the same words.
     BlurredAndDifferent,
+    /// The two say something differently that cosines don't show.
+    Differs {
+        /// What; see [`Differences::names`](super::text::Differences::names).
+        what: &'static str,
+    },
     /// The caller bounds the error rate, and this rule can't estimate it.
     NoErrorEstimate,
     /// The caller wants a younger answer.
@@ -67,11 +75,18 @@ impl Rule {
     /// The smallest plain cosine that is served under `demand`: the operator's, or the caller's where that is stricter.
     #[must_use]
     pub fn min_cosine(&self, demand: &Demand) -> Cosine {
-        let Self::Static { min_cosine } = *self;
+        let Self::Static { min_cosine, .. } = *self;
         match demand.min_cosine {
             Some(asked) if asked > min_cosine => asked,
             _ => min_cosine,
         }
+    }
+
+    /// Whether it wants to know what two texts say differently.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        let Self::Static { strict, .. } = *self;
+        strict
     }
 
     /// Judges a semantic candidate of `age_millis`.
@@ -85,7 +100,10 @@ impl Rule {
         if features.blurred && !features.same_words {
             guards.push(Guard::BlurredAndDifferent);
         }
-        let Self::Static { .. } = self;
+        if self.is_strict() {
+            let what = features.differences.iter().flat_map(Differences::names);
+            guards.extend(what.map(|what| Guard::Differs { what }));
+        }
         if demand.max_error_rate.is_some() {
             guards.push(Guard::NoErrorEstimate);
         }
@@ -107,11 +125,11 @@ mod tests {
     use super::*;
 
     fn rule() -> Rule {
-        Rule::Static { min_cosine: Cosine::new(0.9) }
+        Rule::Static { min_cosine: Cosine::new(0.9), strict: false }
     }
 
     fn judge(cosine: f32, demand: Demand) -> Vec<Guard> {
-        let features = Features { cosine: Cosine::new(cosine), blurred: false, same_words: false };
+        let features = Features { cosine: Cosine::new(cosine), blurred: false, same_words: false, differences: None };
         rule().judge(&features, 1000, &demand).guards
     }
 
@@ -124,10 +142,23 @@ mod tests {
     #[test]
     fn blurred_prompts_must_have_the_same_words() {
         let judge = |same_words| {
-            rule().judge(&Features { cosine: Cosine::ONE, blurred: true, same_words }, 0, &Demand::default()).guards
+            let features = Features { cosine: Cosine::ONE, blurred: true, same_words, differences: None };
+            rule().judge(&features, 0, &Demand::default()).guards
         };
         assert!(judge(true).is_empty());
         assert_eq!(judge(false), [Guard::BlurredAndDifferent]);
+    }
+
+    #[test]
+    fn only_a_strict_rule_refuses_what_differs() {
+        let differences = Some(Differences { numbers: true, overlap: 0.9, ..Differences::default() });
+        let features = Features { cosine: Cosine::ONE, blurred: false, same_words: false, differences };
+        let guards = |strict| {
+            let rule = Rule::Static { min_cosine: Cosine::new(0.9), strict };
+            rule.judge(&features, 0, &Demand::default()).guards
+        };
+        assert_eq!(guards(true), [Guard::Differs { what: "numbers" }]);
+        assert_eq!(guards(false), []);
     }
 
     #[test]

@@ -292,3 +292,21 @@ def test_web_pages_from_elsewhere_are_refused(server):
         refused = ask(**headers)
         assert refused.status_code == 403 and refused.json()["type"] == "/errors/insufficient-permissions"
     assert server.http.post("/v1/chat/completions", json={}, headers={"Origin": "https://evil.example"}).json()["error"]["code"] == "not_local"
+
+
+def test_a_strict_cache_refuses_what_says_something_else(start_refrain):
+    server = start_refrain("[caches.default]\nmin_cosine = 0.7\n[caches.strict]\nstrict = true\n")
+    prompt = "How do I enable notifications for 5 users?"
+    others = {
+        "How do I disable notifications for 5 users?": "opposites", "How do I enable notifications for 50 users?": "numbers",
+        "How do I not enable notifications for 5 users?": "negation", "How do I enable only notifications for 5 users?": "scopeWords",
+    }
+    for cache, strict in (("lax", False), ("strict", True)):
+        server.http.post(f"/v1/caches/{cache}/entries", json={"prompt": prompt, "response": "Like so."})
+        search = lambda text: server.http.post(f"/v1/caches/{cache}/entries/search", json={"prompt": text, "explain": True}).json()
+        assert search("How can I enable notifications for five users?")["data"], cache
+        for other, what in others.items():
+            found = search(other)
+            assert bool(found["data"]) != strict, (cache, other)
+            guards = [guard.get("what") for guard in found["decision"]["guards"]]
+            assert (what in guards) == strict, (other, guards)

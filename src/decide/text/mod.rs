@@ -1,0 +1,200 @@
+//! What two prompts say differently and cosines don't show.
+//!
+//! To an embedding “enable it” and “disable it” are nearly one. Each module here knows one kind of difference. All of them are
+//! evidence, not proof: a rule weighs them, or, where it is strict, refuses for any of them. Those that know English words keep
+//! silent about other languages.
+
+mod code;
+mod dates;
+mod entities;
+mod language;
+mod negation;
+mod numbers;
+mod opposites;
+mod order;
+mod quotes;
+mod scope_words;
+mod tokens;
+mod units;
+
+use language::Language;
+use tokens::Token;
+
+/// A prompt, taken apart once for all comparisons.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    tokens: Vec<Token>,
+    language: Language,
+    code: Vec<String>,
+    quotes: Vec<String>,
+}
+
+/// What one prompt says and another doesn't.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Differences {
+    /// The words that both have ÷ those that either has, from 0 to 1.
+    pub overlap: f32,
+    /// They name different numbers, or only one does.
+    pub numbers: bool,
+    /// They measure the same in different units.
+    pub units: bool,
+    /// They speak of different days, months, or years.
+    pub dates: bool,
+    /// One of them is negated.
+    pub negation: bool,
+    /// Each names something that the other doesn't.
+    pub entities: bool,
+    /// They quote different strings, or only one quotes.
+    pub quotes: bool,
+    /// One says *only*, *except*, *at least* or the like, and the other doesn't, or says another of them.
+    pub scope_words: bool,
+    /// One says *enable* where the other says *disable*, or the like.
+    pub opposites: bool,
+    /// The same words in an order that may turn the meaning: from A to B, from B to A.
+    pub order: bool,
+    /// They are in different languages.
+    pub language: bool,
+    /// They show different code, or only one shows any.
+    pub code: bool,
+}
+
+impl Parsed {
+    /// Takes `text` apart.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let tokens = tokens::split(text);
+        let language = Language::of(text, &tokens);
+        Self { language, code: code::blocks(text), quotes: quotes::quoted(text), tokens }
+    }
+}
+
+impl Differences {
+    /// Between two prompts; it doesn't matter which is which.
+    #[must_use]
+    pub fn between(a: &Parsed, b: &Parsed) -> Self {
+        let (x, y) = (&a.tokens, &b.tokens);
+        let in_english = a.language.may_be_english() && b.language.may_be_english();
+        Self {
+            overlap: tokens::overlap(x, y),
+            numbers: numbers::differ(x, y, in_english),
+            units: units::differ(x, y),
+            dates: in_english && dates::differ(x, y),
+            negation: in_english && negation::differs(x, y),
+            entities: entities::differ(x, y, in_english),
+            quotes: a.quotes != b.quotes,
+            scope_words: in_english && scope_words::differ(x, y),
+            opposites: in_english && opposites::differ(x, y),
+            order: order::differs(x, y),
+            language: a.language.differs(b.language),
+            code: a.code != b.code,
+        }
+    }
+
+    /// Names of those that there are, as replies and settings call them.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let Self {
+            overlap: _,
+            numbers,
+            units,
+            dates,
+            negation,
+            entities,
+            quotes,
+            scope_words,
+            opposites,
+            order,
+            language,
+            code,
+        } = *self;
+        [
+            (numbers, "numbers"),
+            (units, "units"),
+            (dates, "dates"),
+            (negation, "negation"),
+            (entities, "entities"),
+            (quotes, "quotes"),
+            (scope_words, "scopeWords"),
+            (opposites, "opposites"),
+            (order, "order"),
+            (language, "language"),
+            (code, "code"),
+        ]
+        .into_iter()
+        .filter_map(|(is_there, name)| is_there.then_some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(super) fn between(a: &str, b: &str) -> Vec<&'static str> {
+        Differences::between(&Parsed::new(a), &Parsed::new(b)).names().collect()
+    }
+
+    #[test]
+    fn each_kind_of_trap_is_seen_and_nothing_else() {
+        for (a, b, expected) in [
+            ("What is 15 percent of 80?", "What is 18 percent of 80?", "numbers"),
+            ("How far is it to the moon in miles?", "How far is it to the moon in kilometers?", "units"),
+            ("What is on in town this Friday?", "What is on in town this Sunday?", "dates"),
+            ("Can I take it with food?", "Can I not take it with food?", "negation"),
+            ("What do people eat in Norway?", "What do people eat in Portugal?", "entities"),
+            ("What rhymes with \"orange\"?", "What rhymes with \"purple\"?", "quotes"),
+            ("List the files in this folder", "List only the files in this folder", "scopeWords"),
+            ("How do I enable dark mode?", "How do I disable dark mode?", "opposites"),
+            ("Did the cat chase the dog?", "Did the dog chase the cat?", "order"),
+            ("What does `ls -l` do?", "What does `ls -a` do?", "code"),
+            (
+                "Wo ist der nächste Bahnhof und wie komme ich dahin?",
+                "Where is the next station and how do I get there?",
+                "language",
+            ),
+        ] {
+            assert_eq!(between(a, b), [expected], "{a} | {b}");
+        }
+    }
+
+    #[test]
+    fn plain_paraphrases_differ_in_nothing() {
+        for (a, b) in [
+            ("How do I reset my password?", "How can I reset my password?"),
+            ("What's the capital of France?", "What is the capital of France?"),
+            ("tell me a joke about cats", "Tell me a cat joke!"),
+            ("How do you make pancakes from scratch?", "What is the way to make pancakes from scratch?"),
+            ("I have 2 cats and 3 dogs", "I have two cats and three dogs"),
+            ("It costs $1,000.00", "It costs 1000 dollars"),
+            ("I can't log in to my account", "I cannot log into my account"),
+            ("Summarise the book Dune for me", "Can you summarise Dune for me?"),
+        ] {
+            assert_eq!(between(a, b), [""; 0], "{a} | {b}");
+        }
+    }
+
+    #[test]
+    fn other_languages_are_left_alone() {
+        for (a, b) in [
+            ("Wie kann ich mein Passwort zurücksetzen, wenn ich in Not bin?", "Wie setze ich das Kennwort zurück?"),
+            ("Quelle est la capitale de la France ?", "C'est quoi, la capitale de la France ?"),
+            ("¿Cómo puedo restablecer mi contraseña?", "¿De qué manera restablezco la contraseña?"),
+            ("猫は何を食べますか", "猫の食べ物は何ですか"),
+            ("Как сбросить пароль?", "Как мне восстановить пароль?"),
+        ] {
+            assert_eq!(between(a, b), [""; 0], "{a} | {b}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_differs_from_itself_in_nothing_and_order_does_not_matter(a in "\\PC{0,80}", b in "\\PC{0,80}") {
+            let (a, b) = (Parsed::new(&a), Parsed::new(&b));
+            let same = Differences::between(&a, &a);
+            prop_assert_eq!(same.names().count(), 0);
+            prop_assert!((same.overlap - 1.0).abs() < 1e-6);
+            prop_assert_eq!(Differences::between(&a, &b), Differences::between(&b, &a));
+        }
+    }
+}
