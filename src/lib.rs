@@ -6,6 +6,8 @@ pub mod cli;
 
 pub mod http;
 
+pub mod replay;
+
 pub mod router;
 
 pub mod cache;

@@ -13,7 +13,7 @@ mod transfer;
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;
 pub use reembed::{INTERRUPTED, ReembedError, Reembedded};
-pub use registry::{Cache, Caches};
+pub use registry::{Cache, Caches, OpenError};
 pub use save::Save;
 pub use transfer::{Destination, Imported, Line};
 

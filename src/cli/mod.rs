@@ -6,6 +6,7 @@ mod check;
 mod control;
 mod model;
 mod reembed;
+mod replay;
 mod serve;
 mod transfer;
 
@@ -75,6 +76,13 @@ enum Command {
     /// Make the vectors of all entries anew with the model that the settings name, with a server running or not; a server
     /// goes over to it when that is done.
     Reembed(ConfigArgument),
+    /// Run a trace of prompts through caches with different policies, and tell what each would have served, right and wrong.
+    Replay {
+        #[command(flatten)]
+        arguments: replay::ReplayArguments,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
     /// Measure parts of Refrain on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -143,6 +151,9 @@ pub fn run() -> ExitCode {
             config.load().map_err(CommandError::from).and_then(|settings| transfer::import(settings, file, &cache))
         }
         Command::Reembed(argument) => argument.load().map_err(CommandError::from).and_then(reembed::run),
+        Command::Replay { arguments, config } => {
+            config.load().map_err(CommandError::from).and_then(|settings| replay::run(settings, &arguments))
+        }
         Command::Model(command) => model::run(&command),
     };
     match result {

@@ -6,9 +6,11 @@
 
 mod features;
 mod rule;
+mod share;
 mod statistics;
 pub mod text;
 
 pub use features::{Features, Text};
 pub use rule::{Demand, Guard, Rule, Verdict};
+pub use share::Share;
 pub use statistics::{Histogram, Observation, Outcome, Statistics, Summary, WindowSummary};

@@ -1,0 +1,47 @@
+"""`refrain replay`: what a trace would have got."""
+
+import json
+
+from test_moving import refrain, run
+
+TRACE = [
+    ("How do I reset my password?", "password"), ("What is the capital of France?", "paris"), ("How can I reset my password?", "password"),
+    ("How do I reset my password?", "password"), ("What's the capital of France?", "paris"), ("How do I reset your password?", "other"),
+]
+
+
+def write(path, lines):
+    path.write_text("".join((line if isinstance(line, str) else json.dumps({"prompt": line[0], "group": line[1]})) + "\n" for line in lines))
+    return path
+
+
+def rows(text):
+    """Of each policy: requests, exact hits, semantic hits."""
+    return {line[:11].strip(): [int(cell) for cell in line.split()[2:5]] for line in text.splitlines() if line.startswith("static")}
+
+
+def test_policies_are_compared_and_nothing_is_kept(tmp_path):
+    data = tmp_path / "data"
+    out = run(data, "replay", write(tmp_path / "trace.jsonl", TRACE), "--min-cosine", "0.85", "--min-cosine", "1")
+    # At 0.85 all but the first two are answered, and the last one with the wrong answer.
+    assert rows(out) == {"static 0.85": [6, 1, 3], "static 1.00": [6, 1, 0]}, out
+    wrong = next(line for line in out.splitlines() if line.startswith("static 0.85"))
+    assert "16.67 [3.01–56.35]" in wrong and "25.0 [4.6–69.9]" in wrong, wrong
+    assert not data.exists()
+
+
+def test_broken_lines_are_named_and_passed_over(tmp_path):
+    trace = write(tmp_path / "trace.jsonl", [TRACE[0], "{", '{"prompt": "no group"}', "", TRACE[2]])
+    ended = refrain(tmp_path / "data", "replay", trace, "--min-cosine", "0.85")
+    assert ended.returncode == 0 and rows(ended.stdout) == {"static 0.85": [2, 0, 1]}, ended
+    assert "line 2 is passed over" in ended.stderr and "line 3 is passed over" in ended.stderr and "2 lines" in ended.stderr
+
+
+def test_what_can_not_be_replayed_is_said(tmp_path):
+    for trace, arguments, why in (
+        (write(tmp_path / "empty.jsonl", []), [], "no request"),
+        (tmp_path / "none.jsonl", [], "none.jsonl"),
+        (write(tmp_path / "trace.jsonl", TRACE), ["--min-cosine", "7"], "no cosine"),
+    ):
+        ended = refrain(tmp_path / "data", "replay", trace, *arguments)
+        assert ended.returncode == 1 and why in ended.stderr and "panicked" not in ended.stderr, ended
