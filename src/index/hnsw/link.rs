@@ -5,6 +5,9 @@ use super::beam::{self, Scratch};
 use super::chunk::{self, Chunks};
 use super::{BASE_LINKS, EF_LINKING, Entry, Hnsw, LINKS, Node, STRIPES};
 
+/// Of four neighbours of a full list, those that stay when it makes room.
+const KEPT: usize = 3;
+
 /// A node and its score with another.
 type Scored = (Node, f32);
 
@@ -66,8 +69,12 @@ impl Hnsw {
         let mut candidates = vec![new];
         beam::scores(chunks, self.simd, &query, &nodes, |other, score| candidates.push((other, score * step)));
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let chosen = self.choose(chunks, candidates.into_iter(), neighbours.capacity());
-        neighbours.set(chosen.into_iter().map(|(other, _)| other));
+        let chosen = self.choose(chunks, candidates.iter().copied(), neighbours.capacity());
+        // The others that are near stay too, but for some room: one that no list names any more is never found again.
+        let is_chosen = |node: Node| chosen.iter().any(|(other, _)| *other == node);
+        let others = candidates.iter().map(|(other, _)| *other).filter(|other| !is_chosen(*other));
+        let kept = chosen.iter().map(|(other, _)| *other).chain(others).take(neighbours.capacity() * KEPT / 4);
+        neighbours.set(kept);
     }
 
     /// At most `most` of `candidates`, which come nearest first: each that is nearer to the node than to all that were

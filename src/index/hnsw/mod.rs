@@ -293,6 +293,34 @@ mod tests {
         }
     }
 
+    /// A crowd, and later some handfuls of others that are much nearer to one another than to the crowd.
+    #[test]
+    fn handfuls_far_from_the_crowd_are_found() {
+        let mut state = 77u64;
+        let mut noise = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        let mut near = |centre: &[f32], spread: f32| -> Vec<f32> {
+            let vector: Vec<f32> = centre.iter().map(|x| x + spread * noise()).collect();
+            let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            vector.into_iter().map(|x| x / length).collect()
+        };
+        let crowd = near(&[0.0; DIMENSION], 1.0);
+        let mut all: Vec<Vec<f32>> = (0..3000).map(|_| near(&crowd, 0.08)).collect();
+        let kinds: Vec<Vec<f32>> = (0..17).map(|_| near(&crowd, 0.1)).collect();
+        for n in 0..1500 {
+            all[n * 2] = near(&kinds[n % 17], 0.03);
+        }
+        for _ in 0..40 {
+            let centre = near(&crowd, 0.17);
+            all.extend((0..15).map(|_| near(&centre, 0.05)));
+        }
+        let graph = graph(&all, 1);
+        let missed = (0..all.len()).filter(|n| graph.search(&all[*n], 8, |_| true)[0].1 < 0.999);
+        assert_eq!(missed.collect::<Vec<_>>(), [0usize; 0]);
+    }
+
     #[test]
     fn a_graph_of_few_nodes_finds_them_all() {
         let vectors = vectors(9, 5);
