@@ -16,8 +16,8 @@ case $1 in
         need cc gcc
         need c++ g++
         need make make
-        # bindgen reads RocksDB's headers with it.
-        need "/usr/lib/llvm-*/lib/libclang.so* /usr/lib/*-linux-gnu/libclang*.so*" libclang-dev
+        # bindgen reads RocksDB's headers with it. clang's own library for C++, libclang-cpp, is another one.
+        need "/usr/lib/llvm-*/lib/libclang.so* /usr/lib/*-linux-gnu/libclang.so* /usr/lib/*-linux-gnu/libclang-[0-9]*.so*" libclang-dev
         need python3 python3
         python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
         [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
