@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::learning::said;
 use super::pending::Before;
 use super::registry::{Cache, Setup};
 use crate::decide::text::Parsed;
-use crate::decide::{Demand, Features, Guard, Observation, Outcome, Text, Verdict};
+use crate::decide::{
+    AnswerClass, Case, Demand, Ending, Evidence, Features, Guard, Neighbour, Observation, Outcome, Rule, Terms, Text,
+    Verdict, gather, is_literal,
+};
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
 use crate::store::{Answer, Attributes, Candidate, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
@@ -43,8 +47,16 @@ pub struct Lookup {
 }
 
 /// Names a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DecisionId(uuid::Uuid);
+
+impl std::str::FromStr for DecisionId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        uuid::Uuid::try_parse(text).map(Self)
+    }
+}
 
 impl std::fmt::Display for DecisionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,8 +82,10 @@ pub struct Decision {
     pub id: DecisionId,
     /// How it ended.
     pub outcome: Outcome,
-    /// The probability that the first answer is right, where the rule estimates one.
+    /// The probability that the best candidate's answer is right, where the rule estimates one.
     pub p_correct: Option<f64>,
+    /// The error budget that it was made within, where the rule has one.
+    pub budget: Option<f64>,
     /// The semantic candidates, nearest first.
     pub candidates: Vec<Considered>,
     /// What spoke against the best candidate, or against the entry of the same text.
@@ -107,7 +121,7 @@ pub struct Found {
     /// Best first; empty unless the outcome is a hit.
     pub hits: Vec<Hit>,
     /// How it came about.
-    pub decision: Decision,
+    pub decision: Arc<Decision>,
     /// The prompt's vector where it was needed, so that a store that follows needn't compute it again.
     pub embedding: Option<TextEmbedding>,
 }
@@ -148,6 +162,8 @@ struct Search<'l> {
     setup: Arc<Setup>,
     hits: Vec<Hit>,
     candidates: Vec<Considered>,
+    /// What a rule that learns went by.
+    case: Option<Case>,
     guards: Vec<Guard>,
     reason: Option<String>,
     bypassed: bool,
@@ -166,6 +182,7 @@ impl<'l> Search<'l> {
             now: Timestamp::now(),
             hits: Vec::new(),
             candidates: Vec::new(),
+            case: None,
             guards: Vec::new(),
             reason: None,
             bypassed: false,
@@ -198,6 +215,10 @@ impl<'l> Search<'l> {
         telemetry::step(Step::Exact, started.elapsed());
         let same = |entry: &Entry| entry.prompt == self.lookup.question.text && (self.lookup.usable)(&entry.answer);
         if let Some(entry) = found.filter(same) {
+            if self.cache.learning.is_withdrawn(&entry.id) {
+                self.guards.push(Guard::Quarantined);
+                return Ok(());
+            }
             let age = self.now.since(entry.created);
             match self.lookup.demand.too_old(age) {
                 Some(guard) => self.guards.push(guard),
@@ -261,6 +282,110 @@ impl<'l> Search<'l> {
     }
 
     fn weigh(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>) {
+        match self.setup.rule {
+            Rule::Static { .. } => self.weigh_by_threshold(query, candidates),
+            Rule::PerEntry(terms) | Rule::Budget(terms) => self.weigh_by_labels(query, candidates, terms),
+        }
+    }
+
+    /// By what was learned from labels: of the candidates together, because neighbours that agree are evidence.
+    fn weigh_by_labels(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>, terms: Terms) {
+        if candidates.is_empty() {
+            return;
+        }
+        let (cache, lookup, now) = (self.cache, self.lookup, self.now);
+        let own = candidates.iter().map(|found| (found.entry.id, AnswerClass::of(said(&found.entry.answer))));
+        let classes = cache.learning.classes(own);
+        let neighbours: Vec<_> = candidates.iter().zip(classes).map(|(found, class)| neighbour(found, class)).collect();
+        let asked = Text { text: &lookup.question.text, blurred: query.blurred, parsed: None };
+        let evidence = gather(asked, &neighbours, cache.holdings().entries);
+        let ruled_out = |evidence: &Evidence| {
+            candidates.get(evidence.place).is_none_or(|found| {
+                !(lookup.usable)(&found.entry.answer)
+                    || lookup.demand.too_old(now.since(found.entry.created)).is_some()
+                    || lookup.demand.min_cosine.is_some_and(|least| found.cosine < least)
+            })
+        };
+        let most_error = lookup.demand.max_error_rate;
+        let Some(case) = cache.learning.decide(evidence, &self.setup, most_error, ruled_out) else { return };
+        let p_of = |place: usize| {
+            let weighed = case.evidence.iter().position(|evidence| evidence.place == place)?;
+            case.p_correct.get(weighed).copied().map(|p| (weighed, p))
+        };
+        for (place, found) in candidates.into_iter().enumerate() {
+            let weighed = p_of(place);
+            let age = now.since(found.entry.created);
+            let is_best = weighed.is_some_and(|(weighed, _)| Some(weighed) == case.best);
+            let mut guards = match weighed {
+                Some((weighed, _)) if is_best || case.best.is_none() => {
+                    self.against(&case, &case.evidence[weighed], &found, terms)
+                }
+                _ => vec![Guard::NotTheBest],
+            };
+            // Of several answers that a caller wants, the others have to be as sure as the first.
+            let is_sure = weighed.is_some_and(|(_, p)| 1.0 - p <= case.cut);
+            let is_further = lookup.max_results > 1 && case.ending == Ending::Served && !is_best && is_sure;
+            if is_further
+                && weighed.is_some_and(|(weighed, _)| self.is_servable(&case.evidence[weighed], &found, terms))
+            {
+                guards.clear();
+            }
+            if is_best || (case.best.is_none() && place == 0) {
+                self.guards.clone_from(&guards);
+            }
+            let verdict = Verdict { p_correct: weighed.map(|(_, p)| p), guards };
+            let serves = verdict.serves();
+            self.candidates.push(Considered { entry: found.entry.id, cosine: found.cosine, verdict });
+            if serves && self.hits.len() < lookup.max_results {
+                self.serve(found.entry, found.cosine, Strategy::Semantic, age);
+            }
+        }
+        self.case = Some(case);
+    }
+
+    /// What speaks against serving the best candidate, or the nearest where all are ruled out.
+    fn against(&self, case: &Case, evidence: &Evidence, found: &Candidate, terms: Terms) -> Vec<Guard> {
+        let mut guards = self.ruling_out(evidence, found, terms);
+        let error = 1.0 - case.best_p().unwrap_or(0.0);
+        guards.extend(match case.ending {
+            Ending::Served => None,
+            Ending::Audited => Some(Guard::Audited),
+            Ending::Alarmed => Some(Guard::AnswersChanged),
+            Ending::Refused if case.best.is_none() => None,
+            Ending::Refused if matches!(self.setup.rule, Rule::PerEntry(_)) => {
+                Some(Guard::Explored { probability: case.audit_rate })
+            }
+            Ending::Refused => Some(Guard::OverBudget { error, cut: case.cut }),
+        });
+        guards
+    }
+
+    /// What speaks against a candidate however sure it is.
+    fn ruling_out(&self, evidence: &Evidence, found: &Candidate, terms: Terms) -> Vec<Guard> {
+        let demand = &self.lookup.demand;
+        let mut guards = Vec::new();
+        if let Some(least) = demand.min_cosine.filter(|least| found.cosine < *least) {
+            guards.push(Guard::BelowThreshold { min_cosine: least.get() });
+        }
+        if evidence.unclear {
+            guards.push(Guard::BlurredAndDifferent);
+        }
+        if terms.strict {
+            guards.extend(evidence.differences.iter().map(|what| Guard::Differs { what: what.clone() }));
+        }
+        if self.cache.learning.is_quarantined(&found.entry.id) {
+            guards.push(Guard::Quarantined);
+        }
+        guards.extend(demand.too_old(self.now.since(found.entry.created)));
+        guards
+    }
+
+    fn is_servable(&self, evidence: &Evidence, found: &Candidate, terms: Terms) -> bool {
+        (self.lookup.usable)(&found.entry.answer) && self.ruling_out(evidence, found, terms).is_empty()
+    }
+
+    /// By one fixed threshold.
+    fn weigh_by_threshold(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>) {
         let (rule, lookup) = (&Arc::clone(&self.setup).rule, self.lookup);
         let usable = candidates.into_iter().filter(|candidate| (lookup.usable)(&candidate.entry.answer));
         let parsed = rule.is_strict().then(|| Parsed::new(&lookup.question.text));
@@ -303,30 +428,44 @@ impl<'l> Search<'l> {
             _ if self.bypassed => Outcome::Bypass,
             Some(Strategy::Exact) => Outcome::ExactHit,
             Some(Strategy::Semantic) => Outcome::SemanticHit,
+            None if self.case.as_ref().is_some_and(|case| case.ending == Ending::Audited) => Outcome::Audit,
             None => Outcome::Miss,
         };
-        let p_correct = self.candidates.first().and_then(|best| best.verdict.p_correct);
+        let p_correct = self.case.as_ref().and_then(Case::best_p);
         let guards = if outcome.is_hit() { Vec::new() } else { self.guards };
-        let decision = Decision {
+        let decision = Arc::new(Decision {
             id: DecisionId(uuid::Uuid::now_v7()),
             outcome,
             p_correct,
+            budget: self.setup.rule.terms().map(|terms| terms.budget.get()),
             candidates: self.candidates,
             guards,
             reason: self.reason,
-        };
+        });
+        let served = self.hits.first().map(|hit| hit.entry.id);
+        let text = TextHash::of(&self.lookup.question.text);
+        self.cache.learning.log(&decision, self.case, served, (self.scope, text));
         let min_cosine = self.setup.rule.min_cosine(&self.lookup.demand);
         let (store, key) = (&self.cache.store, self.cache.key);
         match self.hits.first() {
             Some(hit) => store.used(key, hit.entry.id),
-            None if outcome == Outcome::Miss => {
-                let text = TextHash::of(&self.lookup.question.text);
+            None if matches!(outcome, Outcome::Miss | Outcome::Audit) => {
                 store.missed(key, EntryId::new(self.scope, text, &self.lookup.attributes));
             }
             None => {}
         }
         self.cache.observe(&Observation { outcome, best: decision.best_cosine(), min_cosine });
         Found { hits: self.hits, decision, embedding: self.embedding }
+    }
+}
+
+fn neighbour(found: &Candidate, answer: AnswerClass) -> Neighbour<'_> {
+    Neighbour {
+        entry: found.entry.id,
+        prompt: Text { text: &found.entry.prompt, blurred: found.blurred, parsed: None },
+        cosine: found.cosine,
+        answer,
+        is_literal: is_literal(said(&found.entry.answer)),
     }
 }
 

@@ -3,19 +3,25 @@
 //! [`Caches`] finds or makes a [`Cache`]; a cache looks up (exact, then semantic, in the order asked) and stores. Its
 //! callers speak HTTP or replay traces; its store and its embedder know nothing of each other.
 
+mod decisions;
+mod learning;
 mod lookup;
 mod pending;
 mod reembed;
 mod registry;
 mod save;
 mod transfer;
+mod tuning;
 
+pub use decisions::{Label, Logged};
+pub use learning::{About, Feedback, Heard, NotHeard};
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;
 pub use reembed::{INTERRUPTED, ReembedError, Reembedded};
 pub use registry::{Cache, Caches, OpenError};
 pub use save::Save;
 pub use transfer::{Destination, Imported, Line};
+pub use tuning::{NotTuned, Tuning, TuningChange};
 
 use crate::store::StoreError;
 

@@ -8,12 +8,14 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
+use super::learning::{LEARNER, Learning};
 use super::pending::Pending;
 use super::reembed::Reembedding;
 use super::transfer::EMBEDDED_AT_ONCE;
+use super::tuning::{CHANGES, History, Tuning};
 use super::{CacheError, MAX_CACHES, MAX_NAME};
 use crate::config::{DEFAULT_CACHE, Policy, Settings};
-use crate::decide::{Observation, Rule, Statistics, Summary};
+use crate::decide::{Beliefs, ErrorBudget, Observation, Rule, Statistics, Summary, Terms};
 use crate::embed::{Cosine, Embedder, Manifest, ModelDigest, ModelIdentity};
 use crate::store::{Attributes, CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
 use crate::telemetry;
@@ -33,6 +35,8 @@ pub struct Caches {
     /// What makes the vectors of all entries anew, if it was ever asked to.
     pub(super) reembedding: Mutex<Option<Reembedding>>,
     caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
+    /// What decides, with a count, which would-be hits are audited; see [`Caches::open_with_draws`].
+    salt: u64,
 }
 
 /// A named collection of entries with its own policy, owned by a tenant.
@@ -47,6 +51,10 @@ pub struct Cache {
     /// Whether the store knows of this cache.
     registered: AtomicBool,
     pub(super) pending: Pending,
+    pub(super) learning: Arc<Learning>,
+    history: Mutex<History>,
+    /// Held while a change of the policy is made durable: one at a time.
+    pub(super) tuning: tokio::sync::Mutex<()>,
     statistics: Mutex<Rolling>,
 }
 
@@ -54,6 +62,8 @@ pub struct Cache {
 pub(super) struct Setup {
     pub(super) embedder: Embedder,
     pub(super) rule: Rule,
+    /// What the model's cosines are worth before there are labels.
+    pub(super) beliefs: Arc<Beliefs>,
 }
 
 #[derive(Default)]
@@ -75,6 +85,20 @@ impl Caches {
         store: Arc<dyn Store>,
         embedder: Embedder,
     ) -> Result<Self, OpenError> {
+        Self::open_with_draws(settings, named, store, embedder, uuid::Uuid::now_v7().as_u64_pair().1).await
+    }
+
+    /// The same with draws (which would-be hits are audited) that are the same every time, for replays.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open)'s.
+    pub async fn open_with_draws(
+        settings: Arc<Settings>,
+        named: ModelDigest,
+        store: Arc<dyn Store>,
+        embedder: Embedder,
+        salt: u64,
+    ) -> Result<Self, OpenError> {
         let caches = Self {
             settings,
             named,
@@ -83,6 +107,7 @@ impl Caches {
             reembedding: Mutex::default(),
             importing: Semaphore::new(EMBEDDED_AT_ONCE),
             caches: RwLock::default(),
+            salt,
         };
         let embedder = caches.embedder();
         if embedder.identity().digest == caches.named {
@@ -98,7 +123,21 @@ impl Caches {
                     tracing::warn!(cache = cache.name.id, %error, "saved statistics are unreadable; starting anew");
                 }
             }
-            caches.caches.write().insert(cache.key, Arc::new(cache));
+            if let Some(bytes) = caches.store.load_state(cache.key, LEARNER).await?
+                && let Err(error) = cache.learning.restore(&bytes, &embedder.identity().digest)
+            {
+                tracing::warn!(cache = cache.name.id, %error, "what was learned is unreadable; learning begins anew");
+            }
+            let cache = Arc::new(cache);
+            if let Some(bytes) = caches.store.load_state(cache.key, CHANGES).await? {
+                match postcard::from_bytes(&bytes) {
+                    Ok(history) => caches.take_up(&cache, history),
+                    Err(error) => {
+                        tracing::error!(cache = cache.name.id, %error, "changes of the policy are unreadable; the settings count");
+                    }
+                }
+            }
+            caches.caches.write().insert(cache.key, cache);
         }
         Ok(caches)
     }
@@ -153,7 +192,7 @@ impl Caches {
         self.caches.read().get(&key).map(|cache| cache.name.clone())
     }
 
-    /// Writes statistics that changed since they were last saved.
+    /// Writes statistics and what was learned that changed since they were last saved.
     ///
     /// # Errors
     /// The store's; what couldn't be saved is saved the next time.
@@ -163,9 +202,16 @@ impl Caches {
             if !cache.is_registered() {
                 continue;
             }
-            let Some(bytes) = cache.take_unsaved() else { continue };
-            if let Err(error) = self.store.save_state(cache.key, STATISTICS, bytes).await {
+            if let Some(bytes) = cache.take_unsaved()
+                && let Err(error) = self.store.save_state(cache.key, STATISTICS, bytes).await
+            {
                 cache.statistics.lock().unsaved = true;
+                return Err(error);
+            }
+            if let Some(bytes) = cache.learning.take_unsaved(&cache.setup().embedder.identity().digest)
+                && let Err(error) = self.store.save_state(cache.key, LEARNER, bytes).await
+            {
+                cache.learning.save_again();
                 return Err(error);
             }
         }
@@ -188,7 +234,8 @@ impl Caches {
         self.embedder.store(Arc::new(embedder));
         // A cache that is being made meanwhile waits for this lock, and then sees the new one.
         for cache in self.caches.write().values() {
-            cache.setup.store(Arc::new(self.setup(cache.id())));
+            cache.learning.forget();
+            cache.setup.store(Arc::new(self.setup(cache.id(), &cache.history().current())));
         }
     }
 
@@ -207,27 +254,56 @@ impl Caches {
         Cache {
             key,
             store: Arc::clone(&self.store),
-            setup: ArcSwap::from_pointee(self.setup(&name.id)),
+            setup: ArcSwap::from_pointee(self.setup(&name.id, &Tuning::default())),
             candidates: settings.candidates(),
             ttl_millis: u64::try_from(settings.ttl().0.as_millis()).unwrap_or(u64::MAX),
             ignored_fields: settings.ignored_fields(),
             registered: registered.into(),
             pending: Pending::default(),
+            learning: Arc::new(Learning::new(
+                &name.id,
+                u64::try_from(settings.keep_decisions().0.as_millis()).unwrap_or(u64::MAX),
+                self.salt,
+                settings.reliability.unwrap_or_default(),
+            )),
+            history: Mutex::default(),
+            tuning: tokio::sync::Mutex::default(),
             statistics: Mutex::default(),
             name,
         }
     }
 
-    fn setup(&self, id: &str) -> Setup {
-        let embedder = Embedder::clone(&self.embedder());
-        // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
-        let rule = self.rule(id, embedder.identity(), embedder.manifest());
-        Setup { embedder, rule: rule.unwrap_or(Rule::Static { min_cosine: Cosine::ONE, strict: true }) }
+    /// From now on `cache`'s policy is what the last of `history` says.
+    pub(super) fn take_up(&self, cache: &Cache, history: History) {
+        let tuning = history.current();
+        *cache.history.lock() = history;
+        cache.setup.store(Arc::new(self.setup(cache.id(), &tuning)));
     }
 
-    fn rule(&self, id: &str, model: &ModelIdentity, manifest: &Manifest) -> Option<Rule> {
-        let settings = self.settings.cache(id);
+    /// Whether a cache has all that it needs with these changes.
+    pub(super) fn is_workable(&self, cache: &Cache, tuning: &Tuning) -> bool {
+        let embedder = self.embedder();
+        self.rule(cache.id(), tuning, embedder.identity(), embedder.manifest()).is_some()
+    }
+
+    fn setup(&self, id: &str, tuning: &Tuning) -> Setup {
+        let embedder = Embedder::clone(&self.embedder());
+        // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
+        let rule = self.rule(id, tuning, embedder.identity(), embedder.manifest());
+        let beliefs = beliefs(&embedder);
+        let rule = rule.unwrap_or(Rule::Static { min_cosine: Cosine::ONE, strict: true });
+        Setup { embedder, rule, beliefs }
+    }
+
+    fn rule(&self, id: &str, tuning: &Tuning, model: &ModelIdentity, manifest: &Manifest) -> Option<Rule> {
+        let settings = tuning.over(self.settings.cache(id));
+        let terms = || {
+            let budget = ErrorBudget::new(settings.error_budget())?;
+            Some(Terms { budget, audit_rate: settings.audit_rate(), strict: settings.strict() })
+        };
         match settings.policy.unwrap_or_default() {
+            Policy::Budget => terms().map(Rule::Budget),
+            Policy::PerEntry => terms().map(Rule::PerEntry),
             Policy::Static => {
                 // A threshold is one of a model's cosines; another model's mean something else.
                 let set = settings.min_cosine.filter(|_| model.digest == self.named);
@@ -241,11 +317,24 @@ impl Caches {
     /// Where a cache's policy needs a threshold that neither the settings nor the model give.
     pub(super) fn check_thresholds(&self, model: &ModelIdentity, manifest: &Manifest) -> Result<(), OpenError> {
         for id in self.settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
-            if self.rule(id, model, manifest).is_none() {
+            if self.rule(id, &Tuning::default(), model, manifest).is_none() {
                 return Err(OpenError::NoThreshold(id.to_owned(), model.name.clone()));
             }
         }
         Ok(())
+    }
+}
+
+/// What a model's prior says, or that it has none.
+fn beliefs(embedder: &Embedder) -> Arc<Beliefs> {
+    let Some(text) = &embedder.manifest().prior else { return Arc::default() };
+    match Beliefs::from_json(text) {
+        Ok(beliefs) => Arc::new(beliefs),
+        Err(error) => {
+            let model = &embedder.identity().name;
+            tracing::warn!(model, %error, "the model's prior can't be used: caches learn from their own labels alone");
+            Arc::default()
+        }
     }
 }
 
@@ -279,6 +368,10 @@ impl Cache {
     #[must_use]
     pub fn rule(&self) -> Rule {
         self.setup.load().rule
+    }
+
+    pub(super) fn history(&self) -> History {
+        self.history.lock().clone()
     }
 
     pub(super) fn setup(&self) -> Arc<Setup> {

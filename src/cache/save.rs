@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::CacheError;
+use super::learning::Fresh;
 use super::pending::PendingSave;
 use super::registry::Cache;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
@@ -72,6 +73,7 @@ impl Cache {
             uses: 0,
             vector,
         };
+        let (scope, text, answer) = (entry.scope(), TextHash::of(&entry.prompt), entry.answer.clone());
         let stored = match self.store.put(entry.clone()).await {
             // The model was changed since the prompt was embedded.
             Err(StoreError::OtherModel) => {
@@ -84,7 +86,9 @@ impl Cache {
         if let Err(error) = &stored {
             log_failure(&self.name.id, error);
         }
-        Ok(stored?)
+        let id = stored?;
+        self.learn_from(&Fresh { entry: id, scope, text, answer: &answer });
+        Ok(id)
     }
 
     async fn vector(&self, text: &str, known: Option<TextEmbedding>) -> Vector {

@@ -2,6 +2,7 @@
 
 mod backup;
 pub mod bench;
+mod calibrate;
 mod check;
 mod control;
 mod model;
@@ -83,6 +84,14 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Make the prior of the model that the settings name, from labelled pairs and traces: by it caches decide until they have labels
+    /// of their own.
+    Calibrate {
+        #[command(flatten)]
+        arguments: calibrate::CalibrateArguments,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
     /// Measure parts of Refrain on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -153,6 +162,9 @@ pub fn run() -> ExitCode {
         Command::Reembed(argument) => argument.load().map_err(CommandError::from).and_then(reembed::run),
         Command::Replay { arguments, config } => {
             config.load().map_err(CommandError::from).and_then(|settings| replay::run(settings, &arguments))
+        }
+        Command::Calibrate { arguments, config } => {
+            config.load().map_err(CommandError::from).and_then(|settings| calibrate::run(settings, &arguments))
         }
         Command::Model(command) => model::run(&command),
     };

@@ -1,26 +1,33 @@
 //! `refrain replay`
 
-use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
-use crate::config::{self, Settings};
+use crate::config::{self, DEFAULT_CACHE, Policy, Settings};
 use crate::decide::Share;
 use crate::embed::{Embedder, Model};
-use crate::replay::{Candidate, Counts, Tally, Trace, replay};
+use crate::replay::report::{self, Point, Report};
+use crate::replay::{Candidate, Counts, Replayed, Tally, Trace, replay};
 
-/// Thresholds that every replay shows: what hindsight could have chosen.
-const FRONTIER: [f32; 8] = [0.70, 0.75, 0.80, 0.84, 0.88, 0.90, 0.92, 0.95];
+/// Budgets that are tried where none is named.
+const BUDGETS: [f64; 3] = [0.01, 0.02, 0.05];
 
 /// What is replayed, and how.
 #[derive(clap::Args)]
 pub(super) struct ReplayArguments {
-    /// The trace: one JSON object a line, with `prompt` and `group`; equal groups have the same right answer.
+    /// The trace: JSON lines or Parquet, with `prompt` and `group` (equal groups have the same right answer), or `prompt` and
+    /// `response` as `refrain export` writes them.
     trace: PathBuf,
-    /// Thresholds to try [default: 0.70 to 0.95]
+    /// Policies to try: budget, per-entry, static [default: budget and per-entry]
+    #[arg(long, value_enum)]
+    policy: Vec<PolicyName>,
+    /// Budgets to try, wrong answers ÷ requests [default: 0.01, 0.02, 0.05]
+    #[arg(long, value_name = "SHARE")]
+    budget: Vec<f64>,
+    /// Fixed thresholds to try through a real cache as well, plain cosines. All from 0.60 to 0.98 are shown anyway.
     #[arg(long, value_name = "COSINE")]
     min_cosine: Vec<f32>,
     /// Refuse near texts that differ in what cosines don't show, as `strict = true` does.
@@ -29,35 +36,84 @@ pub(super) struct ReplayArguments {
     /// Replay so many requests only.
     #[arg(long, value_name = "N")]
     requests: Option<usize>,
+    /// Replay them in another order, the same for the same number.
+    #[arg(long, value_name = "SEED")]
+    shuffle: Option<u64>,
+    /// Write a page with plots.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PolicyName {
+    Budget,
+    PerEntry,
+    Static,
 }
 
 /// Replays a trace and prints what each policy made of it.
 pub(super) fn run(settings: Settings, arguments: &ReplayArguments) -> Result<(), CommandError> {
-    let trace = read(&arguments.trace, arguments.requests.unwrap_or(usize::MAX))?;
-    let thresholds = if arguments.min_cosine.is_empty() { &FRONTIER[..] } else { &arguments.min_cosine };
-    if let Some(wrong) = thresholds.iter().find(|cosine| !(-1.0..=1.0).contains(*cosine)) {
-        return Err(format!("{wrong} is no cosine; it must lie between -1 and 1").into());
+    let candidates = candidates(&settings, arguments)?;
+    let mut trace = read(&arguments.trace)?;
+    if let Some(seed) = arguments.shuffle {
+        shuffle(&mut trace.requests, seed);
     }
-    let candidates: Vec<Candidate> =
-        thresholds.iter().map(|cosine| Candidate::fixed(*cosine, arguments.strict)).collect();
+    trace.requests.truncate(arguments.requests.unwrap_or(usize::MAX));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let tallies = runtime.block_on(async {
+    let replayed = runtime.block_on(async {
         let embedding = remembering(&settings.embedding, trace.requests.len());
         let loading = embedding.clone();
         let model = tokio::task::spawn_blocking(move || Model::load(&loading)).await??;
         let embedder = Embedder::start(model, &embedding)?;
         let bar = ProgressBar::new((trace.requests.len() * candidates.len()) as u64)
             .with_style(ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} requests {per_sec} {eta}")?);
-        let tallies = replay(&settings, embedder, &trace, &candidates, &|| bar.inc(1)).await?;
+        let replayed = replay(&settings, embedder, &trace, &candidates, &|| bar.inc(1)).await?;
         bar.finish_and_clear();
-        Ok::<_, CommandError>(tallies)
+        Ok::<_, CommandError>(replayed)
     })?;
-    Ok(print(&candidates, &tallies)?)
+    if let Some(path) = &arguments.report {
+        let page = page(&settings, &arguments.trace, &trace, &candidates, &replayed);
+        std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(print(&candidates, &replayed)?)
 }
 
-fn read(path: &Path, most: usize) -> Result<Trace, CommandError> {
-    let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let trace = Trace::read(BufReader::new(file), most)?;
+fn candidates(settings: &Settings, arguments: &ReplayArguments) -> Result<Vec<Candidate>, CommandError> {
+    if let Some(wrong) = arguments.min_cosine.iter().find(|cosine| !(-1.0..=1.0).contains(*cosine)) {
+        return Err(format!("{wrong} is no cosine; it must lie between -1 and 1").into());
+    }
+    if let Some(wrong) = arguments.budget.iter().find(|budget| !(0.0..=0.5).contains(*budget)) {
+        return Err(format!("{wrong} is no share of wrong answers; it must lie between 0 and 0.5").into());
+    }
+    let policies = match arguments.policy.as_slice() {
+        [] if !arguments.min_cosine.is_empty() => &[PolicyName::Static][..],
+        [] => &[PolicyName::Budget, PolicyName::PerEntry],
+        named => named,
+    };
+    let budgets = if arguments.budget.is_empty() { &BUDGETS[..] } else { &arguments.budget };
+    let base = settings.cache(DEFAULT_CACHE);
+    let of = |policy: &PolicyName| -> Vec<Candidate> {
+        let budgeted = |policy| {
+            let one = |budget: &f64| Candidate::budgeted(policy, *budget, &base, arguments.strict);
+            budgets.iter().map(one).collect()
+        };
+        match policy {
+            PolicyName::Budget => budgeted(Policy::Budget),
+            PolicyName::PerEntry => budgeted(Policy::PerEntry),
+            PolicyName::Static => {
+                let thresholds = match arguments.min_cosine.as_slice() {
+                    [] => base.min_cosine.map_or(vec![0.9], |set| vec![set]),
+                    named => named.to_vec(),
+                };
+                thresholds.iter().map(|cosine| Candidate::fixed(*cosine, arguments.strict)).collect()
+            }
+        }
+    };
+    Ok(policies.iter().flat_map(of).collect())
+}
+
+fn read(path: &Path) -> Result<Trace, CommandError> {
+    let trace = Trace::open(path, usize::MAX, None)?;
     for (number, why) in &trace.broken {
         eprintln!("line {number} is passed over: {why}");
     }
@@ -65,6 +121,19 @@ fn read(path: &Path, most: usize) -> Result<Trace, CommandError> {
         eprintln!("{} lines are passed over", trace.skipped);
     }
     Ok(trace)
+}
+
+/// Fisher and Yates's shuffle, with draws that are the same for the same seed.
+fn shuffle<T>(items: &mut [T], seed: u64) {
+    for last in (1..items.len()).rev() {
+        let mut hasher = blake3::Hasher::new_derive_key("refrain replay shuffle");
+        hasher.update(&seed.to_le_bytes());
+        hasher.update(&(last as u64).to_le_bytes());
+        let mut bytes = [0; 8];
+        hasher.finalize_xof().fill(&mut bytes);
+        let other = u64::from_le_bytes(bytes) % (last as u64 + 1);
+        items.swap(last, usize::try_from(other).unwrap_or(last));
+    }
 }
 
 /// Settings under which each prompt of a trace is embedded once, whatever the number of policies.
@@ -75,34 +144,132 @@ fn remembering(settings: &config::Embedding, requests: usize) -> config::Embeddi
     config::Embedding { memo, ..settings.clone() }
 }
 
-fn print(candidates: &[Candidate], tallies: &[Tally]) -> std::io::Result<()> {
+fn print(candidates: &[Candidate], Replayed { tallies, frontier }: &Replayed) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let width = candidates.iter().map(|candidate| candidate.name.len()).max().unwrap_or_default().max("policy".len());
     writeln!(
         out,
-        "{:<width$}  requests  exact  semantic  hits             wrong ÷ requests  wrong ÷ hits      2nd half: hits  wrong",
+        "{:<width$}  requests  exact  semantic  audits  hits                wrong ÷ requests   wrong ÷ hits      2nd half: hits  wrong  static*",
         "policy"
     )?;
-    for (candidate, Tally { all, second_half, .. }) in candidates.iter().zip(tallies) {
-        let Counts { requests, exact, semantic, .. } = *all;
+    for (candidate, Tally { all, second_half, alarms, .. }) in candidates.iter().zip(tallies) {
+        let Counts { requests, exact, semantic, audits, .. } = *all;
         let (late_hits, late_wrong) = (second_half.hit_rate(), second_half.wrong_of_requests());
+        let yardstick = yardstick(frontier, all.wrong_of_requests().value());
         writeln!(
             out,
-            "{:<width$}  {requests:>8}  {exact:>5}  {semantic:>8}  {}  {}   {}   {:>13.1} %  {:.2} %",
+            "{:<width$}  {requests:>8}  {exact:>5}  {semantic:>8}  {audits:>6}  {}  {}  {}   {:>13.1} %  {:>4.2} %  {:>5.1} %{}",
             candidate.name,
             shown(all.hit_rate(), 1),
             shown(all.wrong_of_requests(), 2),
             shown(all.wrong_of_hits(), 1),
             late_hits.value() * 100.0,
             late_wrong.value() * 100.0,
+            yardstick * 100.0,
+            if alarms.is_empty() { String::new() } else { format!("  alarm after {alarms:?}") },
         )?;
     }
-    writeln!(out, "\nIn brackets: 95 % intervals (Wilson).")
+    for (candidate, tally) in candidates.iter().zip(tallies) {
+        if let Some(budget) = candidate.budget() {
+            writeln!(out, "{:<width$}  {}", candidate.name, held(tally, budget))?;
+        }
+    }
+    writeln!(out, "\nstatic threshold    hits  wrong ÷ requests  wrong ÷ hits")?;
+    for point in frontier.iter().step_by(2) {
+        writeln!(
+            out,
+            "{:>16.2}  {:>4.1} %  {:>14.2} %  {:>10.1} %",
+            point.min_cosine,
+            point.hits.value() * 100.0,
+            point.wrong_of_requests.value() * 100.0,
+            point.wrong_of_hits.value() * 100.0
+        )?;
+    }
+    writeln!(
+        out,
+        "\nIn brackets: 95 % intervals (Wilson). * Hits of the fixed threshold with as many wrong answers, found in hindsight."
+    )
+}
+
+/// Whether a budget held at each checkpoint.
+fn held(tally: &Tally, budget: f64) -> String {
+    let shares: Vec<Share> = tally.checkpoints.iter().chain([&tally.all]).map(Counts::wrong_of_requests).collect();
+    let highest = shares.iter().map(|share| share.value()).fold(0.0, f64::max);
+    let broken = shares.iter().filter(|share| share.interval().0 > budget).count();
+    let verdict = if broken == 0 { "held".into() } else { format!("broken at {broken}") };
+    format!("budget {verdict} of {} checkpoints; highest wrong ÷ requests {:.2} %", shares.len(), highest * 100.0)
+}
+
+/// Hits of the fixed threshold that serves this share wrong, between two of the frontier.
+fn yardstick(frontier: &[Point], wrong: f64) -> f64 {
+    let at = |point: &Point| (point.wrong_of_requests.value(), point.hits.value());
+    let between = frontier.windows(2).filter_map(|pair| {
+        let ((more_wrong, more_hits), (less_wrong, less_hits)) = (at(&pair[0]), at(&pair[1]));
+        let is_between = (less_wrong..=more_wrong).contains(&wrong) && more_wrong > less_wrong;
+        let part = (wrong - less_wrong) / (more_wrong - less_wrong);
+        is_between.then_some(less_hits + part * (more_hits - less_hits))
+    });
+    let below = frontier.iter().filter(|point| at(point).0 <= wrong).map(|point| at(point).1);
+    between.chain(below).fold(0.0, f64::max)
 }
 
 /// In percent, with its interval.
 fn shown(share: Share, digits: usize) -> String {
     let (low, high) = share.interval();
     let percent = |share: f64| format!("{:.digits$}", share * 100.0);
-    format!("{:>5} [{}–{}]", percent(share.value()), percent(low), percent(high))
+    format!("{:>17}", format!("{} [{}–{}]", percent(share.value()), percent(low), percent(high)))
+}
+
+fn page(settings: &Settings, path: &Path, trace: &Trace, candidates: &[Candidate], replayed: &Replayed) -> String {
+    let name = path.file_name().map_or_else(|| path.to_string_lossy(), std::ffi::OsStr::to_string_lossy);
+    let report = Report {
+        trace: &name,
+        requests: trace.requests.len() as u64,
+        skipped: trace.skipped,
+        model: &settings.embedding.model,
+        policies: candidates
+            .iter()
+            .zip(&replayed.tallies)
+            .map(|(candidate, tally)| plotted(candidate, tally))
+            .collect(),
+        frontier: replayed.frontier.clone(),
+    };
+    report.html()
+}
+
+/// A policy as the page shows it.
+fn plotted<'c>(candidate: &'c Candidate, tally: &Tally) -> report::Policy<'c> {
+    let Tally { all, second_half, checkpoints, calibration, cosines, alarms } = tally;
+    let bounds = (0..cosines.len()).map(Tally::bounds);
+    #[expect(clippy::cast_possible_truncation, reason = "cosines are f32")]
+    let cosine_bin = |((from, to), share): ((f64, f64), &Share)| report::CosineBin {
+        from: from as f32,
+        to: to as f32,
+        right: share.some,
+        wrong: share.all - share.some,
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a mean")]
+    let mean = |bin: &crate::replay::Bin| report::Bin {
+        predicted: bin.predicted / bin.right.all.max(1) as f64,
+        right: bin.right,
+    };
+    report::Policy {
+        name: &candidate.name,
+        budget: candidate.budget(),
+        exact: all.exact,
+        requests: all.requests,
+        hits: all.hit_rate(),
+        wrong_of_requests: all.wrong_of_requests(),
+        wrong_of_hits: all.wrong_of_hits(),
+        audits: all.audits,
+        second_half_hits: second_half.hit_rate(),
+        second_half_wrong: second_half.wrong_of_requests(),
+        checkpoints: checkpoints
+            .iter()
+            .map(|at| report::Checkpoint { requests: at.requests, hits: at.exact + at.semantic, wrong: at.wrong })
+            .collect(),
+        calibration: calibration.iter().filter(|bin| bin.right.all > 0).map(mean).collect(),
+        cosines: bounds.zip(cosines).filter(|(_, share)| share.all > 0).map(cosine_bin).collect(),
+        alarms: alarms.clone(),
+    }
 }

@@ -171,7 +171,7 @@ mod tests {
         let faq = settings.cache("faq");
         assert_eq!((faq.min_cosine, faq.ttl().0.as_secs()), (Some(0.9), 3600));
         assert_eq!(settings.cache("other").min_cosine, Some(0.8));
-        assert_eq!(faq.policy.unwrap_or_default(), Policy::Static);
+        assert_eq!(faq.policy.unwrap_or_default(), Policy::Budget);
     }
 
     #[test]
@@ -187,6 +187,8 @@ mod tests {
             ("[models.fast]\ntargets = [{ provider = \"nobody\", model = \"m\" }]\n", "nobody"),
             ("[caches.default]\nmin_cosine = 1.5\n", "min_cosine"),
             ("[caches.default]\nttl = \"soon\"\n", "soon"),
+            ("[caches.default]\nerror_budget = 2\n", "error_budget"),
+            ("[caches.default]\naudit_rate = -0.1\n", "audit_rate"),
             ("[caches.default]\npolicy = \"guess\"\n", "static"),
             ("[providers.p]\nbase_url = \"nowhere\"\n", "base_url"),
             ("[providers.p]\nbase_url = \"http://x\"\napi_key = \"env:REFRAIN_NO_SUCH\"\n", "REFRAIN_NO_SUCH"),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use cache::{CacheSettings, Policy};
+pub use cache::{CacheSettings, Policy, Reliability};
 pub use load::{ConfigError, load};
 pub use secret::ApiKey;
 pub use units::{ByteLimit, Span};

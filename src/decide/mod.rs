@@ -1,16 +1,40 @@
 //! Whether a near entry's answer is right for a prompt. Pure: no clock, no I/O, no randomness.
 //!
-//! [`Features`] say what is known about a prompt and a candidate, a [`Rule`] turns them into a [`Verdict`], and
-//! [`Statistics`] keep count of what came of it. A rule that learns takes its place beside [`Rule::Static`], with more
-//! features and labels as its input; nothing outside this room has to change for it.
+//! [`Features`] say what is known about a prompt and a candidate, and the static [`Rule`] turns them into a [`Verdict`]. Rules that
+//! learn look at [`Evidence`], which knows what the neighbours answer too, and a [`Learner`] makes a [`Case`] of it: the
+//! probability that each candidate is right (`logistic.rs`, from `prior.rs` on), whether the error budget affords it (`budget.rs`), and
+//! whether it is audited (`audit.rs`). When a label comes, the learner learns from the case; `drift.rs` listens whether labels
+//! still are what was predicted. [`Statistics`] keep count of what came of it all.
 
+mod answer;
+mod audit;
+mod budget;
+mod drift;
+mod evidence;
 mod features;
+mod learner;
+mod logistic;
+mod per_entry;
+mod prior;
+mod records;
 mod rule;
 mod share;
+mod simulate;
+mod source;
 mod statistics;
 pub mod text;
 
+pub use answer::{AnswerClass, Likeness, compare, is_literal};
+pub use budget::ErrorBudget;
+pub use drift::Change;
+pub use evidence::{Evidence, FEATURES, NAMES, Neighbour, gather};
 pub use features::{Features, Text};
+pub use learner::{Beliefs, Case, Ending, FitJob, Fitted, Learner, Quarantine, Standing, Terms};
+pub use logistic::{Example, Prior, fit, information, probability};
+pub use per_entry::Observations;
+pub use prior::{Examples, PriorError, SourceKind};
 pub use rule::{Demand, Guard, Rule, Verdict};
 pub use share::Share;
+pub use simulate::{Outlook, Recorded, under_budgets, under_thresholds};
+pub use source::{Reliabilities, Source};
 pub use statistics::{Histogram, Observation, Outcome, Statistics, Summary, WindowSummary};

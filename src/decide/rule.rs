@@ -3,6 +3,7 @@
 use crate::embed::Cosine;
 
 use super::features::Features;
+use super::learner::Terms;
 use super::text::Differences;
 
 /// How candidates are judged in a cache.
@@ -15,6 +16,10 @@ pub enum Rule {
         /// Whether texts that differ in what cosines don't show are refused.
         strict: bool,
     },
+    /// The published rule: each entry learns a threshold of its own.
+    PerEntry(Terms),
+    /// The budget goes to the surest requests, by a probability that is learned from labels.
+    Budget(Terms),
 }
 
 /// What a caller asks for on top. It can only make a rule stricter.
@@ -29,7 +34,7 @@ pub struct Demand {
 }
 
 /// Why a candidate is not served.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "guard")]
 pub enum Guard {
     /// The prompts are too far apart.
@@ -43,8 +48,28 @@ pub enum Guard {
     /// The two say something differently that cosines don't show.
     Differs {
         /// What; see [`Differences::names`](super::text::Differences::names).
-        what: &'static str,
+        what: String,
     },
+    /// It isn't sure enough for the error budget.
+    OverBudget {
+        /// The predicted probability that it is wrong.
+        error: f64,
+        /// The largest that is served now.
+        cut: f64,
+    },
+    /// It would have been served, but is checked against the provider's answer.
+    Audited,
+    /// It would have been served, but answers have changed of late, so that only the same text is answered.
+    AnswersChanged,
+    /// An answer of this entry was reported wrong.
+    Quarantined,
+    /// The per-entry rule explores: it asks the provider with this probability.
+    Explored {
+        /// From 0 to 1.
+        probability: f64,
+    },
+    /// Another candidate is better.
+    NotTheBest,
     /// The caller bounds the error rate, and this rule can't estimate it.
     NoErrorEstimate,
     /// The caller wants a younger answer.
@@ -73,28 +98,41 @@ impl Verdict {
 
 impl Rule {
     /// The smallest plain cosine that is served under `demand`: the operator's, or the caller's where that is stricter.
+    /// None where the rule has no threshold and the caller asks for none.
     #[must_use]
-    pub fn min_cosine(&self, demand: &Demand) -> Cosine {
-        let Self::Static { min_cosine, .. } = *self;
-        match demand.min_cosine {
-            Some(asked) if asked > min_cosine => asked,
-            _ => min_cosine,
+    pub fn min_cosine(&self, demand: &Demand) -> Option<Cosine> {
+        match (self, demand.min_cosine) {
+            (Self::Static { min_cosine, .. }, Some(asked)) if asked > *min_cosine => Some(asked),
+            (Self::Static { min_cosine, .. }, _) => Some(*min_cosine),
+            (Self::PerEntry(_) | Self::Budget(_), asked) => asked,
+        }
+    }
+
+    /// What a rule that learns is bound to.
+    #[must_use]
+    pub fn terms(&self) -> Option<Terms> {
+        match self {
+            Self::Static { .. } => None,
+            Self::PerEntry(terms) | Self::Budget(terms) => Some(*terms),
         }
     }
 
     /// Whether it wants to know what two texts say differently.
     #[must_use]
     pub fn is_strict(&self) -> bool {
-        let Self::Static { strict, .. } = *self;
-        strict
+        match self {
+            Self::Static { strict, .. } => *strict,
+            Self::PerEntry(terms) | Self::Budget(terms) => terms.strict,
+        }
     }
 
-    /// Judges a semantic candidate of `age_millis`.
+    /// What speaks against a semantic candidate of `age_millis`, whatever is learned from labels: all that a static rule goes
+    /// by.
     #[must_use]
     pub fn judge(&self, features: &Features, age_millis: u64, demand: &Demand) -> Verdict {
         let mut guards = Vec::new();
         let min_cosine = self.min_cosine(demand);
-        if features.cosine < min_cosine {
+        if let Some(min_cosine) = min_cosine.filter(|min_cosine| features.cosine < *min_cosine) {
             guards.push(Guard::BelowThreshold { min_cosine: min_cosine.get() });
         }
         if features.blurred && !features.same_words {
@@ -102,9 +140,9 @@ impl Rule {
         }
         if self.is_strict() {
             let what = features.differences.iter().flat_map(Differences::names);
-            guards.extend(what.map(|what| Guard::Differs { what }));
+            guards.extend(what.map(|what| Guard::Differs { what: what.to_owned() }));
         }
-        if demand.max_error_rate.is_some() {
+        if demand.max_error_rate.is_some() && self.terms().is_none() {
             guards.push(Guard::NoErrorEstimate);
         }
         guards.extend(demand.too_old(age_millis));
@@ -157,7 +195,7 @@ mod tests {
             let rule = Rule::Static { min_cosine: Cosine::new(0.9), strict };
             rule.judge(&features, 0, &Demand::default()).guards
         };
-        assert_eq!(guards(true), [Guard::Differs { what: "numbers" }]);
+        assert_eq!(guards(true), [Guard::Differs { what: "numbers".into() }]);
         assert_eq!(guards(false), []);
     }
 

@@ -13,7 +13,7 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 
 /// How a lookup ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Answered by an entry of the same text.
@@ -22,6 +22,8 @@ pub enum Outcome {
     SemanticHit,
     /// Nothing was near enough.
     Miss,
+    /// Something was, but the provider is asked all the same, so that it becomes known whether it is right.
+    Audit,
     /// The cache was not asked, or could not be.
     Bypass,
 }
@@ -34,6 +36,7 @@ impl Outcome {
             Self::ExactHit => "exact_hit",
             Self::SemanticHit => "semantic_hit",
             Self::Miss => "miss",
+            Self::Audit => "audit",
             Self::Bypass => "bypass",
         }
     }
@@ -52,8 +55,8 @@ pub struct Observation {
     pub outcome: Outcome,
     /// The best semantic candidate's cosine, where there was one.
     pub best: Option<Cosine>,
-    /// The smallest cosine that would have been served.
-    pub min_cosine: Cosine,
+    /// The smallest cosine that would have been served, where there is a threshold.
+    pub min_cosine: Option<Cosine>,
 }
 
 /// A miss whose best candidate is at most this far below the threshold is a near miss.
@@ -105,6 +108,7 @@ struct Counts {
     semantic_hits: u64,
     misses: u64,
     near_misses: u64,
+    audits: u64,
     bypasses: u64,
     best: Histogram,
 }
@@ -117,9 +121,11 @@ impl Counts {
             Outcome::SemanticHit => self.semantic_hits += 1,
             Outcome::Miss => {
                 self.misses += 1;
-                let near = |best: Cosine| best < seen.min_cosine && best.get() >= seen.min_cosine.get() - NEAR;
-                self.near_misses += u64::from(seen.best.is_some_and(near));
+                let near = |best: Cosine, least: Cosine| best < least && best.get() >= least.get() - NEAR;
+                let is_near = seen.best.zip(seen.min_cosine).is_some_and(|(best, least)| near(best, least));
+                self.near_misses += u64::from(is_near);
             }
+            Outcome::Audit => self.audits += 1,
             Outcome::Bypass => self.bypasses += 1,
         }
         if let Some(best) = seen.best {
@@ -133,6 +139,7 @@ impl Counts {
         self.semantic_hits += other.semantic_hits;
         self.misses += other.misses;
         self.near_misses += other.near_misses;
+        self.audits += other.audits;
         self.bypasses += other.bypasses;
         self.best.merge(&other.best);
     }
@@ -210,6 +217,8 @@ pub struct WindowSummary {
     pub misses: u64,
     /// Misses whose best candidate was within 0.03 below the threshold.
     pub near_misses: u64,
+    /// Would-be hits that went to the provider, to be checked.
+    pub audits: u64,
     /// Lookups that the cache had no say in.
     pub bypasses: u64,
     /// Hits ÷ lookups; 0 where there were none.
@@ -265,6 +274,7 @@ fn summary(counts: &Counts) -> WindowSummary {
         semantic_hits: counts.semantic_hits,
         misses: counts.misses,
         near_misses: counts.near_misses,
+        audits: counts.audits,
         bypasses: counts.bypasses,
         hit_rate,
         best_cosine: counts.best.bins().filter(|(_, count)| *count > 0).collect(),
@@ -278,7 +288,7 @@ mod tests {
     use super::*;
 
     fn seen(outcome: Outcome, best: f32) -> Observation {
-        Observation { outcome, best: Some(Cosine::new(best)), min_cosine: Cosine::new(0.9) }
+        Observation { outcome, best: Some(Cosine::new(best)), min_cosine: Some(Cosine::new(0.9)) }
     }
 
     #[test]
@@ -313,16 +323,17 @@ mod tests {
     proptest! {
         #[test]
         fn every_lookup_is_counted_once_and_memory_is_bounded(
-            steps in prop::collection::vec((0u64..100 * HOUR, -1.0f32..=1.0, 0usize..4), 0..300)
+            steps in prop::collection::vec((0u64..100 * HOUR, -1.0f32..=1.0, 0usize..5), 0..300)
         ) {
-            let outcomes = [Outcome::ExactHit, Outcome::SemanticHit, Outcome::Miss, Outcome::Bypass];
+            let outcomes = [Outcome::ExactHit, Outcome::SemanticHit, Outcome::Miss, Outcome::Audit, Outcome::Bypass];
             let mut statistics = Statistics::default();
             for (now, best, outcome) in &steps {
                 statistics.observe(*now, &seen(outcomes[*outcome], *best));
             }
             let total = statistics.summary(0).total;
             prop_assert_eq!(total.lookups, steps.len() as u64);
-            prop_assert_eq!(total.exact_hits + total.semantic_hits + total.misses + total.bypasses, total.lookups);
+            let sum = total.exact_hits + total.semantic_hits + total.misses + total.audits + total.bypasses;
+            prop_assert_eq!(sum, total.lookups);
             prop_assert_eq!(total.best_cosine.iter().map(|(_, count)| u64::from(*count)).sum::<u64>(), total.lookups);
             prop_assert!(statistics.minutes.buckets.len() <= 61 && statistics.hours.buckets.len() <= 7 * 24 + 1);
         }

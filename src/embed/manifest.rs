@@ -23,6 +23,9 @@ pub struct Manifest {
     pub query_prefix: String,
     /// The static policy's threshold for this model, a plain cosine. A model without one needs `min_cosine` per cache.
     pub min_cosine: Option<f32>,
+    /// What decisions may believe of this model's cosines before there are labels: `prior.json`, which only they understand.
+    #[serde(skip)]
+    pub prior: Option<String>,
     /// The model's files, each with its sha256.
     #[serde(default)]
     pub files: BTreeMap<String, FileHash>,
@@ -71,6 +74,9 @@ impl Manifest {
     /// The manifest's own name there.
     pub const FILE: &'static str = "manifest.toml";
 
+    /// Where the prior is kept beside it.
+    pub const PRIOR: &'static str = "prior.json";
+
     /// `text` as the model wants prompts.
     #[must_use]
     pub fn prompt<'t>(&self, text: &'t str) -> Cow<'t, str> {
@@ -85,7 +91,12 @@ impl Manifest {
     pub fn of_directory(directory: &Path) -> Result<Self, ModelError> {
         let path = directory.join(Self::FILE);
         match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map_err(|error| ModelError::Malformed { path, why: error.to_string() }),
+            Ok(text) => {
+                let read: Result<Self, _> = toml::from_str(&text);
+                let manifest = read.map_err(|error| ModelError::Malformed { path, why: error.to_string() })?;
+                // A prior that can't be read is as good as none, and those who use it say so.
+                Ok(Self { prior: std::fs::read_to_string(directory.join(Self::PRIOR)).ok(), ..manifest })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::from_sentence_transformers(directory),
             Err(source) => Err(ModelError::Read { path, source }),
         }
@@ -126,6 +137,7 @@ impl Manifest {
             window: sentence.max_seq_length,
             query_prefix: String::new(),
             min_cosine: None,
+            prior: std::fs::read_to_string(directory.join(Self::PRIOR)).ok(),
             files: BTreeMap::new(),
             sources: Vec::new(),
         })

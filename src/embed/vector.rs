@@ -72,7 +72,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 ///
 /// The LangCache API speaks of the *normalised* cosine (1 + cos) / 2 instead; it is converted at that API's border, by
 /// [`normalised`](Self::normalised) and [`from_normalised`](Self::from_normalised), and nowhere else.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
 pub struct Cosine(f32);
 
 impl Cosine {

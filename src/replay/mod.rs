@@ -1,25 +1,30 @@
 //! Replaying a trace through caches with different policies, side by side.
 //!
 //! Each policy has a cache of its own in a store that is thrown away afterwards. What runs is the code that serves: lookups,
-//! embedding, index, rules, saves. Every miss is answered with the request's own group and stored; a hit is wrong where its
-//! entry belongs to another group.
+//! embedding, index, rules, saves, labels. Every miss and every audit is answered with the request's own group and stored; a hit is
+//! wrong where its entry belongs to another group.
 
+mod calibrate;
+mod frontier;
+pub mod report;
 mod tally;
 mod trace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub use tally::{CHECKPOINT, Counts, Tally};
-pub use trace::{Request, Trace};
+pub use calibrate::{Labelled, Pair};
+pub use tally::{Bin, CHECKPOINT, Counts, Seen, Tally};
+pub use trace::{Request, Trace, TraceError};
 
-use crate::cache::{self, CacheError, Caches, Lookup, Save, Strategy};
+use crate::cache::{self, Cache, CacheError, Caches, Lookup, Save, Strategy};
 use crate::config::{CacheSettings, Durability, Policy, Settings};
 use crate::decide::{Demand, Outcome};
 use crate::embed::{EmbedError, Embedder, Prefix};
-use crate::prompt::{Json, Question};
+use crate::prompt::{Json, Question, Reach, chat_question};
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
-use crate::store::{Answer, Attributes};
+use crate::store::{Answer, Attributes, EntryId};
+use frontier::Asked;
 
 /// Texts that are embedded at a time: enough to fill batches.
 const EMBEDDED_AT_ONCE: usize = 64;
@@ -66,10 +71,46 @@ impl Candidate {
         let (policy, min_cosine, strict) = (Some(Policy::Static), Some(min_cosine), Some(strict));
         Self { name, settings: CacheSettings { policy, min_cosine, strict, ..CacheSettings::default() } }
     }
+
+    /// A rule that learns, with an error budget.
+    #[must_use]
+    pub fn budgeted(policy: Policy, budget: f64, base: &CacheSettings, strict: bool) -> Self {
+        let kind = if policy == Policy::PerEntry { "per-entry" } else { "budget" };
+        let name = format!("{kind} {budget}{}", if strict { " strict" } else { "" });
+        let settings = CacheSettings {
+            policy: Some(policy),
+            error_budget: Some(budget),
+            strict: Some(strict),
+            audit_rate: base.audit_rate,
+            candidates: base.candidates,
+            ..CacheSettings::default()
+        };
+        Self { name, settings }
+    }
+
+    /// The budget that it is bound to, if it is.
+    #[must_use]
+    pub fn budget(&self) -> Option<f64> {
+        (self.settings.policy != Some(Policy::Static)).then(|| self.settings.error_budget())
+    }
+
+    /// The published rule stores an explored prompt only where the entry near it was wrong.
+    fn stores_only_what_was_wrong(&self) -> bool {
+        self.settings.policy == Some(Policy::PerEntry)
+    }
 }
 
-/// Replays `trace` with each candidate and tells what became of it, in their order. `progress` is told of every request that
-/// is done, `candidates` × requests in all.
+/// What came of a replay.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Of each candidate, in their order.
+    pub tallies: Vec<Tally>,
+    /// What every fixed threshold would have served.
+    pub frontier: Vec<report::Point>,
+}
+
+/// Replays `trace` with each candidate and tells what became of it. `progress` is told of every request that is done,
+/// `candidates` × requests in all.
 ///
 /// # Errors
 /// See [`ReplayError`].
@@ -79,7 +120,7 @@ pub async fn replay(
     trace: &Trace,
     candidates: &[Candidate],
     progress: &(impl Fn() + Sync),
-) -> Result<Vec<Tally>, ReplayError> {
+) -> Result<Replayed, ReplayError> {
     if trace.requests.is_empty() {
         return Err(ReplayError::Empty);
     }
@@ -91,35 +132,47 @@ pub async fn replay(
     let caches: BTreeMap<String, CacheSettings> =
         candidates.iter().enumerate().map(|(number, candidate)| (names(number), candidate.settings.clone())).collect();
     let settings = Arc::new(Settings { caches, ..settings.clone() });
-    let caches = Caches::open(settings, model.digest, store, embedder).await?;
-    embed_all(&caches, trace).await;
-    let each = (0..candidates.len()).map(|number| run(&caches, names(number), trace, progress));
+    let caches = Caches::open_with_draws(settings, model.digest, store, embedder, 0).await?;
+    let asked = embed_all(&caches, trace).await;
+    let frontier = tokio::task::block_in_place(|| frontier::frontier(&asked));
+    let each = candidates
+        .iter()
+        .enumerate()
+        .map(|(number, candidate)| run(&caches, names(number), candidate, trace, progress));
     let tallies = futures_util::future::try_join_all(each).await?;
     caches.store().close().await.map_err(CacheError::from)?;
-    Ok(tallies)
+    Ok(Replayed { tallies, frontier })
 }
 
 /// So that policies, one request after the other, find what they need in the embedder's memory.
-async fn embed_all(caches: &Caches, trace: &Trace) {
+async fn embed_all<'t>(caches: &Caches, trace: &'t Trace) -> Vec<Asked<'t>> {
     use futures_util::{StreamExt, stream};
     let embedder = caches.embedder();
-    let embedded = stream::iter(&trace.requests).for_each_concurrent(EMBEDDED_AT_ONCE, |request| {
+    let embedded = stream::iter(&trace.requests).map(|request| {
         let embedder = &embedder;
-        // Whatever goes wrong goes wrong again when it is asked.
-        async move { drop::<Result<_, EmbedError>>(embedder.embed(&request.prompt, Prefix::Query).await) }
+        async move {
+            // Whatever goes wrong goes wrong again when it is asked.
+            let made: Result<_, EmbedError> = embedder.embed(&request.prompt, Prefix::Query).await;
+            Asked { group: &request.group, vector: made.ok().map(|made| made.vector) }
+        }
     });
-    embedded.await;
+    embedded.buffered(EMBEDDED_AT_ONCE).collect().await
 }
 
-async fn run(caches: &Caches, id: String, trace: &Trace, progress: &(impl Fn() + Sync)) -> Result<Tally, ReplayError> {
+async fn run(
+    caches: &Caches,
+    id: String,
+    candidate: &Candidate,
+    trace: &Trace,
+    progress: &(impl Fn() + Sync),
+) -> Result<Tally, ReplayError> {
     let cache = caches.get(TENANT, &id)?;
     let length = trace.requests.len() as u64;
     let mut tally = Tally::default();
-    for (number, Request { prompt, group }) in (0..).zip(&trace.requests) {
-        let question =
-            Question::plain(prompt, &Json::Null).map_err(|error| ReplayError::Question(error.to_string()))?;
+    let mut groups: HashMap<EntryId, &str> = HashMap::new();
+    for (number, request) in (0..).zip(&trace.requests) {
         let lookup = Lookup {
-            question,
+            question: question(request, &cache)?,
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
             demand: Demand::default(),
@@ -127,15 +180,47 @@ async fn run(caches: &Caches, id: String, trace: &Trace, progress: &(impl Fn() +
             usable: |_| true,
         };
         let found = cache.lookup(&lookup).await;
-        let served = found.hits.first().map(|hit| hit.entry.answer.text.as_str());
-        tally.add(number, length, found.decision.outcome, served.is_some_and(|answer| answer != group));
-        if found.decision.outcome == Outcome::Miss {
-            let answer = Answer { text: group.clone(), completion: None };
+        let decision = &found.decision;
+        let is_right = |entry: &EntryId| groups.get(entry).is_some_and(|group| *group == request.group);
+        let served = found.hits.first().map(|hit| is_right(&hit.entry.id));
+        let best = cache.decision(decision.id).and_then(|logged| {
+            let nearest = logged.case.as_ref()?.best()?.clone();
+            Some((nearest.cosine.get(), decision.p_correct?, is_right(&nearest.entry)))
+        });
+        let nearest = decision.candidates.first().map(|nearest| (nearest.cosine.get(), is_right(&nearest.entry)));
+        let was_alarmed = cache.standing().is_some_and(|standing| standing.alarmed);
+        tally.add(number, length, &Seen { outcome: decision.outcome, served, best, nearest });
+        if matches!(decision.outcome, Outcome::Miss | Outcome::Audit) {
+            let answer = Answer { text: request.group.clone(), completion: None };
+            let is_known = candidate.stores_only_what_was_wrong() && best.is_some_and(|(_, _, right)| right);
             let (question, attributes, embedding) = (lookup.question, lookup.attributes, found.embedding);
-            let save = Save { question, answer, attributes, ttl_millis: None, semantic: true, took: None, embedding };
-            cache.save(save).await?;
+            if is_known {
+                cache.answered(&question, &answer, &attributes);
+            } else {
+                let save =
+                    Save { question, answer, attributes, ttl_millis: None, semantic: true, took: None, embedding };
+                groups.insert(cache.save(save).await?, &request.group);
+            }
+            cache.settle().await;
+        }
+        if !was_alarmed && cache.standing().is_some_and(|standing| standing.alarmed) {
+            tally.alarms.push(number);
         }
         progress();
     }
     Ok(tally)
+}
+
+fn question(request: &Request, cache: &Cache) -> Result<Question, ReplayError> {
+    let unclear = |error: &dyn std::fmt::Display| ReplayError::Question(error.to_string());
+    let Some(messages) = &request.messages else {
+        return Question::plain(&request.prompt, &Json::Null).map_err(|error| unclear(&error));
+    };
+    let chat = serde_json::json!({ "model": request.model, "messages": messages });
+    let json = Json::parse(chat.to_string().as_bytes()).map_err(|error| unclear(&error))?;
+    let question = chat_question(&json, cache.ignored_fields(), &[]);
+    if let Reach::Bypass(why) = question.reach {
+        return Err(unclear(&why));
+    }
+    Ok(question)
 }

@@ -4,6 +4,8 @@ use crate::decide::{Outcome, Share};
 
 /// Requests between two checkpoints.
 pub const CHECKPOINT: u64 = 1000;
+/// Bins of predicted probabilities, and of cosines.
+const BINS: usize = 40;
 
 /// Counts over some requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,8 +16,62 @@ pub struct Counts {
     pub exact: u64,
     /// Answered by an entry of a near text.
     pub semantic: u64,
+    /// Would-be hits that the provider was asked for.
+    pub audits: u64,
     /// Answered with another group's answer.
     pub wrong: u64,
+}
+
+/// What was seen of one request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen {
+    /// How its lookup ended.
+    pub outcome: Outcome,
+    /// Whether the answer that was served was right, where one was.
+    pub served: Option<bool>,
+    /// The best candidate's cosine, the probability that was predicted for it, and whether it was right; of rules that predict.
+    pub best: Option<(f32, f64, bool)>,
+    /// The nearest candidate's cosine, and whether it was right.
+    pub nearest: Option<(f32, bool)>,
+}
+
+/// Those of a bin that were right, of all, and what was predicted for all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Bin {
+    /// How many were right.
+    pub right: Share,
+    /// Sum of the predictions.
+    pub predicted: f64,
+}
+
+/// Counts over a whole trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tally {
+    /// Of all requests.
+    pub all: Counts,
+    /// Of the second half, when the cache is warm.
+    pub second_half: Counts,
+    /// Of all requests until then, every [`CHECKPOINT`].
+    pub checkpoints: Vec<Counts>,
+    /// By predicted probability, from 0 to 1.
+    pub calibration: Vec<Bin>,
+    /// By the nearest candidate's cosine, from 0 to 1.
+    pub cosines: Vec<Share>,
+    /// The requests after which the alarm sounded.
+    pub alarms: Vec<u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            all: Counts::default(),
+            second_half: Counts::default(),
+            checkpoints: Vec::new(),
+            calibration: vec![Bin::default(); BINS],
+            cosines: vec![Share::default(); BINS],
+            alarms: Vec::new(),
+        }
+    }
 }
 
 impl Counts {
@@ -41,32 +97,55 @@ impl Counts {
         self.requests += 1;
         self.exact += u64::from(outcome == Outcome::ExactHit);
         self.semantic += u64::from(outcome == Outcome::SemanticHit);
+        self.audits += u64::from(outcome == Outcome::Audit);
         self.wrong += u64::from(is_wrong);
     }
 }
 
-/// Counts over a whole trace.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Of all requests.
-    pub all: Counts,
-    /// Of the second half, when the cache is warm.
-    pub second_half: Counts,
-    /// Of all requests until then, every [`CHECKPOINT`].
-    pub checkpoints: Vec<Counts>,
-}
-
 impl Tally {
     /// Counts request `number`, from 0, of `length`.
-    pub fn add(&mut self, number: u64, length: u64, outcome: Outcome, is_wrong: bool) {
-        self.all.add(outcome, is_wrong);
+    pub fn add(&mut self, number: u64, length: u64, seen: &Seen) {
+        let is_wrong = seen.served == Some(false);
+        self.all.add(seen.outcome, is_wrong);
         if number >= length / 2 {
-            self.second_half.add(outcome, is_wrong);
+            self.second_half.add(seen.outcome, is_wrong);
         }
         if self.all.requests.is_multiple_of(CHECKPOINT) {
             self.checkpoints.push(self.all);
         }
+        if let Some((_, predicted, right)) = seen.best
+            && let Some(bin) = self.calibration.get_mut(bin(predicted))
+        {
+            bin.right = count(bin.right, right);
+            bin.predicted += predicted;
+        }
+        if let Some((cosine, right)) = seen.nearest
+            && let Some(share) = self.cosines.get_mut(bin(f64::from(cosine)))
+        {
+            *share = count(*share, right);
+        }
     }
+
+    /// Lower bounds of the bins.
+    #[expect(clippy::cast_precision_loss, reason = "a few bins")]
+    #[must_use]
+    pub fn bounds(number: usize) -> (f64, f64) {
+        (number as f64 / BINS as f64, (number + 1) as f64 / BINS as f64)
+    }
+}
+
+fn count(share: Share, right: bool) -> Share {
+    Share::new(share.some + u64::from(right), share.all + 1)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "clamped to the bins"
+)]
+fn bin(value: f64) -> usize {
+    (value * BINS as f64).clamp(0.0, BINS as f64 - 1.0) as usize
 }
 
 #[cfg(test)]
@@ -77,12 +156,16 @@ mod tests {
     fn halves_and_checkpoints_add_up() {
         let mut tally = Tally::default();
         for number in 0..2500 {
-            let outcome = [Outcome::Miss, Outcome::SemanticHit, Outcome::ExactHit][number % 3];
-            tally.add(number as u64, 2500, outcome, number % 30 == 1);
+            let outcome = [Outcome::Miss, Outcome::SemanticHit, Outcome::ExactHit, Outcome::Audit][number % 4];
+            let served = outcome.is_hit().then_some(number % 40 != 1);
+            let best = Some((0.91, 0.97, number % 40 != 1));
+            tally.add(number as u64, 2500, &Seen { outcome, served, best, nearest: Some((0.91, true)) });
         }
         assert_eq!((tally.all.requests, tally.second_half.requests, tally.checkpoints.len()), (2500, 1250, 2));
-        assert_eq!((tally.all.exact, tally.all.semantic, tally.all.wrong), (833, 833, 84));
+        assert_eq!((tally.all.exact, tally.all.semantic, tally.all.audits, tally.all.wrong), (625, 625, 625, 63));
         assert_eq!(tally.checkpoints[1].requests, 2000);
-        assert!((tally.all.wrong_of_hits().value() - 84.0 / 1666.0).abs() < 1e-12);
+        assert!((tally.all.wrong_of_hits().value() - 63.0 / 1250.0).abs() < 1e-12);
+        assert_eq!(tally.calibration[38].right, Share::new(2500 - 63, 2500));
+        assert_eq!(tally.cosines[36].all, 2500);
     }
 }

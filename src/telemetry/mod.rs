@@ -10,6 +10,8 @@ use crate::config;
 
 const LOOKUPS: &str = "refrain_lookups_total";
 const STORES: &str = "refrain_stores_total";
+const LABELS: &str = "refrain_labels_total";
+const ALARM: &str = "refrain_drift_alarm";
 const STEP: &str = "refrain_step_seconds";
 const EMBED_BATCH: &str = "refrain_embed_batch_texts";
 const EMBED_TOKENS: &str = "refrain_embed_batch_tokens";
@@ -80,6 +82,8 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
         .install_recorder()?;
     describe_counter!(LOOKUPS, "Lookups by cache and outcome");
     describe_counter!(STORES, "Stores by cache and result");
+    describe_counter!(LABELS, "Labels of best candidates by cache, source and what they say");
+    describe_gauge!(ALARM, "1 while a cache answers equal texts only, because its answers have changed");
     describe_histogram!(STEP, "Seconds that each step of a request took");
     describe_histogram!(EMBED_BATCH, "Texts per embedding batch");
     describe_histogram!(EMBED_TOKENS, "Tokens per embedding batch");
@@ -134,6 +138,17 @@ pub fn lookup(cache: &str, outcome: &'static str) {
 /// A store in `cache` ended with `result`.
 pub fn store(cache: &str, result: &'static str) {
     counter!(STORES, "cache" => cache.to_owned(), "result" => result).increment(1);
+}
+
+/// A label of `source` came for a decision of `cache`: its best candidate was right, or wasn't.
+pub fn label(cache: &str, source: &'static str, right: bool) {
+    let right = if right { "right" } else { "wrong" };
+    counter!(LABELS, "cache" => cache.to_owned(), "source" => source, "label" => right).increment(1);
+}
+
+/// Answers of `cache` are known to have changed, or no longer.
+pub fn drift_alarm(cache: &str, is_on: bool) {
+    gauge!(ALARM, "cache" => cache.to_owned()).set(f64::from(u8::from(is_on)));
 }
 
 /// A batch of `texts` texts (or windows of long ones) of `tokens` tokens together was embedded.

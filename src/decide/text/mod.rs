@@ -35,6 +35,8 @@ pub struct Parsed {
 pub struct Differences {
     /// The words that both have ÷ those that either has, from 0 to 1.
     pub overlap: f32,
+    /// The same of the words that say something of their own; 1 where they differ in phrasing only.
+    pub content_overlap: f32,
     /// They name different numbers, or only one does.
     pub numbers: bool,
     /// They measure the same in different units.
@@ -76,7 +78,8 @@ impl Differences {
         let (x, y) = (&a.tokens, &b.tokens);
         let in_english = a.language.may_be_english() && b.language.may_be_english();
         Self {
-            overlap: tokens::overlap(x, y),
+            overlap: tokens::overlap(x, y, |_| true),
+            content_overlap: tokens::overlap(x, y, tokens::is_content),
             numbers: numbers::differ(x, y, in_english),
             units: units::differ(x, y),
             dates: in_english && dates::differ(x, y),
@@ -95,6 +98,7 @@ impl Differences {
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let Self {
             overlap: _,
+            content_overlap: _,
             numbers,
             units,
             dates,

@@ -3,7 +3,7 @@
 use super::tokens::{Kind, Token};
 
 /// *One* is left out: it mostly isn't a number.
-const WORDS: [(&str, &str); 29] = [
+const WORDS: [(&str, &str); 40] = [
     ("zero", "0"),
     ("two", "2"),
     ("three", "3"),
@@ -33,6 +33,17 @@ const WORDS: [(&str, &str); 29] = [
     ("ninety", "90"),
     ("hundred", "100"),
     ("thousand", "1000"),
+    ("twice", "2"),
+    ("thrice", "3"),
+    ("dozen", "12"),
+    ("million", "1000000"),
+    ("third", "3"),
+    ("fourth", "4"),
+    ("fifth", "5"),
+    ("sixth", "6"),
+    ("seventh", "7"),
+    ("eighth", "8"),
+    ("tenth", "10"),
 ];
 
 /// Whether two prompts name different numbers.
@@ -97,5 +108,6 @@ mod tests {
         let differ = |a: &str, b: &str| differ(&split(a), &split(b), true);
         assert!(differ("top 10 films", "top films") && differ("5 of 7", "5 of 8") && differ("at 12:30", "at 12:45"));
         assert!(!differ("5 of 7", "7 of five") && !differ("the 2nd of 3", "2 of three"));
+        assert!(!differ("charged twice", "charged 2 times") && differ("the third act", "the fourth act"));
     }
 }

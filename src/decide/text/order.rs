@@ -2,31 +2,45 @@
 
 use super::tokens::{Token, is_content};
 
-/// Behind these, an order of things matters: from A to B, A into B, A over B.
-const DIRECTIONS: [&str; 10] = ["to", "from", "into", "than", "over", "by", "vs", "versus", "minus", "against"];
+/// Where one of these stands, an order of things matters: from A to B, A into B, A over B, A for B, A before B.
+const DIRECTIONS: [&str; 17] = [
+    "to", "from", "into", "than", "over", "by", "vs", "versus", "minus", "against", "for", "before", "after", "with",
+    "then", "that", "in",
+];
 
-/// Whether two prompts have the same words that say something, in an order that may turn the meaning: two of them have
-/// changed places around a verb or a direction.
+/// Whether two prompts have the same words that say something, in an order that may turn the meaning: two parts have changed
+/// places around a verb or a direction.
 pub(super) fn differs(a: &[Token], b: &[Token]) -> bool {
-    let content = |tokens: &[Token]| -> Vec<String> {
-        tokens.iter().filter(|token| is_content(token)).map(|token| token.stem().to_owned()).collect()
-    };
     let (x, y) = (content(a), content(b));
-    let sorted = |words: &[String]| {
-        let mut words = words.to_vec();
-        words.sort_unstable();
-        words
-    };
-    if x == y || sorted(&x) != sorted(&y) {
-        return false;
-    }
-    let swapped: Vec<usize> = (0..x.len()).filter(|at| x[*at] != y[*at]).collect();
+    let start = x.iter().zip(&y).take_while(|(x, y)| x == y).count();
+    let end = x[start..].iter().rev().zip(y[start..].iter().rev()).take_while(|(x, y)| x == y).count();
+    let (x, y) = (&x[start..x.len() - end], &y[start..y.len() - end]);
     let directed = |tokens: &[Token]| tokens.iter().any(|token| DIRECTIONS.contains(&token.lower.as_str()));
-    // Two words that changed places, with another between them or a direction: a list is the same in any order.
-    match swapped[..] {
-        [first, second] => second - first > 1 || (directed(a) && directed(b)),
-        _ => false,
+    // Parts that changed places, with others between them or a direction: a list is the same in any order.
+    exchanged(x, y).is_some_and(|between| between > 0 || (directed(a) && directed(b)))
+}
+
+fn content(tokens: &[Token]) -> Vec<&str> {
+    tokens.iter().filter(|token| is_content(token)).map(Token::stem).collect()
+}
+
+/// The number of words between two parts of `x` that have changed places in `y`, the most where there are several such.
+fn exchanged(x: &[&str], y: &[&str]) -> Option<usize> {
+    /// Longer parts aren't looked for.
+    const LONGEST: usize = 8;
+    let length = x.len();
+    if length < 2 || length != y.len() {
+        return None;
     }
+    let parts = (1..length.min(LONGEST + 1))
+        .flat_map(|first| (1..=(length - first).min(LONGEST)).map(move |last| (first, last)));
+    let is_exchange = |(first, last): &(usize, usize)| {
+        let between = length - first - last;
+        x[..*first] == y[length - first..]
+            && x[length - last..] == y[..*last]
+            && x[*first..first + between] == y[*last..last + between]
+    };
+    parts.filter(is_exchange).map(|(first, last)| length - first - last).max()
 }
 
 #[cfg(test)]
@@ -42,6 +56,10 @@ mod tests {
             differs("does Tom love Ann", "does Ann love Tom")
                 && differs("is tea better than coffee", "is coffee better than tea")
         );
+        assert!(differs("trade gems for gold", "trade gold for gems"));
+        assert!(differs("copy it from my laptop to a remote server", "copy it from a remote server to my laptop"));
+        assert!(differs("how do interest rates influence inflation", "how does inflation influence interest rates"));
+        assert!(!differs("Who painted the Mona Lisa?", "By whom was the Mona Lisa painted?"));
         assert!(!differs("salt and pepper", "pepper and salt") && !differs("what is tea", "tea is what"));
         assert!(!differs("tell me a joke about cats", "tell me a cat joke"));
     }

@@ -9,7 +9,7 @@ use super::tokens::Token;
 type Phrase = (&'static [&'static str], &'static str);
 
 /// Phrases, and what they come to. The longest that fits counts.
-const PHRASES: [Phrase; 44] = [
+const PHRASES: [Phrase; 49] = [
     (&["only"], "only"),
     (&["just", "the"], "only"),
     (&["solely"], "only"),
@@ -28,12 +28,11 @@ const PHRASES: [Phrase; 44] = [
     (&["up", "to"], "at most"),
     (&["maximum"], "maximum"),
     (&["more", "than"], "more"),
-    (&["over"], "more"),
-    (&["above"], "above"),
+    (&["above"], "more"),
     (&["less", "than"], "less"),
     (&["fewer", "than"], "less"),
-    (&["under"], "under"),
-    (&["below"], "below"),
+    (&["under"], "less"),
+    (&["below"], "less"),
     (&["exactly"], "exactly"),
     (&["before"], "before"),
     (&["prior", "to"], "before"),
@@ -45,15 +44,21 @@ const PHRASES: [Phrase; 44] = [
     (&["rather", "than"], "instead"),
     (&["first"], "first"),
     (&["last"], "last"),
+    (&["latest"], "last"),
+    (&["most", "recent"], "last"),
+    (&["final"], "last"),
     (&["all"], "all"),
     (&["every"], "all"),
-    (&["always"], "always"),
+    (&["each"], "all"),
+    (&["everything"], "all"),
+    (&["weekdays"], "weekdays"),
+    (&["weekends"], "weekends"),
+    (&["always"], "all"),
     (&["unless"], "unless"),
     (&["inside"], "inside"),
     (&["outside"], "outside"),
     (&["ascending"], "ascending"),
     (&["descending"], "descending"),
-    (&["between"], "between"),
 ];
 
 /// The phrases that begin with a word.
@@ -96,7 +101,7 @@ mod tests {
         let differ = |a: &str, b: &str| differ(&split(a), &split(b));
         assert!(differ("before lunch", "after lunch") && differ("at least five", "at most five"));
         assert!(differ("show files", "show all files") && differ("every day", "every day except Monday"));
-        assert!(!differ("more than five", "over five") && !differ("all of them", "every one"));
+        assert!(!differ("less than five", "under five") && !differ("all of them", "every one"));
         assert!(!differ("it's not only cheap", "it's cheap"));
     }
 }

@@ -130,10 +130,10 @@ fn number(text: &str) -> usize {
     text.len()
 }
 
-/// The stems that both have ÷ those that either has.
-pub(super) fn overlap(a: &[Token], b: &[Token]) -> f32 {
-    let stems = a.iter().map(Token::stem).collect::<HashSet<_>>();
-    let others = b.iter().map(Token::stem).collect::<HashSet<_>>();
+/// The stems that both have ÷ those that either has, of the tokens that count.
+pub(super) fn overlap(a: &[Token], b: &[Token], counts: impl Fn(&Token) -> bool) -> f32 {
+    let stems = a.iter().filter(|token| counts(token)).map(Token::stem).collect::<HashSet<_>>();
+    let others = b.iter().filter(|token| counts(token)).map(Token::stem).collect::<HashSet<_>>();
     let (both, either) = (stems.intersection(&others).count(), stems.union(&others).count());
     #[expect(clippy::cast_precision_loss, reason = "a share of words")]
     let share = both as f32 / either.max(1) as f32;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::tokens::Token;
 
 /// What is measured, the unit, and how it is written.
-const UNITS: [(Quantity, &str, &[&str]); 40] = [
+const UNITS: [(Quantity, &str, &[&str]); 61] = [
     (Quantity::Length, "km", &["km", "kms", "kilometer", "kilometers", "kilometre", "kilometres"]),
     (Quantity::Length, "mile", &["mi", "mile", "miles"]),
     (Quantity::Length, "metre", &["meter", "meters", "metre", "metres"]),
@@ -16,8 +16,10 @@ const UNITS: [(Quantity, &str, &[&str]); 40] = [
     (Quantity::Length, "inch", &["inch", "inches"]),
     (Quantity::Length, "yard", &["yard", "yards"]),
     (Quantity::Mass, "kg", &["kg", "kgs", "kilo", "kilos", "kilogram", "kilograms"]),
-    (Quantity::Mass, "gram", &["gram", "grams"]),
+    (Quantity::Mass, "gram", &["g", "gram", "grams"]),
     (Quantity::Mass, "pound", &["lb", "lbs"]),
+    (Quantity::Mass, "milligram", &["mg", "milligram", "milligrams"]),
+    (Quantity::Mass, "microgram", &["mcg", "microgram", "micrograms"]),
     (Quantity::Mass, "ounce", &["oz", "ounce", "ounces"]),
     (Quantity::Mass, "ton", &["ton", "tons", "tonne", "tonnes"]),
     (Quantity::Volume, "litre", &["liter", "liters", "litre", "litres"]),
@@ -35,6 +37,25 @@ const UNITS: [(Quantity, &str, &[&str]); 40] = [
     (Quantity::Money, "yen", &["¥", "jpy", "yen"]),
     (Quantity::Money, "rupee", &["₹", "inr", "rupee", "rupees"]),
     (Quantity::Money, "yuan", &["cny", "rmb", "yuan"]),
+    (Quantity::Speed, "km/h", &["kmh", "kph"]),
+    (Quantity::Speed, "mph", &["mph"]),
+    (Quantity::Speed, "knot", &["knot", "knots"]),
+    (Quantity::Every, "day", &["daily", "nightly"]),
+    (Quantity::Every, "week", &["weekly"]),
+    (Quantity::Every, "month", &["monthly"]),
+    (Quantity::Every, "year", &["yearly", "annual", "annually"]),
+    (Quantity::Every, "hour", &["hourly"]),
+    (Quantity::Power, "watt", &["watt", "watts", "kw", "kilowatt", "kilowatts"]),
+    (Quantity::Power, "amp", &["amp", "amps"]),
+    (Quantity::Power, "volt", &["volt", "volts"]),
+    (Quantity::Bandwidth, "kbps", &["kbps"]),
+    (Quantity::Bandwidth, "mbps", &["mbps"]),
+    (Quantity::Bandwidth, "gbps", &["gbps"]),
+    (Quantity::Money, "bitcoin", &["bitcoin", "btc"]),
+    (Quantity::Money, "krone", &["kroner", "krone", "krona", "kronor"]),
+    (Quantity::Money, "franc", &["chf", "franc", "francs"]),
+    (Quantity::Time, "millisecond", &["ms", "millisecond", "milliseconds"]),
+    (Quantity::Time, "nanosecond", &["ns", "nanosecond", "nanoseconds"]),
     (Quantity::Time, "second", &["secs", "seconds"]),
     (Quantity::Time, "minute", &["mins", "minute", "minutes"]),
     (Quantity::Time, "hour", &["hr", "hrs", "hour", "hours"]),
@@ -59,6 +80,10 @@ enum Quantity {
     Time,
     Data,
     Share,
+    Speed,
+    Every,
+    Power,
+    Bandwidth,
 }
 
 /// Whether two prompts measure the same quantity in different units. That one of them names no unit is no difference.

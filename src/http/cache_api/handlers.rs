@@ -103,7 +103,7 @@ pub(in crate::http) async fn stats(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let cache = existing(&app, &headers, &id)?;
-    Ok(Json(StatsReply { summary: cache.summary(), holdings: cache.holdings() }).into_response())
+    Ok(Json(StatsReply::new(&cache)).into_response())
 }
 
 /// `GET /v1/caches/{cacheId}/export`
@@ -142,7 +142,7 @@ pub(in crate::http) async fn wrong_method(method: Method) -> Problem {
 }
 
 /// The caller's cache; an unknown one is an empty one where caches may spring into being.
-fn existing(app: &App, headers: &HeaderMap, id: &str) -> Result<Arc<Cache>, Problem> {
+pub(super) fn existing(app: &App, headers: &HeaderMap, id: &str) -> Result<Arc<Cache>, Problem> {
     let tenant = app.tenants.identify(headers)?;
     Ok(app.caches.get(&tenant, id)?)
 }
@@ -155,7 +155,7 @@ fn no_such_entry(cache: &str, entry: &str) -> Problem {
     Problem::not_found(format!("the cache `{cache}` holds no entry {entry}"))
 }
 
-async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
+pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
     let server = &app.settings.server;
     Ok(body::read(body, server.max_cache_body, server.read_timeout.0).await?)
 }

@@ -1,6 +1,7 @@
 //! The cache API: LangCache's REST API, with fields of our own.
 
 mod handlers;
+mod learning;
 mod problem;
 mod reader;
 mod reply;
@@ -9,3 +10,4 @@ mod requests;
 pub(super) use handlers::{
     delete, delete_matching, entry, export, flush, import, list, no_such_path, search, stats, store, wrong_method,
 };
+pub(super) use learning::{decision, feedback, show, simulate, tune, undo};

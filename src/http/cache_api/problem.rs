@@ -57,6 +57,10 @@ impl Problem {
         Self { kind: Kind::WrongMethod, detail: detail.into(), fields: Vec::new() }
     }
 
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self { kind: Kind::Forbidden, detail: detail.into(), fields: Vec::new() }
+    }
+
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self { kind: Kind::NotFound, detail: detail.into(), fields: Vec::new() }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::cache::{Considered, Decision, Found, Hit, Strategy};
-use crate::decide::{Guard, Outcome, Summary};
+use crate::cache::{Cache, Considered, Decision, Found, Hit, Strategy};
+use crate::decide::{Guard, Outcome, Share, Standing, Summary};
 use crate::store::{Entry, Holdings};
 
 /// The reply to a search.
@@ -35,10 +35,57 @@ pub(super) struct EntryReply<'f> {
 pub(super) struct StatsReply {
     /// Its entries, and what they take.
     #[serde(flatten)]
-    pub(super) holdings: Holdings,
+    holdings: Holdings,
     /// Its lookups.
     #[serde(flatten)]
-    pub(super) summary: Summary,
+    summary: Summary,
+    /// What it has learned, where its policy learns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learning: Option<LearningReply>,
+}
+
+/// How learning stands.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LearningReply {
+    #[serde(flatten)]
+    standing: Standing,
+    /// Of the last audits: those that would have been wrong. An honest estimate of wrong ÷ hits.
+    audited_wrong: ShareReply,
+    /// The same ÷ all requests, by the hit rate since the cache exists. Null where nothing is audited: then nobody knows.
+    wrong_of_requests: Option<f64>,
+    wrong_of_requests_interval: Option<(f64, f64)>,
+}
+
+#[derive(Serialize)]
+struct ShareReply {
+    some: u64,
+    all: u64,
+    value: f64,
+    interval: (f64, f64),
+}
+
+impl StatsReply {
+    pub(super) fn new(cache: &Cache) -> Self {
+        let summary = cache.summary();
+        let learning = cache.standing().map(|standing| LearningReply::new(standing, &summary));
+        Self { holdings: cache.holdings(), summary, learning }
+    }
+}
+
+impl LearningReply {
+    fn new(standing: Standing, summary: &Summary) -> Self {
+        let wrong = standing.recent_audits;
+        let (low, high) = wrong.interval();
+        let near_hits = Share::new(summary.total.semantic_hits, summary.total.lookups).value();
+        let is_audited = wrong.all > 0;
+        Self {
+            audited_wrong: ShareReply { some: wrong.some, all: wrong.all, value: wrong.value(), interval: (low, high) },
+            wrong_of_requests: is_audited.then_some(wrong.value() * near_hits),
+            wrong_of_requests_interval: is_audited.then_some((low * near_hits, high * near_hits)),
+            standing,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -60,7 +107,7 @@ struct DecisionReply<'f> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct CandidateReply<'f> {
+pub(super) struct CandidateReply<'f> {
     entry_id: String,
     /// The plain cosine.
     cosine: f32,
@@ -70,13 +117,13 @@ struct CandidateReply<'f> {
 
 impl<'f> SearchReply<'f> {
     pub(super) fn new(found: &'f Found, explain: bool) -> Self {
-        let Decision { id, outcome, p_correct, candidates, guards, reason } = &found.decision;
+        let Decision { id, outcome, p_correct, budget, candidates, guards, reason } = &*found.decision;
         let decision = DecisionReply {
             id: id.to_string(),
             outcome: *outcome,
             reason: reason.as_deref(),
             p_correct: *p_correct,
-            budget: None,
+            budget: *budget,
             guards,
             age_ms: found.hits.first().map(|hit| hit.age_millis),
             candidates: explain.then(|| candidates.iter().map(CandidateReply::new).collect()),
@@ -104,7 +151,7 @@ impl<'f> EntryReply<'f> {
 }
 
 impl<'f> CandidateReply<'f> {
-    fn new(considered: &'f Considered) -> Self {
+    pub(super) fn new(considered: &'f Considered) -> Self {
         Self {
             entry_id: considered.entry.to_string(),
             cosine: considered.cosine.get(),

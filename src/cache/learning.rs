@@ -1,0 +1,502 @@
+//! What a cache learns: decides by it, learns from labels as they come, and fits it anew off the hot path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use super::decisions::{Decisions, Label, Logged};
+use super::lookup::{Decision, DecisionId};
+use super::registry::{Cache, Setup};
+use crate::config::Reliability;
+use crate::decide::{
+    self, AnswerClass, Beliefs, Case, Change, Evidence, Learner, Likeness, Quarantine, Rule, Source, Standing, Terms,
+};
+use crate::embed::{Cosine, Embedder, ModelDigest, Prefix};
+use crate::prompt::Question;
+use crate::store::{Answer, Attributes, CacheKey, EntryId, ScopeKey, Store, StoreError, TextHash, Timestamp};
+use crate::telemetry;
+
+/// Long answers whose vectors are at least this near say the same, and at most that near don't; between, nobody knows.
+const SAME_MEANING: f32 = 0.85;
+const OTHER_MEANING: f32 = 0.6;
+
+/// Where what a cache learned is kept in the store.
+pub(super) const LEARNER: &str = "learner";
+
+/// What one cache has learned.
+pub(super) struct Learning {
+    cache: String,
+    /// Held for microseconds.
+    learner: Mutex<Learner>,
+    decisions: Mutex<Decisions>,
+    /// Labels that are being made, and fits.
+    tasks: TaskTracker,
+    draws: AtomicU64,
+    /// What draws begin with: by chance, except where they are to be the same every time.
+    salt: u64,
+    unsaved: AtomicBool,
+    /// Whether any entry is quarantined; lets lookups of exact texts go without the lock.
+    quarantines: AtomicBool,
+    reliability: Reliability,
+}
+
+/// What was learned, as it is kept: of one model's cosines.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Saved {
+    model: ModelDigest,
+    learner: Learner,
+}
+
+impl Learning {
+    pub(super) fn new(cache: &str, keep_decisions: u64, salt: u64, reliability: Reliability) -> Self {
+        Self {
+            cache: cache.to_owned(),
+            learner: Mutex::default(),
+            decisions: Mutex::new(Decisions::new(keep_decisions)),
+            tasks: TaskTracker::new(),
+            draws: AtomicU64::new(0),
+            salt,
+            unsaved: AtomicBool::new(false),
+            quarantines: AtomicBool::new(false),
+            reliability,
+        }
+    }
+
+    /// Decides about candidates by a rule that learns.
+    pub(super) fn decide(
+        &self,
+        mut evidence: Vec<Evidence>,
+        setup: &Setup,
+        most_error: Option<f64>,
+        ruled_out: impl Fn(&Evidence) -> bool,
+    ) -> Option<Case> {
+        let draw = self.draw();
+        let learner = &mut *self.learner.lock();
+        learner.complete(&mut evidence);
+        self.unsaved.store(true, Ordering::Relaxed);
+        match setup.rule {
+            Rule::Static { .. } => None,
+            Rule::PerEntry(terms) => Some(learner.per_entry(evidence, terms, ruled_out, draw)),
+            Rule::Budget(terms) => Some(learner.budgeted(evidence, terms, &setup.beliefs, most_error, ruled_out, draw)),
+        }
+    }
+
+    /// From 0 to 1, evenly; nobody who doesn't know the salt can foresee it.
+    fn draw(&self) -> f64 {
+        let mut hasher = blake3::Hasher::new_derive_key("refrain audit");
+        hasher.update(&self.salt.to_le_bytes());
+        hasher.update(self.cache.as_bytes());
+        hasher.update(&self.draws.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        let mut bytes = [0; 8];
+        hasher.finalize_xof().fill(&mut bytes);
+        #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+        let draw = (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64;
+        draw
+    }
+
+    /// The classes of entries' answers, each known by its text.
+    pub(super) fn classes(&self, own: impl Iterator<Item = (EntryId, AnswerClass)>) -> Vec<AnswerClass> {
+        let own: Vec<_> = own.collect();
+        let learner = self.learner.lock();
+        own.into_iter().map(|(entry, class)| learner.class(&entry, class)).collect()
+    }
+
+    pub(super) fn log(
+        &self,
+        decision: &Arc<Decision>,
+        case: Option<Case>,
+        served: Option<EntryId>,
+        of: (ScopeKey, TextHash),
+    ) {
+        let waits = served.is_none() && case.is_some();
+        let logged = Logged {
+            at: Timestamp::now(),
+            decision: Arc::clone(decision),
+            case: case.map(Arc::new),
+            served,
+            labels: Vec::new(),
+        };
+        self.decisions.lock().add(logged, waits.then_some(of));
+    }
+
+    pub(super) fn decision(&self, id: DecisionId) -> Option<Logged> {
+        self.decisions.lock().get(id, Timestamp::now()).cloned()
+    }
+
+    pub(super) fn decisions(&self) -> Vec<Logged> {
+        self.decisions.lock().all().cloned().collect()
+    }
+
+    pub(super) fn served(&self, entry: EntryId) -> Vec<DecisionId> {
+        self.decisions.lock().served(entry)
+    }
+
+    /// Whether an entry's answer is known to be wrong for its own text.
+    pub(super) fn is_withdrawn(&self, entry: &EntryId) -> bool {
+        self.quarantines.load(Ordering::Relaxed) && self.learner.lock().is_withdrawn(entry)
+    }
+
+    /// Whether an entry isn't served to near prompts.
+    pub(super) fn is_quarantined(&self, entry: &EntryId) -> bool {
+        self.quarantines.load(Ordering::Relaxed) && self.learner.lock().is_quarantined(entry)
+    }
+
+    pub(super) fn standing(&self, terms: Terms) -> Standing {
+        self.learner.lock().standing(terms)
+    }
+
+    /// Learns what labels say about each candidate of a case.
+    fn learn(self: &Arc<Self>, id: DecisionId, case: &Case, right: &[Option<bool>], source: Source, setup: &Setup) {
+        let change = {
+            let learner = &mut *self.learner.lock();
+            let reliability = learner.reliability(source, set_for(&self.reliability, source));
+            learner.learn(case, right, reliability)
+        };
+        self.unsaved.store(true, Ordering::Relaxed);
+        let of_best = case.best.and_then(|best| right.get(best).copied().flatten());
+        if let Some(right) = of_best {
+            telemetry::label(&self.cache, source.name(), right);
+            let now = Timestamp::now();
+            if let Some(logged) = self.decisions.lock().get_mut(id, now) {
+                logged.labels.push(Label { source, right, at: now });
+            }
+        }
+        match change {
+            Change::Sounded => {
+                telemetry::drift_alarm(&self.cache, true);
+                tracing::warn!(
+                    cache = self.cache,
+                    "answers are no longer what was predicted: only equal texts are answered until labels are good again"
+                );
+            }
+            Change::Cleared => {
+                telemetry::drift_alarm(&self.cache, false);
+                tracing::info!(cache = self.cache, "labels are as predicted again: near texts are answered again");
+            }
+            Change::None => {}
+        }
+        self.refit(&setup.beliefs);
+    }
+
+    /// Fits the model anew if that is due, on a thread that may block.
+    fn refit(self: &Arc<Self>, beliefs: &Arc<Beliefs>) {
+        let Some(job) = self.learner.lock().due(beliefs) else { return };
+        let (learning, beliefs) = (Arc::clone(self), Arc::clone(beliefs));
+        self.tasks.spawn_blocking(move || {
+            let fitted = job.run(&beliefs);
+            learning.learner.lock().adopt(&fitted);
+        });
+    }
+
+    /// Until all labels that are known have been learned from.
+    pub(super) async fn settle(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+
+    /// What is to be saved, if anything changed.
+    pub(super) fn take_unsaved(&self, model: &ModelDigest) -> Option<Vec<u8>> {
+        if !self.unsaved.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let saved = Saved { model: model.clone(), learner: self.learner.lock().clone() };
+        postcard::to_stdvec(&saved).ok()
+    }
+
+    pub(super) fn save_again(&self) {
+        self.unsaved.store(true, Ordering::Relaxed);
+    }
+
+    /// Goes on with what was saved. Of another model's cosines nothing can be learned.
+    pub(super) fn restore(&self, bytes: &[u8], model: &ModelDigest) -> Result<(), postcard::Error> {
+        let Saved { model: of, learner } = postcard::from_bytes(bytes)?;
+        if of == *model {
+            self.quarantines.store(learner.has_quarantined(), Ordering::Relaxed);
+            *self.learner.lock() = learner;
+        }
+        Ok(())
+    }
+
+    /// Another model's cosines mean something else.
+    pub(super) fn forget(&self) {
+        let learner = &mut *self.learner.lock();
+        *learner = learner.with_another_model();
+        self.decisions.lock().clear();
+        self.unsaved.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the operator set for a source.
+fn set_for(reliability: &Reliability, source: Source) -> Option<f64> {
+    match source {
+        Source::FreshAnswer => reliability.fresh_answer,
+        Source::Meaning => reliability.meaning,
+        Source::Judge => reliability.judge,
+        Source::Feedback => reliability.feedback,
+    }
+}
+
+/// A fresh answer, from which labels are made.
+pub(super) struct Fresh<'a> {
+    pub(super) entry: EntryId,
+    pub(super) scope: ScopeKey,
+    pub(super) text: TextHash,
+    pub(super) answer: &'a Answer,
+}
+
+/// What an answer says, whether in text or in calls of tools.
+pub(super) fn said(answer: &Answer) -> &str {
+    match &answer.completion {
+        Some(completion) if answer.text.is_empty() => completion,
+        _ => &answer.text,
+    }
+}
+
+impl Cache {
+    /// A fresh answer was stored: the decision before it learns whether its candidates would have been right.
+    pub(super) fn learn_from(&self, fresh: &Fresh<'_>) {
+        let setup = self.setup();
+        if setup.rule.terms().is_none() {
+            return;
+        }
+        self.learning.learner.lock().renewed(&fresh.entry);
+        let answered = self.learning.decisions.lock().answered(fresh.scope, fresh.text);
+        let Some((id, case)) = answered else { return };
+        let text = said(fresh.answer);
+        let (class, is_literal) = (AnswerClass::of(text), decide::is_literal(text));
+        let likeness = |evidence: &Evidence| match evidence.answer == class {
+            true => Likeness::Same,
+            false if is_literal && evidence.is_literal => Likeness::Different,
+            false => Likeness::Unclear,
+        };
+        let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
+        if !likenesses.contains(&Likeness::Unclear) {
+            let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
+            self.learning.learn(id, &case, &right, Source::FreshAnswer, &setup);
+            return;
+        }
+        let comparison = Comparison {
+            id,
+            case,
+            likenesses,
+            entry: fresh.entry,
+            answer: text.to_owned(),
+            store: Arc::clone(&self.store),
+            key: self.key,
+            learning: Arc::clone(&self.learning),
+            setup,
+        };
+        self.learning.tasks.spawn(comparison.run());
+    }
+
+    /// The provider's answer to a question that isn't stored: the decision before it learns from it all the same.
+    pub fn answered(&self, question: &Question, answer: &Answer, attributes: &Attributes) {
+        let scope = ScopeKey::new(self.key, question.fingerprint.bytes());
+        let text = TextHash::of(&question.text);
+        self.learn_from(&Fresh { entry: EntryId::new(scope, text, attributes), scope, text, answer });
+    }
+
+    /// Until all labels that are known have been learned from; replays wait for it after each request.
+    pub async fn settle(&self) {
+        self.learning.settle().await;
+    }
+
+    /// The decision of `id`, while it is kept.
+    #[must_use]
+    pub fn decision(&self, id: DecisionId) -> Option<Logged> {
+        self.learning.decision(id)
+    }
+
+    /// All decisions that are kept, oldest first.
+    #[must_use]
+    pub fn decisions(&self) -> Vec<Logged> {
+        self.learning.decisions()
+    }
+
+    /// How learning stands, where the cache's rule learns.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        self.rule().terms().map(|terms| self.learning.standing(terms))
+    }
+}
+
+/// Long answers that have to be compared by what they mean, behind the reply.
+struct Comparison {
+    id: DecisionId,
+    case: Arc<Case>,
+    likenesses: Vec<Likeness>,
+    entry: EntryId,
+    answer: String,
+    store: Arc<dyn Store>,
+    key: CacheKey,
+    learning: Arc<Learning>,
+    setup: Arc<Setup>,
+}
+
+impl Comparison {
+    async fn run(self) {
+        let mut right = Vec::with_capacity(self.likenesses.len());
+        for (likeness, evidence) in self.likenesses.iter().zip(&self.case.evidence) {
+            right.push(match likeness {
+                Likeness::Same => Some(true),
+                Likeness::Different => Some(false),
+                // What can't be found out is no label.
+                Likeness::Unclear => self.compare(evidence.entry).await.unwrap_or_default(),
+            });
+        }
+        if let Some(same) = right.iter().position(|right| *right == Some(true)) {
+            let class = self.case.evidence[same].answer;
+            self.learning.learner.lock().join(self.entry, class);
+        }
+        if right.iter().any(Option::is_some) {
+            self.learning.learn(self.id, &self.case, &right, Source::Meaning, &self.setup);
+        }
+    }
+
+    async fn compare(&self, candidate: EntryId) -> Result<Option<bool>, StoreError> {
+        let Some(entry) = self.store.get(self.key, candidate, Timestamp::now()).await? else { return Ok(None) };
+        Ok(match decide::compare(&self.answer, said(&entry.answer)) {
+            Likeness::Same => Some(true),
+            Likeness::Different => Some(false),
+            Likeness::Unclear => same_meaning(&self.setup.embedder, &self.answer, said(&entry.answer)).await,
+        })
+    }
+}
+
+/// Whether two answers say the same, by the cosine of their vectors. None where that doesn't tell, or nobody has time.
+async fn same_meaning(embedder: &Embedder, a: &str, b: &str) -> Option<bool> {
+    let (a, b) = tokio::join!(embedder.embed(a, Prefix::Query), embedder.embed(b, Prefix::Query));
+    let cosine: Cosine = a.ok()?.vector.cosine(&b.ok()?.vector);
+    match cosine.get() {
+        near if near >= SAME_MEANING => Some(true),
+        far if far <= OTHER_MEANING => Some(false),
+        _ => None,
+    }
+}
+
+/// What somebody says about an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Feedback {
+    /// What it is about.
+    pub about: About,
+    /// Whether it was right.
+    pub correct: bool,
+}
+
+/// What feedback is about.
+#[derive(Debug, Clone, Copy)]
+pub enum About {
+    /// The answer that a lookup got.
+    Decision(DecisionId),
+    /// An entry's answer to its own prompt.
+    Entry(EntryId),
+}
+
+/// What came of feedback.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// False where the same was said before.
+    pub recorded: bool,
+    /// The entry whose answer it was.
+    pub entry: EntryId,
+    /// From whom that entry is kept now.
+    pub quarantined: Option<Quarantine>,
+    /// The decisions that were answered with it, newest first, while they are kept.
+    pub served_to: Vec<DecisionId>,
+}
+
+/// Why feedback isn't taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotHeard {
+    /// There is no such decision, or it is no longer kept.
+    #[error("there is no such decision in this cache, or it is older than decisions are kept")]
+    UnknownDecision,
+    /// There is no such entry.
+    #[error("this cache holds no such entry")]
+    UnknownEntry,
+    /// The lookup got no answer from the cache.
+    #[error("this decision served no answer, so there is nothing to be right or wrong")]
+    NothingServed,
+}
+
+impl Cache {
+    /// Somebody says whether an answer was right. A wrong one is served to nobody else: a near prompt's keeps its entry from near
+    /// prompts, an equal one's from everybody, until it is stored again or reported right.
+    ///
+    /// # Errors
+    /// See [`NotHeard`]; nothing has changed then.
+    pub async fn feedback(&self, feedback: Feedback) -> Result<Heard, NotHeard> {
+        match feedback.about {
+            About::Decision(id) => self.feedback_on_decision(id, feedback.correct).await,
+            About::Entry(entry) => {
+                let found = self.store.get(self.key, entry, Timestamp::now()).await;
+                if !found.is_ok_and(|found| found.is_some()) {
+                    return Err(NotHeard::UnknownEntry);
+                }
+                let recorded = self.quarantine(entry, feedback.correct, Quarantine::Everybody);
+                Ok(self.heard(entry, recorded).await)
+            }
+        }
+    }
+
+    async fn feedback_on_decision(&self, id: DecisionId, correct: bool) -> Result<Heard, NotHeard> {
+        let logged = self.decision(id).ok_or(NotHeard::UnknownDecision)?;
+        let entry = logged.served.ok_or(NotHeard::NothingServed)?;
+        if logged.labels.iter().any(|label| label.source == Source::Feedback) {
+            return Ok(self.heard(entry, false).await);
+        }
+        if let Some(case) = &logged.case {
+            let of_best = |place| (Some(place) == case.best).then_some(correct);
+            let right: Vec<_> = (0..case.evidence.len()).map(of_best).collect();
+            self.learning.learn(id, case, &right, Source::Feedback, &self.setup());
+        } else if let Some(logged) = self.learning.decisions.lock().get_mut(id, Timestamp::now()) {
+            logged.labels.push(Label { source: Source::Feedback, right: correct, at: Timestamp::now() });
+        }
+        if !correct {
+            let from = if logged.case.is_some() { Quarantine::NearPrompts } else { Quarantine::Everybody };
+            self.quarantine(entry, false, from);
+        }
+        Ok(self.heard(entry, true).await)
+    }
+
+    /// Tells whether anything changed.
+    fn quarantine(&self, entry: EntryId, correct: bool, from: Quarantine) -> bool {
+        let learner = &mut *self.learning.learner.lock();
+        let changed = if correct {
+            let was = learner.is_quarantined(&entry);
+            learner.release(&entry);
+            was
+        } else {
+            learner.quarantine(entry, from)
+        };
+        self.learning.quarantines.store(learner.has_quarantined(), Ordering::Relaxed);
+        self.learning.unsaved.store(true, Ordering::Relaxed);
+        changed
+    }
+
+    /// What is quarantined is kept at once: a wrong answer must not be back after a crash.
+    async fn heard(&self, entry: EntryId, recorded: bool) -> Heard {
+        if recorded
+            && let Some(bytes) = self.learning.take_unsaved(&self.setup().embedder.identity().digest)
+            && let Err(error) = self.store.save_state(self.key, LEARNER, bytes).await
+        {
+            tracing::warn!(cache = self.name.id, %error, "feedback could not be saved yet; it is tried again");
+            self.learning.save_again();
+        }
+        self.now_heard(entry, recorded)
+    }
+
+    fn now_heard(&self, entry: EntryId, recorded: bool) -> Heard {
+        let learner = self.learning.learner.lock();
+        let quarantined = match (learner.is_quarantined(&entry), learner.is_withdrawn(&entry)) {
+            (_, true) => Some(Quarantine::Everybody),
+            (true, false) => Some(Quarantine::NearPrompts),
+            (false, false) => None,
+        };
+        drop(learner);
+        Heard { recorded, entry, quarantined, served_to: self.learning.served(entry) }
+    }
+}

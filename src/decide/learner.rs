@@ -1,0 +1,445 @@
+//! What a cache has learned, and how it decides with it.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::AnswerClass;
+use super::audit::Audits;
+use super::budget::{Account, ErrorBudget};
+use super::drift::{Change, Drift};
+use super::evidence::{Evidence, FEATURES};
+use super::logistic::{Example, Prior, fit, probability};
+use super::per_entry::Observations;
+use super::records::Records;
+use super::share::Share;
+use super::source::{Reliabilities, Source};
+use crate::store::EntryId;
+
+/// Examples that the pool keeps.
+const EXAMPLES: usize = 4000;
+/// Labels before the first fit, and how many more before each further one: some, and a share of those there are.
+const FIRST_FIT: u64 = 60;
+const MORE: u64 = 20;
+const MORE_SHARE: u64 = 7;
+/// An audit stands for all the would-be hits that weren't audited, up to so many of them.
+const STANDS_FOR: f64 = 3.0;
+/// Predicted errors up to this multiple of the cut are like those that are served.
+const NEARLY: f64 = 2.5;
+/// Labels that what was learned from so few is twice as wrong as it says, about.
+const YOUTH: f64 = 60.0;
+/// Labels from before an alarm that still count after it: those that raised it.
+const AFTER_ALARM: usize = 60;
+/// Entries of which the per-entry rule keeps observations.
+const OBSERVED: usize = 50_000;
+/// Precision of the coefficients where no prior is shipped with the embedding model.
+const WITHOUT_PRIOR: f64 = 2.0;
+
+/// From whom an entry is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Quarantine {
+    /// From near prompts: its answer was wrong for one of these.
+    NearPrompts,
+    /// From its own text too: its answer is wrong.
+    Everybody,
+}
+
+/// What a model's vectors are worth before there are labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beliefs {
+    /// Of the coefficients.
+    pub prior: Prior<FEATURES>,
+    /// Whether they are worth serving by. Otherwise nothing near is served before the first fit.
+    pub informed: bool,
+}
+
+impl Default for Beliefs {
+    fn default() -> Self {
+        Self { prior: Prior::ridge(WITHOUT_PRIOR), informed: false }
+    }
+}
+
+/// How a learned rule is set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Terms {
+    /// Wrong answers ÷ requests at most.
+    pub budget: ErrorBudget,
+    /// Usual share of would-be hits that are audited.
+    pub audit_rate: f64,
+    /// Whether candidates are refused that differ in what cosines don't show.
+    pub strict: bool,
+}
+
+/// How a question about near candidates ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// The best candidate's answer is served.
+    Served,
+    /// It would have been, but goes to the provider so that it is known whether it's right.
+    Audited,
+    /// It would have been, but answers are known to have changed.
+    Alarmed,
+    /// It isn't sure enough.
+    Refused,
+}
+
+impl Ending {
+    /// Whether the best candidate was sure enough to be served.
+    #[must_use]
+    pub fn would_hit(self) -> bool {
+        self != Self::Refused
+    }
+}
+
+/// A decision about near candidates, with all that went into it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The nearest of each answer, nearest first.
+    pub evidence: Vec<Evidence>,
+    /// P(correct) of each, before calibration.
+    pub raw: Vec<f64>,
+    /// P(correct) of each.
+    pub p_correct: Vec<f64>,
+    /// The place of the best among these, unless all were ruled out.
+    pub best: Option<usize>,
+    /// The largest error that was served.
+    pub cut: f64,
+    /// How it ended.
+    pub ending: Ending,
+    /// With what probability a would-be hit was audited.
+    pub audit_rate: f64,
+}
+
+impl Case {
+    /// The best candidate.
+    #[must_use]
+    pub fn best(&self) -> Option<&Evidence> {
+        self.evidence.get(self.best?)
+    }
+
+    /// The probability that the best candidate's answer is right.
+    #[must_use]
+    pub fn best_p(&self) -> Option<f64> {
+        self.p_correct.get(self.best?).copied()
+    }
+}
+
+/// Everything that a cache has learned from labels.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learner {
+    coefficients: Option<Vec<f64>>,
+    examples: VecDeque<Example<FEATURES>>,
+    labels: u64,
+    next_fit: u64,
+    /// Counts what makes a fit that was begun before it worthless.
+    generation: u64,
+    records: Records,
+    account: Account,
+    audits: Audits,
+    drift: Drift,
+    alarms: u64,
+    observations: HashMap<EntryId, Observations>,
+    quarantined: HashMap<EntryId, Quarantine>,
+    reliabilities: Reliabilities,
+    joined: HashMap<EntryId, AnswerClass>,
+}
+
+/// A fit that is due: everything that it needs, so that it can be made elsewhere.
+#[derive(Debug, Clone)]
+pub struct FitJob {
+    examples: Vec<Example<FEATURES>>,
+    start: [f64; FEATURES],
+    generation: u64,
+}
+
+/// The coefficients that came of a [`FitJob`].
+#[derive(Debug, Clone, Copy)]
+pub struct Fitted {
+    coefficients: [f64; FEATURES],
+    generation: u64,
+}
+
+impl FitJob {
+    /// Makes it; some milliseconds.
+    #[must_use]
+    pub fn run(&self, beliefs: &Beliefs) -> Fitted {
+        Fitted { coefficients: fit(&self.examples, &beliefs.prior, &self.start), generation: self.generation }
+    }
+}
+
+/// What is told about a learner.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// Labels that it has learned from, since the last alarm.
+    pub labels: u64,
+    /// Audits of would-be hits, ever.
+    pub audits: u64,
+    /// Audits of late, and how many of these would have been wrong.
+    #[serde(skip)]
+    pub recent_audits: Share,
+    /// The largest predicted error that is served now.
+    pub cut: f64,
+    /// What predicted errors are multiplied by, from audits.
+    pub calibration: f64,
+    /// The share of would-be hits that is audited now.
+    pub audit_rate: f64,
+    /// How near an alarm is, from 0 to 1.
+    pub drift: f64,
+    /// Whether only exact texts are answered, because answers have changed.
+    pub alarmed: bool,
+    /// How often that was so.
+    pub alarms: u64,
+    /// Entries that aren't served to near prompts, because an answer of theirs was reported wrong.
+    pub quarantined: usize,
+}
+
+impl Learner {
+    /// Puts in what is known of the candidates themselves.
+    pub fn complete(&self, evidence: &mut [Evidence]) {
+        evidence.iter_mut().for_each(|evidence| self.records.fill(evidence));
+    }
+
+    /// The class of an entry's answer: its own, or that of an answer that it was found to say the same as.
+    #[must_use]
+    pub fn class(&self, entry: &EntryId, own: AnswerClass) -> AnswerClass {
+        self.joined.get(entry).copied().unwrap_or(own)
+    }
+
+    /// Decides about candidates whose evidence is complete. `draw` is a number from 0 to 1 that nobody can foresee;
+    /// `most_error` is the caller's own bound on the error of what is served, and `ruled_out` says of each candidate whether
+    /// the caller can't use it.
+    pub fn budgeted(
+        &mut self,
+        evidence: Vec<Evidence>,
+        terms: Terms,
+        beliefs: &Beliefs,
+        most_error: Option<f64>,
+        ruled_out: impl Fn(&Evidence) -> bool,
+        draw: f64,
+    ) -> Case {
+        self.account.keep_up(terms.budget);
+        let coefficients = self.coefficients(beliefs);
+        let calibration = self.calibration();
+        let raw: Vec<f64> = evidence
+            .iter()
+            .map(|evidence| coefficients.as_ref().map_or(0.0, |b| probability(b, &evidence.features())))
+            .collect();
+        let p_correct: Vec<f64> = raw.iter().map(|p| 1.0 - ((1.0 - p) * calibration).min(1.0)).collect();
+        let may_serve = |evidence: &Evidence| {
+            let is_refused = evidence.unclear || (terms.strict && !evidence.differences.is_empty());
+            !is_refused && !self.is_quarantined(&evidence.entry) && !ruled_out(evidence)
+        };
+        let usable = (0..evidence.len()).filter(|place| may_serve(&evidence[*place]));
+        let best = usable.max_by(|a, b| raw[*a].total_cmp(&raw[*b]).then(b.cmp(a)));
+        let error = best.map_or(1.0, |best| 1.0 - p_correct[best]);
+        let cut = self.account.cut();
+        let audit_rate = self.audits.rate(terms.audit_rate);
+        let ending = if !self.account.affords(error, terms.budget) || most_error.is_some_and(|most| error > most) {
+            Ending::Refused
+        } else if self.drift.is_alarmed() {
+            Ending::Alarmed
+        } else if draw < audit_rate {
+            Ending::Audited
+        } else {
+            Ending::Served
+        };
+        self.account.book(error, ending == Ending::Served);
+        Case { evidence, raw, p_correct, best, cut, ending, audit_rate }
+    }
+
+    /// Decides by the published per-entry rule, which looks at the nearest entry only.
+    pub fn per_entry(
+        &mut self,
+        evidence: Vec<Evidence>,
+        terms: Terms,
+        ruled_out: impl Fn(&Evidence) -> bool,
+        draw: f64,
+    ) -> Case {
+        let nearest = evidence
+            .first()
+            .filter(|nearest| !nearest.unclear && !self.is_quarantined(&nearest.entry) && !ruled_out(nearest));
+        let explore = nearest.map_or(1.0, |nearest| {
+            let observed = self.observations.get(&nearest.entry);
+            observed.map_or(1.0, |observed| observed.explore_probability(nearest.cosine, terms.budget.get()))
+        });
+        let p = nearest.and_then(|nearest| self.observations.get(&nearest.entry)?.p_correct(nearest.cosine));
+        let best = nearest.is_some().then_some(0);
+        let ending = if draw > explore { Ending::Served } else { Ending::Refused };
+        let p_correct = vec![p.unwrap_or(0.0); evidence.len().min(1)];
+        Case { raw: p_correct.clone(), p_correct, evidence, best, cut: 1.0 - explore, ending, audit_rate: explore }
+    }
+
+    /// Learns for each candidate whether its answer was right for the prompt of `case`, where that is known. `reliability`, from
+    /// 0.5 to 1, is how often such labels are right.
+    pub fn learn(&mut self, case: &Case, right: &[Option<bool>], reliability: f64) -> Change {
+        let trust = (2.0 * reliability - 1.0).clamp(0.0, 1.0).powi(2);
+        let stands_for = match case.ending {
+            Ending::Audited => (1.0 / case.audit_rate.max(f64::MIN_POSITIVE)).min(STANDS_FOR),
+            _ => 1.0,
+        };
+        let mut change = Change::None;
+        for (place, (evidence, right)) in case.evidence.iter().zip(right).enumerate() {
+            let Some(right) = *right else { continue };
+            let raw = case.raw.get(place).copied().unwrap_or(0.5);
+            self.records.add(evidence.entry, evidence.answer, raw, right, trust);
+            #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
+            let weight = (trust * stands_for) as f32;
+            self.examples.push_back(Example { features: evidence.features(), right, weight });
+            if self.examples.len() > EXAMPLES {
+                self.examples.pop_front();
+            }
+            if place == 0 {
+                self.observe(evidence, right);
+            }
+            if Some(place) == case.best && case.ending != Ending::Served {
+                if case.ending == Ending::Audited {
+                    self.audits.add(1.0 - raw, right);
+                } else if 1.0 - case.p_correct[place] <= NEARLY * case.cut {
+                    self.audits.add_near(1.0 - raw, right);
+                }
+                change = self.drift.add(case.p_correct[place], right, case.ending.would_hit());
+            }
+        }
+        self.labels += 1;
+        if change == Change::Sounded {
+            self.begin_anew();
+        }
+        change
+    }
+
+    fn observe(&mut self, evidence: &Evidence, right: bool) {
+        if self.observations.len() < OBSERVED || self.observations.contains_key(&evidence.entry) {
+            self.observations.entry(evidence.entry).or_default().add(evidence.cosine, right);
+        }
+    }
+
+    /// Answers have changed: what was learned before says little about what is right now.
+    fn begin_anew(&mut self) {
+        let old = self.examples.len().saturating_sub(AFTER_ALARM);
+        self.examples.drain(..old);
+        self.audits.forget();
+        self.labels = 0;
+        self.next_fit = 0;
+        self.generation += 1;
+        self.alarms += 1;
+    }
+
+    /// What remains where the vectors are another model's: what is known of entries and answers, and of who labels them.
+    #[must_use]
+    pub fn with_another_model(&self) -> Self {
+        Self {
+            records: self.records.clone(),
+            quarantined: self.quarantined.clone(),
+            reliabilities: self.reliabilities.clone(),
+            joined: self.joined.clone(),
+            generation: self.generation + 1,
+            ..Self::default()
+        }
+    }
+
+    /// `entry`'s answer says the same as those of `class`, though in other words.
+    pub fn join(&mut self, entry: EntryId, class: AnswerClass) {
+        if self.joined.len() < OBSERVED {
+            self.joined.insert(entry, class);
+        }
+    }
+
+    /// An answer of `entry` that was served is known to be wrong. Tells whether that is new.
+    pub fn quarantine(&mut self, entry: EntryId, from: Quarantine) -> bool {
+        let held = self.quarantined.get(&entry).copied();
+        self.quarantined.insert(entry, held.map_or(from, |held| held.max(from)));
+        held.is_none_or(|held| held < from)
+    }
+
+    /// `entry` is served again.
+    pub fn release(&mut self, entry: &EntryId) {
+        self.quarantined.remove(entry);
+    }
+
+    /// Whether any entry is kept from anybody.
+    #[must_use]
+    pub fn has_quarantined(&self) -> bool {
+        !self.quarantined.is_empty()
+    }
+
+    /// How often labels of `source` are right; see [`Reliabilities`].
+    #[must_use]
+    pub fn reliability(&self, source: Source, set: Option<f64>) -> f64 {
+        self.reliabilities.of(source, set)
+    }
+
+    /// `source` said the same as a more reliable one, or didn't.
+    pub fn compare(&mut self, source: Source, agreed: bool) {
+        self.reliabilities.compare(source, agreed);
+    }
+
+    /// `entry` has another answer now, or is gone.
+    pub fn renewed(&mut self, entry: &EntryId) {
+        self.quarantined.remove(entry);
+        self.joined.remove(entry);
+        self.observations.remove(entry);
+    }
+
+    /// Whether `entry` isn't served to near prompts.
+    #[must_use]
+    pub fn is_quarantined(&self, entry: &EntryId) -> bool {
+        self.quarantined.contains_key(entry)
+    }
+
+    /// Whether `entry` isn't served to anybody, not even for its own text.
+    #[must_use]
+    pub fn is_withdrawn(&self, entry: &EntryId) -> bool {
+        self.quarantined.get(entry) == Some(&Quarantine::Everybody)
+    }
+
+    /// The fit that is due, if one is.
+    #[must_use]
+    pub fn due(&mut self, beliefs: &Beliefs) -> Option<FitJob> {
+        if self.labels < self.next_fit.max(FIRST_FIT) {
+            return None;
+        }
+        self.next_fit = self.labels + self.labels / MORE_SHARE + MORE;
+        let start = self.coefficients(beliefs).unwrap_or(beliefs.prior.mean);
+        Some(FitJob { examples: self.examples.iter().copied().collect(), start, generation: self.generation })
+    }
+
+    /// Takes up what came of a fit, unless it is of another time.
+    pub fn adopt(&mut self, fitted: &Fitted) {
+        if fitted.generation == self.generation {
+            self.coefficients = Some(fitted.coefficients.to_vec());
+        }
+    }
+
+    /// What predicted errors are multiplied by: what audits say, and more while few labels are behind what was learned.
+    #[expect(clippy::cast_precision_loss, reason = "a factor")]
+    fn calibration(&self) -> f64 {
+        let young = if self.coefficients.is_some() { 1.0 + YOUTH / (self.labels as f64 + YOUTH / 2.0) } else { 1.0 };
+        self.audits.calibration() * young
+    }
+
+    fn coefficients(&self, beliefs: &Beliefs) -> Option<Vector64> {
+        let learned = self.coefficients.as_ref().and_then(|learned| learned.as_slice().try_into().ok());
+        learned.or(beliefs.informed.then_some(beliefs.prior.mean))
+    }
+
+    /// How it stands, under `terms`.
+    #[must_use]
+    pub fn standing(&self, terms: Terms) -> Standing {
+        Standing {
+            labels: self.labels,
+            audits: self.audits.all(),
+            recent_audits: self.audits.wrong(),
+            cut: self.account.cut(),
+            calibration: self.calibration(),
+            audit_rate: self.audits.rate(terms.audit_rate),
+            drift: self.drift.level(),
+            alarmed: self.drift.is_alarmed(),
+            alarms: self.alarms,
+            quarantined: self.quarantined.len(),
+        }
+    }
+}
+
+type Vector64 = [f64; FEATURES];

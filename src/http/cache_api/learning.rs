@@ -1,0 +1,287 @@
+//! What a cache decided and why, what people say about it, and what other settings would do.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::handlers::{existing, read};
+use super::problem::Problem;
+use super::reader::Reader;
+use super::reply::CandidateReply;
+use crate::cache::{About, Cache, DecisionId, Feedback, Heard, Logged, NotHeard, NotTuned, Tuning, TuningChange};
+use crate::config::Policy;
+use crate::decide::{Case, Ending, ErrorBudget, Evidence, NAMES, Outlook};
+use crate::http::App;
+use crate::prompt::Json as Parsed;
+
+/// Budgets and thresholds that a simulation tries where none are named.
+const BUDGETS: [f64; 8] = [0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1];
+const THRESHOLDS: [f64; 9] = [0.70, 0.75, 0.80, 0.84, 0.88, 0.90, 0.92, 0.95, 0.98];
+/// The most that one simulation tries of each.
+const MOST: usize = 100;
+
+/// `GET /v1/caches/{cacheId}/decisions/{id}`
+pub(in crate::http) async fn decision(
+    State(app): State<Arc<App>>,
+    Path((id, decision)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    let logged = cache
+        .decision(decision_id(&decision)?)
+        .ok_or_else(|| Problem::not_found(format!("the cache `{id}` knows no decision {decision}, or no longer")))?;
+    Ok(Json(explained(&logged)).into_response())
+}
+
+/// `POST /v1/caches/{cacheId}/feedback`
+pub(in crate::http) async fn feedback(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    let feedback = read_feedback(&read(&app, body).await?)?;
+    let Heard { recorded, entry, quarantined, served_to } = cache.feedback(feedback).await?;
+    let served_to: Vec<String> = served_to.iter().map(ToString::to_string).collect();
+    let reply = json!({
+        "recorded": recorded, "entryId": entry.to_string(), "quarantined": quarantined, "servedTo": served_to,
+    });
+    Ok(Json(reply).into_response())
+}
+
+/// `POST /v1/caches/{cacheId}/simulate`
+pub(in crate::http) async fn simulate(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    let body = read(&app, body).await?;
+    let mut reader = Reader::new(if body.is_empty() { b"{}" } else { &body })?;
+    let budgets = numbers(&mut reader, "budgets", 0.0..=0.5).unwrap_or(BUDGETS.to_vec());
+    let thresholds = numbers(&mut reader, "thresholds", -1.0..=1.0).unwrap_or(THRESHOLDS.to_vec());
+    reader.finish()?;
+    let budgets: Vec<ErrorBudget> = budgets.into_iter().filter_map(ErrorBudget::new).collect();
+    #[expect(clippy::cast_possible_truncation, reason = "cosines are f32")]
+    let thresholds: Vec<f32> = thresholds.into_iter().map(|cosine| cosine as f32).collect();
+    let simulated = tokio::task::spawn_blocking(move || cache.simulate(&budgets, &thresholds)).await;
+    let (budgets, thresholds): (Vec<Outlook>, Vec<Outlook>) = simulated.unwrap_or_default();
+    Ok(Json(json!({ "budgets": budgets, "thresholds": thresholds })).into_response())
+}
+
+/// `GET /v1/caches/{cacheId}`
+pub(in crate::http) async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    Ok(Json(shown(&app, &cache)).into_response())
+}
+
+/// `PUT /v1/caches/{cacheId}`
+pub(in crate::http) async fn tune(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    let tuning = read_tuning(&read(&app, body).await?)?;
+    app.caches.tune(&cache, tuning, &cache.name().tenant, app.tenants.is_local()).await?;
+    Ok(Json(shown(&app, &cache)).into_response())
+}
+
+/// `POST /v1/caches/{cacheId}/undo`
+pub(in crate::http) async fn undo(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let cache = existing(&app, &headers, &id)?;
+    app.caches.undo(&cache, &cache.name().tenant, app.tenants.is_local()).await?;
+    Ok(Json(shown(&app, &cache)).into_response())
+}
+
+fn decision_id(text: &str) -> Result<DecisionId, Problem> {
+    text.parse().map_err(|_| Problem::invalid(format!("`{text}` names no decision: it is 32 hexadecimal digits")))
+}
+
+fn explained(logged: &Logged) -> Value {
+    let decision = &logged.decision;
+    let case = logged.case.as_deref();
+    let candidates = decision.candidates.iter().enumerate().map(|(place, considered)| {
+        let evidence = case.and_then(|case| case.evidence.iter().find(|evidence| evidence.place == place));
+        let mut reply = serde_json::to_value(CandidateReply::new(considered)).unwrap_or_default();
+        if let (Some(evidence), Some(reply)) = (evidence, reply.as_object_mut()) {
+            reply.insert("features".into(), features(evidence));
+            reply.insert("differences".into(), json!(evidence.differences));
+        }
+        reply
+    });
+    let labels =
+        logged.labels.iter().map(|label| json!({ "source": label.source, "right": label.right, "at": label.at.0 }));
+    json!({
+        "id": decision.id.to_string(),
+        "at": logged.at.0,
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "budget": decision.budget,
+        "pCorrect": decision.p_correct,
+        "cut": case.map(|case| case.cut),
+        "wouldHit": case.map(|case| case.ending.would_hit()),
+        "auditRate": case.map(|case| case.audit_rate),
+        "bestEntryId": case.and_then(Case::best).map(|best| best.entry.to_string()),
+        "servedEntryId": logged.served.map(|entry| entry.to_string()),
+        "audited": case.map(|case| case.ending == Ending::Audited),
+        "guards": decision.guards,
+        "candidates": candidates.collect::<Vec<_>>(),
+        "labels": labels.collect::<Vec<_>>(),
+    })
+}
+
+fn features(evidence: &Evidence) -> Value {
+    NAMES.iter().zip(&evidence.vector).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+}
+
+fn read_feedback(body: &[u8]) -> Result<Feedback, Problem> {
+    let mut reader = Reader::new(body)?;
+    let correct = match reader.take("correct") {
+        Some(Parsed::Bool(correct)) => Some(correct),
+        Some(_) => {
+            reader.wrong("correct", "type", "must be true or false");
+            None
+        }
+        None => {
+            reader.wrong("correct", "required", "is missing");
+            None
+        }
+    };
+    let about = match (reader.has("decisionId"), reader.has("entryId")) {
+        (true, false) => Some((true, reader.required_text("decisionId"))),
+        (false, true) => Some((false, reader.required_text("entryId"))),
+        _ => {
+            let _ = (reader.take("decisionId"), reader.take("entryId"));
+            reader.wrong("decisionId", "exclusive", "or `entryId` is needed, one of the two");
+            None
+        }
+    };
+    reader.finish()?;
+    let (Some(correct), Some((is_decision, id))) = (correct, about) else {
+        return Err(Problem::invalid("`correct` and one of `decisionId` and `entryId` are needed"));
+    };
+    let about = if is_decision {
+        About::Decision(decision_id(&id)?)
+    } else {
+        About::Entry(id.parse().map_err(|error| Problem::invalid(format!("`{id}` names no entry: {error}")))?)
+    };
+    Ok(Feedback { about, correct })
+}
+
+fn numbers(reader: &mut Reader, name: &str, range: std::ops::RangeInclusive<f64>) -> Option<Vec<f64>> {
+    #[expect(clippy::cast_precision_loss, reason = "compared with small bounds")]
+    let number = |item: &Parsed| match item {
+        Parsed::Integer(value) => Some(*value as f64),
+        Parsed::Fraction(value) => Some(*value),
+        _ => None,
+    };
+    let value = reader.take(name)?;
+    let items = value.as_array().and_then(|items| items.iter().map(number).collect::<Option<Vec<f64>>>());
+    match items {
+        Some(items) if items.len() <= MOST && items.iter().all(|item| range.contains(item)) => Some(items),
+        _ => {
+            let (low, high) = (range.start(), range.end());
+            reader.wrong(name, "type", format!("must be a list of at most {MOST} numbers from {low} to {high}"));
+            None
+        }
+    }
+}
+
+fn read_tuning(body: &[u8]) -> Result<Tuning, Problem> {
+    let mut reader = Reader::new(body)?;
+    let policy = match reader.take("policy") {
+        None => None,
+        Some(value) => match value.as_str() {
+            Some("budget") => Some(Policy::Budget),
+            Some("per-entry") => Some(Policy::PerEntry),
+            Some("static") => Some(Policy::Static),
+            _ => {
+                reader.wrong("policy", "enum", "must be \"budget\", \"per-entry\" or \"static\"");
+                None
+            }
+        },
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "cosines are f32")]
+    let tuning = Tuning {
+        policy,
+        error_budget: reader.number("errorBudget", 0.0..=0.5),
+        audit_rate: reader.number("auditRate", 0.0..=1.0),
+        min_cosine: reader.number("minCosine", -1.0..=1.0).map(|cosine| cosine as f32),
+        strict: reader.has("strict").then(|| reader.flag("strict")),
+    };
+    reader.finish()?;
+    Ok(tuning)
+}
+
+/// A cache's policy as it is, and how it came to be so.
+fn shown(app: &App, cache: &Cache) -> Value {
+    let changes = cache.changes();
+    let tuning = changes.last().map(|change| change.after).unwrap_or_default();
+    let settings = tuning.over(app.settings.cache(cache.id()));
+    json!({
+        "cacheId": cache.id(),
+        "policy": settings.policy.unwrap_or_default(),
+        "errorBudget": settings.error_budget(),
+        "auditRate": settings.audit_rate(),
+        "minCosine": settings.min_cosine,
+        "strict": settings.strict(),
+        "changes": changes.iter().map(ChangeReply::new).collect::<Vec<_>>(),
+    })
+}
+
+#[derive(Serialize)]
+struct ChangeReply<'c> {
+    at: u64,
+    by: &'c str,
+    before: Value,
+    after: Value,
+}
+
+impl<'c> ChangeReply<'c> {
+    fn new(change: &'c TuningChange) -> Self {
+        let of = |tuning: &Tuning| {
+            json!({
+                "policy": tuning.policy, "errorBudget": tuning.error_budget, "auditRate": tuning.audit_rate,
+                "minCosine": tuning.min_cosine, "strict": tuning.strict,
+            })
+        };
+        Self { at: change.at.0, by: &change.by, before: of(&change.before), after: of(&change.after) }
+    }
+}
+
+impl From<NotHeard> for Problem {
+    fn from(error: NotHeard) -> Self {
+        match error {
+            NotHeard::UnknownDecision | NotHeard::UnknownEntry => Self::not_found(error.to_string()),
+            NotHeard::NothingServed => Self::invalid(error.to_string()),
+        }
+    }
+}
+
+impl From<NotTuned> for Problem {
+    fn from(error: NotTuned) -> Self {
+        match error {
+            NotTuned::Looser(_) => Self::forbidden(error.to_string()),
+            NotTuned::Cache(error) => error.into(),
+            NotTuned::Invalid { .. } | NotTuned::NothingToUndo => Self::invalid(error.to_string()),
+        }
+    }
+}

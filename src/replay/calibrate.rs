@@ -1,0 +1,180 @@
+//! Makes a model's prior from labelled pairs and traces: what its cosines, and what two prompts say differently, are worth
+//! before a cache has labels of its own.
+
+use std::collections::HashMap;
+use std::io::BufRead;
+
+use serde::Deserialize;
+
+use crate::decide::{
+    AnswerClass, Beliefs, Ending, ErrorBudget, Evidence, Example, Examples, FEATURES, Learner, Neighbour, SourceKind,
+    Terms, Text, gather,
+};
+use crate::embed::{Embedder, Embedding, Prefix};
+use crate::store::{Attributes, CacheKey, EntryId, ScopeKey, TextHash};
+
+/// Nearest of the stored prompts that a trace's request is weighed against.
+const NEIGHBOURS: usize = 10;
+/// Pairs that differ were sought out, and are much more common in files of pairs than in traffic; each counts so much less.
+const SOUGHT_OUT: f32 = 0.3;
+/// Of a trace's sure hits, one in so many is stored all the same, so that neighbours are as dense as in a cache that serves.
+const STORED_OF_SURE: usize = 2;
+
+/// Two prompts, and whether the answer of one is right for the other.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Pair {
+    /// One.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// Whether they have the same right answer.
+    pub same: bool,
+}
+
+/// A prompt with its group; equal groups have the same right answer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Grouped {
+    prompt: String,
+    group: String,
+}
+
+/// What a file of labelled prompts holds.
+#[derive(Debug, Clone, Default)]
+pub struct Labelled {
+    pairs: Vec<Pair>,
+    trace: Vec<Grouped>,
+    /// Lines that are neither, by their number.
+    pub broken: Vec<u64>,
+}
+
+impl Labelled {
+    /// Reads lines `{"a", "b", "same"}` or `{"prompt", "group"}`.
+    ///
+    /// # Errors
+    /// Where the lines can't be read.
+    pub fn read(lines: impl BufRead) -> std::io::Result<Self> {
+        let mut read = Self::default();
+        for (number, line) in (1..).zip(lines.split(b'\n')) {
+            let line = line?;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            if let Ok(pair) = serde_json::from_slice(&line) {
+                read.pairs.push(pair);
+            } else if let Ok(grouped) = serde_json::from_slice(&line) {
+                read.trace.push(grouped);
+            } else {
+                read.broken.push(number);
+            }
+        }
+        Ok(read)
+    }
+
+    /// Labelled pairs, and requests of a trace.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.pairs.len(), self.trace.len())
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let of_pairs = self.pairs.iter().flat_map(|pair| [pair.a.as_str(), pair.b.as_str()]);
+        of_pairs.chain(self.trace.iter().map(|grouped| grouped.prompt.as_str()))
+    }
+
+    /// What can be learned from them, each case counted `weight` times. `progress` is told of every text that is embedded.
+    pub async fn examples(&self, embedder: &Embedder, weight: f32, progress: &(impl Fn() + Sync)) -> [Examples; 2] {
+        let vectors = embed(embedder, self.texts(), progress).await;
+        [
+            Examples { kind: SourceKind::Traffic, examples: self.of_trace(&vectors, weight) },
+            Examples { kind: SourceKind::Pairs, examples: self.of_pairs(&vectors, weight) },
+        ]
+    }
+
+    fn of_pairs(&self, vectors: &Vectors, weight: f32) -> Vec<Example<FEATURES>> {
+        let example = |pair: &Pair| {
+            let (a, b) = (vectors.get(&pair.a)?, vectors.get(&pair.b)?);
+            let neighbour = neighbour(&pair.b, b.cosine(a), AnswerClass(1));
+            let evidence = gather(plain(&pair.a), &[neighbour], 1);
+            let weight = if pair.same { weight } else { weight * SOUGHT_OUT };
+            Some(Beliefs::example(evidence.first()?.features(), pair.same, weight))
+        };
+        self.pairs.iter().filter_map(example).collect()
+    }
+
+    /// The cases that a cache meets which asks the provider each time and learns on the way.
+    fn of_trace(&self, vectors: &Vectors, weight: f32) -> Vec<Example<FEATURES>> {
+        let (mut learner, beliefs, mut examples) = (Learner::default(), Beliefs::default(), Vec::new());
+        let Some(budget) = ErrorBudget::new(0.02) else { return examples };
+        let terms = Terms { budget, audit_rate: 1.0, strict: false };
+        let mut stored: Vec<(&Grouped, &Embedding)> = Vec::new();
+        for (number, asked) in self.trace.iter().enumerate() {
+            let Some(vector) = vectors.get(&asked.prompt) else { continue };
+            let near = nearest(&stored, vector);
+            let mut evidence = gather(plain(&asked.prompt), &near, stored.len());
+            learner.complete(&mut evidence);
+            let case = learner.budgeted(evidence, terms, &beliefs, None, |_| false, 0.0);
+            let same = |evidence: &Evidence| evidence.answer == AnswerClass::of(&asked.group);
+            let right: Vec<_> = case.evidence.iter().map(|evidence| Some(same(evidence))).collect();
+            let example = |evidence: &Evidence| Beliefs::example(evidence.features(), same(evidence), weight);
+            examples.extend(case.evidence.iter().map(example));
+            learner.learn(&case, &right, 1.0);
+            if let Some(job) = learner.due(&beliefs) {
+                learner.adopt(&job.run(&beliefs));
+            }
+            if case.ending == Ending::Refused || number % STORED_OF_SURE == 0 {
+                stored.push((asked, vector));
+            }
+        }
+        examples
+    }
+}
+
+type Vectors = HashMap<String, Embedding>;
+
+async fn embed<'t>(
+    embedder: &Embedder,
+    texts: impl Iterator<Item = &'t str>,
+    progress: &(impl Fn() + Sync),
+) -> Vectors {
+    use futures_util::{StreamExt, stream};
+    let embedded = stream::iter(texts).map(|text| async move {
+        let made = embedder.embed(text, Prefix::Query).await;
+        progress();
+        Some((text.to_owned(), made.ok()?.vector))
+    });
+    embedded.buffer_unordered(super::EMBEDDED_AT_ONCE).filter_map(async |made| made).collect().await
+}
+
+fn plain(text: &str) -> Text<'_> {
+    Text { text, parsed: None, blurred: false }
+}
+
+fn neighbour(prompt: &str, cosine: crate::embed::Cosine, answer: AnswerClass) -> Neighbour<'_> {
+    let scope = ScopeKey::new(CacheKey::new("", ""), &[0; 32]);
+    let entry = EntryId::new(scope, TextHash::of(prompt), &Attributes::default());
+    Neighbour { entry, prompt: plain(prompt), cosine, answer, is_literal: true }
+}
+
+fn nearest<'t>(stored: &[(&'t Grouped, &Embedding)], vector: &Embedding) -> Vec<Neighbour<'t>> {
+    let mut near: Vec<_> = stored.iter().map(|(grouped, other)| (other.cosine(vector), *grouped)).collect();
+    let by_cosine =
+        |(a, _): &(crate::embed::Cosine, _), (b, _): &(crate::embed::Cosine, _)| b.get().total_cmp(&a.get());
+    if near.len() > NEIGHBOURS {
+        near.select_nth_unstable_by(NEIGHBOURS, by_cosine);
+        near.truncate(NEIGHBOURS);
+    }
+    near.sort_by(by_cosine);
+    near.into_iter().map(|(cosine, stored)| neighbour(&stored.prompt, cosine, AnswerClass::of(&stored.group))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_and_traces_are_told_apart_and_broken_lines_named() {
+        let text = b"{\"a\": \"x\", \"b\": \"y\", \"same\": true, \"kind\": \"z\"}\n\n{\"prompt\": \"p\", \"group\": \"g\"}\n{\"a\": 1}\n";
+        let read = Labelled::read(&text[..]).unwrap();
+        assert_eq!((read.counts(), read.broken), ((1, 1), vec![4]));
+    }
+}
