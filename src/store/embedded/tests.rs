@@ -480,3 +480,43 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
     assert_eq!(store.holdings(cache(0)), held);
     assert_eq!(store.inner.ledger.record(cache(0), &used[0]).map(|record| record.uses), Some(5));
 }
+
+/// Changes bytes of some family's tables, each so many behind the one before.
+fn damage_tables(tables: &[std::path::PathBuf], every: usize) {
+    for table in tables {
+        let mut bytes = std::fs::read(table).unwrap();
+        // What follows the rows says where they are.
+        let end = bytes.len() * 3 / 4;
+        (every / 2..end).step_by(every).for_each(|at| bytes[at] ^= 0x55);
+        std::fs::write(table, bytes).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn damaged_tables_of_graphs_cost_nothing_but_linking() {
+    for every in [4096, usize::MAX / 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        fill(&store, 0..1500).await;
+        store.close().await.unwrap();
+        let tables = store.inner.database.tables("graphs");
+        assert!(!tables.is_empty());
+        drop(store);
+        damage_tables(&tables, every.min(std::fs::metadata(&tables[0]).unwrap().len() as usize));
+        let store = reopen(folder.path());
+        assert_eq!(store.inner.current().memory.size().entries, 1500);
+        assert_all_found(&store, (0..1500).step_by(7)).await;
+        // It is kept again, and the damaged table is gone with the next start.
+        fill(&store, 1500..1501).await;
+        store.close().await.unwrap();
+        drop(store);
+        let store = reopen(folder.path());
+        assert!(tables.iter().all(|table| !store.inner.database.tables("graphs").contains(table)));
+        assert_all_found(&store, (0..1501).step_by(7)).await;
+        fill(&store, 1501..1502).await;
+        store.close().await.unwrap();
+        drop(store);
+        let store = reopen(folder.path());
+        assert_eq!(store.inner.database.graphs().unwrap().len(), 1);
+    }
+}

@@ -179,15 +179,11 @@ impl Database {
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
         blocks.set_bloom_filter(10.0, false);
-        let families = || {
-            family::ALL.map(|name| {
-                let mut options = Options::default();
-                options.set_block_based_table_factory(&blocks);
-                options.set_compression_type(DBCompressionType::Lz4);
-                ColumnFamilyDescriptor::new(name, options)
-            })
-        };
-        let (db, is_read_only) = match DB::open_cf_descriptors(&options, path, families()) {
+        let mut of_family = Options::default();
+        of_family.set_block_based_table_factory(&blocks);
+        of_family.set_compression_type(DBCompressionType::Lz4);
+        let families = || family::ALL.map(|name| ColumnFamilyDescriptor::new(name, of_family.clone()));
+        let (mut db, is_read_only) = match DB::open_cf_descriptors(&options, path, families()) {
             Ok(db) => (db, false),
             // Lookups are worth more than a refusal.
             Err(error) if forbids_writing(&error) => {
@@ -200,6 +196,9 @@ impl Database {
         };
         if is_read_only {
             tracing::error!(path = %path.display(), "nothing can be written here: answers are looked up, and none is stored");
+        }
+        if !is_read_only {
+            graphs::renew(&mut db, &of_family).map_err(|error| OpenError::new(path, error))?;
         }
         let models = models::identify(&db, path, model)?.into();
         Ok(Self { db, durability, is_read_only, models })

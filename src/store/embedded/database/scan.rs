@@ -20,6 +20,8 @@ pub(super) struct Scan<'d> {
     rows: DBRawIterator<'d>,
     /// The key before what comes next.
     last: Vec<u8>,
+    /// Nothing behind the last damage could be reached.
+    is_over: bool,
 }
 
 impl<'d> Scan<'d> {
@@ -30,21 +32,21 @@ impl<'d> Scan<'d> {
         options.fill_cache(false);
         let mut rows = db.raw_iterator_cf_opt(family, options);
         rows.seek_to_first();
-        Self { rows, last: vec![0; KEY] }
+        Self { rows, last: vec![0; KEY], is_over: false }
     }
+}
 
-    /// Goes on behind what can't be read.
-    fn skip(&mut self) {
-        loop {
-            for place in (0..self.last.len().saturating_sub(FINE)).rev() {
-                let Some(next) = after(&self.last, place) else { return };
-                self.rows.seek(&next);
-                if self.rows.valid() || self.rows.status().is_ok() {
-                    return;
-                }
-                if place == 0 {
-                    self.last = next;
-                }
+/// Goes on behind what can't be read, which follows the key `last`. Tells whether anything could be reached there.
+pub(super) fn skip(rows: &mut DBRawIterator<'_>, last: &mut Vec<u8>) -> bool {
+    loop {
+        for place in (0..last.len().saturating_sub(FINE)).rev() {
+            let Some(next) = after(last, place) else { return false };
+            rows.seek(&next);
+            if rows.valid() || rows.status().is_ok() {
+                return true;
+            }
+            if place == 0 {
+                *last = next;
             }
         }
     }
@@ -60,8 +62,11 @@ impl Iterator for Scan<'_> {
             self.rows.next();
             return Some(Ok(row));
         }
+        if self.is_over {
+            return None;
+        }
         let damage = self.rows.status().err()?;
-        self.skip();
+        self.is_over = !skip(&mut self.rows, &mut self.last);
         Some(Err(failed(damage)))
     }
 }
