@@ -389,16 +389,21 @@ impl Inner {
         Ok(Put { cache, text, entry, vector, blurred, wanted, tags, cost_millis, uses, stripe })
     }
 
-    fn stored(&self, cache: CacheKey, EntryRecord { entry, vectors }: EntryRecord) -> Result<Stored, StoreError> {
+    fn stored(&self, cache: CacheKey, EntryRecord { entry, vectors }: EntryRecord) -> Stored {
         let mut vector = None;
         for space in self.spaces.load().all() {
-            let found = self.database.vector(space.slot, VectorKey { cache, scope: entry.scope, id: entry.id })?;
+            let found = self.database.vector(space.slot, VectorKey { cache, scope: entry.scope, id: entry.id });
+            // An entry is worth something without its vector.
+            let found = found.unwrap_or_else(|error| {
+                tracing::warn!(id = %entry.id, cause = telemetry::cause(&error), "a vector is unreadable");
+                None
+            });
             let (blurred, model) = (vectors.blurred.has(space.slot), space.model.digest.clone());
             vector = vector.or(found.map(|vector| StoredVector { vector, blurred, model }));
         }
         let record = self.ledger.record(cache, &entry.id);
         let (cost_millis, uses) = record.map_or((0, 0), |record| (record.cost_millis, record.uses));
-        Ok(Stored { cache, entry, semantic: vectors.wanted, vector, cost_millis, uses })
+        Stored { cache, entry, semantic: vectors.wanted, vector, cost_millis, uses }
     }
 
     /// The vector of an entry that is about to be replaced, and whether it is blurred.
@@ -530,7 +535,7 @@ impl Store for EmbeddedStore {
     ) -> Result<Vec<Stored>, StoreError> {
         self.blocking(move |inner| {
             let page = inner.database.page(cache, after, most)?;
-            page.into_iter().map(|(cache, record)| inner.stored(cache, record)).collect()
+            Ok(page.into_iter().map(|(cache, record)| inner.stored(cache, record)).collect())
         })
         .await
     }
