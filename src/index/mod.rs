@@ -188,9 +188,16 @@ impl<K: Key> VectorIndex<K> {
 
     /// Gives the graph up where it holds too little, builds it anew where too much of it is dead, and moves the tail into it.
     /// Takes seconds for a large one, and ends early where `go_on` says no; searches, inserts and removals go on meanwhile.
-    /// Returns whether there was anything to do that no other thread was at.
-    pub fn keep_up(&self, go_on: impl Fn() -> bool) -> bool {
-        self.shrink() || self.rebuild(&go_on) | self.absorb(&go_on)
+    /// Returns whether there was anything to do that no other thread was at. Calls `between` after each step that moved some of
+    /// the tail, when the graph isn't being changed.
+    pub fn keep_up(&self, go_on: impl Fn() -> bool, between: impl Fn()) -> bool {
+        let absorb = || {
+            self.absorb(|| {
+                between();
+                go_on()
+            })
+        };
+        self.shrink() || self.rebuild(&go_on) | absorb()
     }
 
     /// Moves the tail into the graph, in steps, while `go_on` says yes. Returns whether it moved any.

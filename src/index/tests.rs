@@ -229,7 +229,7 @@ fn a_mostly_dead_graph_is_rebuilt_without_its_dead_and_a_small_one_is_given_up()
     let remove = |keys: std::ops::Range<u32>| {
         assert!(keys.clone().all(|key| index.remove(&key)));
         assert!(index.needs_upkeep());
-        index.keep_up(|| true);
+        index.keep_up(|| true, || {});
         assert!(!index.needs_upkeep());
         assert_eq!(index.len(), 1000 - keys.end as usize);
         for key in keys.end..1000 {

@@ -11,6 +11,7 @@ mod reembed;
 mod upkeep;
 mod worth;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -291,20 +292,29 @@ impl Inner {
         // Whatever is searched by then.
         drop(current);
         while let Some((cache, scope)) = self.due.next() {
-            if self.current().memory.keep_up(cache, scope, || !self.is_closing()) {
+            let save = self.saver(cache, scope);
+            if self.current().memory.keep_up(cache, scope, || !self.is_closing(), &save) {
                 self.current().memory.report_size();
             }
-            let _one = self.saving.lock();
-            self.save_graph(cache, scope, false);
+            save();
         }
     }
 
     /// Helps where the thread that does so politely falls behind: scanning what isn't linked would cost lookups more.
     fn catch_up(&self) {
         while let Some((cache, scope)) = self.urgent.next() {
-            self.current()
-                .memory
-                .keep_up(cache, scope, || !self.is_closing() && self.current().memory.unlinked(cache, scope) > URGENT);
+            let is_urgent = || !self.is_closing() && self.current().memory.unlinked(cache, scope) > URGENT;
+            self.current().memory.keep_up(cache, scope, is_urgent, self.saver(cache, scope));
+        }
+    }
+
+    /// What keeps a scope's graph on disk where enough of it has changed, so that linking many hours' worth needn't begin anew
+    /// after a restart. Gives up where it fails.
+    fn saver(&self, cache: CacheKey, scope: ScopeKey) -> impl Fn() {
+        let fails = Cell::new(false);
+        move || {
+            let Some(_one) = self.saving.try_lock().filter(|_| !fails.get() && !self.is_closing()) else { return };
+            fails.set(!self.save_graph(cache, scope, false));
         }
     }
 
@@ -420,20 +430,18 @@ impl Inner {
 
     /// Keeps a scope's graph on disk where enough of it has changed, or `anything`. It only spares time at the next start, so
     /// a failure is logged and no more. The caller holds `saving`.
-    fn save_graph(&self, cache: CacheKey, scope: ScopeKey, anything: bool) {
+    fn save_graph(&self, cache: CacheKey, scope: ScopeKey, anything: bool) -> bool {
         if self.database.is_read_only() {
-            return;
+            return true;
         }
-        let Some(index) = self.current().memory.worth_saving(cache, scope, anything) else { return };
+        let Some(index) = self.current().memory.worth_saving(cache, scope, anything) else { return true };
         let mut saved = self.database.save_graph(cache, scope, |keep| index.save_image(keep));
         // A flush may have come before the last of it was written.
         let _all = self.all.read();
         if saved.is_ok() && !self.current().memory.has(cache, scope, &index) {
             saved = self.database.delete_graphs(cache, scope);
         }
-        if let Err(error) = saved {
-            tracing::warn!(cause = telemetry::cause(&error), "a graph could not be saved");
-        }
+        saved.inspect_err(|error| tracing::warn!(cause = telemetry::cause(error), "a graph could not be saved")).is_ok()
     }
 
     /// Keeps all graphs on disk as they are.

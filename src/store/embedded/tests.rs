@@ -627,3 +627,30 @@ async fn stores_go_on_when_a_full_disk_has_room_again() {
     drop(store);
     assert!(mount("umount", &["-l"]));
 }
+
+#[tokio::test]
+async fn a_graph_is_kept_while_it_grows() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = reopen(folder.path());
+    // No other thread links meanwhile.
+    store.inner.due.close();
+    let index = {
+        fill(&store, 0..1).await;
+        store.inner.current().memory.index_of(cache(0), scope(0))
+    };
+    for n in 1..6000 {
+        let id = EntryId::new(scope(0), TextHash::of(&n.to_string()), &Attributes::default());
+        let row = Row { key: id, expiry: Expiry::NEVER, tags: Box::default() };
+        index.insert(row, &vector(&n.to_string()).vector);
+    }
+    let kept = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    let save = store.inner.saver(cache(0), scope(0));
+    index.keep_up(
+        || true,
+        || {
+            save();
+            kept.borrow_mut().extend(store.inner.database.graphs().unwrap().into_values());
+        },
+    );
+    assert!(kept.borrow().len() >= 3 && kept.borrow().len() <= 5, "{kept:?}");
+}
