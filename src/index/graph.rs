@@ -5,15 +5,22 @@ use std::collections::{HashMap, HashSet, hash_map};
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
-use super::hnsw::{Hnsw, Node};
+use super::hnsw::{Hnsw, Node, Scored};
 use super::row::{Expiry, Filter, Row, Tag};
 use super::tail::Snapshot;
 use super::{Key, Neighbour};
 use crate::embed::Cosine;
 
-/// Where so few nodes carry a tag that is asked for, they are compared one by one: exact, and faster than searching so far
-/// that enough of them are met.
-const SCAN_TAGGED: u64 = 4096;
+/// Where so few nodes can be what is asked for, because few carry a tag or most are dead, they are compared one by one.
+const SCAN_ADMITTED: usize = 4096;
+/// Candidates that a walk weighs at most: one that meets too few rows that the filter admits ends there, and what may be
+/// admitted is compared one by one. Weighing a candidate takes longer the more there are.
+const EF_MOST: usize = 1024;
+/// Nodes that can be compared one by one while a walk weighs a candidate: it compares some 15 neighbours of each, which lie
+/// anywhere in memory.
+const SCANNED_PER_CANDIDATE: usize = 32;
+/// Nodes that are looked up in one go; changes wait meanwhile.
+const BLOCK: usize = 1024;
 /// Before any time.
 const GONE: Expiry = Expiry(0);
 /// Nodes of a graph without dead that are linked in one go.
@@ -147,21 +154,29 @@ impl<K: Key> Graph<K> {
         self.nodes.write().remove(key)
     }
 
+    /// The `k` rows nearest to `query` that `filter` admits. Changes wait for it for moments only: nothing is compared under
+    /// the lock that they take.
     pub(super) fn search(&self, query: &[f32], k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
-        let nodes = self.nodes.read();
-        let is_there = |Node(node): Node| nodes.expiry[node as usize].0 > filter.now;
-        let is_tagged = |node: Node| nodes.rows(node).shown.iter().any(|row| filter.admits(row));
-        let admits = |node: Node| is_there(node) && (filter.tags.is_empty() || is_tagged(node));
-        let near = match nodes.tagged(filter) {
-            Some(tagged) if tagged.len() <= SCAN_TAGGED => {
-                let tagged = tagged.iter().map(Node).filter(|node| admits(*node));
-                let mut all: Vec<_> = self.hnsw.cosines(query, tagged).collect();
-                all.sort_by(|a, b| b.1.total_cmp(&a.1));
-                all.truncate(k);
-                all
-            }
-            _ => self.hnsw.search(query, k, admits),
+        let admit = |near: &mut Vec<Scored>| {
+            let nodes = self.nodes.read();
+            near.retain(|(node, _)| nodes.admits(*node, filter));
         };
+        let (tagged, admitted) = {
+            let nodes = self.nodes.read();
+            let tagged = nodes.tagged(filter);
+            let admitted = tagged.as_ref().map_or(nodes.list.len() - nodes.dead, |tagged| count(tagged.len()));
+            (tagged, admitted)
+        };
+        let walked = if admitted <= SCAN_ADMITTED {
+            None
+        } else {
+            self.hnsw.search(query, k, EF_MOST.min(admitted / SCANNED_PER_CANDIDATE), admit)
+        };
+        let near = walked.unwrap_or_else(|| match &tagged {
+            Some(tagged) => self.hnsw.scan(query, k, self.blocks(filter.now, tagged.iter()), admit),
+            None => self.hnsw.scan(query, k, self.blocks(filter.now, 0..), admit),
+        });
+        let nodes = self.nodes.read();
         near.into_iter()
             .flat_map(|(node, cosine)| {
                 let admitted = nodes.rows(node).shown.iter().filter(|row| filter.admits(row));
@@ -169,6 +184,18 @@ impl<K: Key> Graph<K> {
             })
             .take(k)
             .collect()
+    }
+
+    /// Those of some nodes that have rows at `now`, some at a time.
+    fn blocks(&self, now: u64, mut of: impl Iterator<Item = u32>) -> impl Iterator<Item = Vec<Node>> {
+        std::iter::from_fn(move || {
+            let nodes = self.nodes.read();
+            let expiries = of.by_ref().take(BLOCK).map_while(|node| Some((node, nodes.expiry.get(node as usize)?)));
+            let mut is_over = true;
+            let there = expiries.inspect(|_| is_over = false).filter(|(_, expiry)| expiry.0 > now);
+            let block = there.map(|(node, _)| Node(node)).collect();
+            (!is_over).then_some(block)
+        })
     }
 
     /// Calls `with` for every row that is shown, with its vector.
@@ -182,16 +209,22 @@ impl<K: Key> Graph<K> {
 
     /// A new graph of the nodes that have rows now, unless `go_on` says no.
     pub(super) fn without_dead(&self, dimension: usize, threads: usize, go_on: impl Fn() -> bool) -> Option<Self> {
-        let live: Vec<(Node, Vec<Row<K>>)> = {
+        let live: Vec<Node> = {
             let nodes = self.nodes.read();
             let live = (0u32..).map(Node).zip(&nodes.list).filter(|(_, rows)| !rows.shown.is_empty());
-            live.map(|(node, rows)| (node, rows.shown.clone())).collect()
+            live.map(|(node, _)| node).collect()
         };
         let fresh = Self::new(dimension);
         for some in live.chunks(REBUILT_AT_ONCE) {
             if !go_on() {
                 return None;
             }
+            // Those that died since would be dead in the new graph too.
+            let some: Vec<(Node, Vec<Row<K>>)> = {
+                let nodes = self.nodes.read();
+                let rows = some.iter().map(|node| (*node, nodes.rows(*node).shown.clone()));
+                rows.filter(|(_, rows)| !rows.is_empty()).collect()
+            };
             let mut vectors = Vec::new();
             self.hnsw.vectors(some.iter().map(|(node, _)| *node), |_, vector| vectors.extend_from_slice(vector));
             let rows = some.iter().zip(vectors.chunks_exact(dimension));
@@ -214,6 +247,12 @@ impl<K> Default for Nodes<K> {
 impl<K: Key> Nodes<K> {
     fn rows(&self, Node(node): Node) -> &Rows<K> {
         &self.list[node as usize]
+    }
+
+    /// Whether a node has a row that `filter` admits.
+    fn admits(&self, node: Node, filter: &Filter) -> bool {
+        let is_there = self.expiry[node.0 as usize].0 > filter.now;
+        is_there && (filter.tags.is_empty() || self.rows(node).shown.iter().any(|row| filter.admits(row)))
     }
 
     fn rows_mut(&mut self, Node(node): Node) -> &mut Rows<K> {
@@ -307,6 +346,10 @@ impl<K> Rows<K> {
     fn is_dead(&self) -> bool {
         self.shown.is_empty() && self.hidden.is_empty()
     }
+}
+
+fn count(nodes: u64) -> usize {
+    usize::try_from(nodes).unwrap_or(usize::MAX)
 }
 
 fn hash(vector: &[f32]) -> VectorHash {

@@ -51,6 +51,9 @@ const DEAD_SHARE: f64 = 0.3;
 /// Threads that link vectors into a graph: lookups go on beside them.
 const THREADS: usize = 1;
 
+/// Searches that rows may move under before one holds everything still.
+const ATTEMPTS: usize = 4;
+
 /// What identifies a vector.
 pub trait Key: Copy + Eq + Hash + Send + Sync + 'static {}
 impl<T: Copy + Eq + Hash + Send + Sync + 'static> Key for T {}
@@ -80,6 +83,8 @@ struct Parts<K> {
     /// How often a row was inserted anew that the graph had. A search that went through the tail before and through the
     /// graph afterwards has missed it.
     returned: u64,
+    /// How often rows of the tail became part of the graph.
+    absorbed: u64,
     /// Keys that left the graph since another one in its place was begun.
     leaving: Option<Vec<K>>,
 }
@@ -88,7 +93,7 @@ impl<K: Key> VectorIndex<K> {
     /// An empty index for vectors of `dimension` components.
     #[must_use]
     pub fn new(dimension: usize) -> Self {
-        let parts = Parts { tail: Tail::new(dimension), graph: None, returned: 0, leaving: None };
+        let parts = Parts { tail: Tail::new(dimension), graph: None, returned: 0, absorbed: 0, leaving: None };
         Self { dimension, parts: RwLock::new(parts), upkeep: Mutex::new(()), unsaved: AtomicUsize::new(0) }
     }
 
@@ -128,18 +133,27 @@ impl<K: Key> VectorIndex<K> {
     #[must_use]
     pub fn search(&self, query: &Embedding, k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
         let query = query.as_slice();
-        let (found, graph, returned) = {
+        for _ in 0..ATTEMPTS {
+            let (found, graph, returned, absorbed) = {
+                let parts = self.parts.read();
+                (parts.tail.search(query, k, filter), parts.graph.clone(), parts.returned, parts.absorbed)
+            };
+            let Some(graph) = graph else { return found };
+            let linked = graph.search(query, k, filter);
             let parts = self.parts.read();
-            (parts.tail.search(query, k, filter), parts.graph.clone(), parts.returned)
-        };
-        let Some(graph) = graph else { return found };
-        let linked = graph.search(query, k, filter);
-        let parts = self.parts.read();
-        if parts.returned == returned {
-            drop(parts);
-            return merged(found, linked, k);
+            if parts.returned == returned {
+                drop(parts);
+                return merged(found, linked, k);
+            }
+            // A row that left the graph before it was searched is in the tail, unless that was absorbed too.
+            if parts.absorbed == absorbed {
+                let found = parts.tail.search(query, k, filter);
+                drop(parts);
+                return merged(found, linked, k);
+            }
         }
-        // A row that left the graph before it was searched may be anywhere by now, unless nothing moves meanwhile.
+        // Rows may be anywhere, unless nothing moves meanwhile.
+        let parts = self.parts.read();
         let linked = parts.graph.as_ref().map(|graph| graph.search(query, k, filter));
         merged(parts.tail.search(query, k, filter), linked.unwrap_or_default(), k)
     }
@@ -174,9 +188,16 @@ impl<K: Key> VectorIndex<K> {
 
     /// Gives the graph up where it holds too little, builds it anew where too much of it is dead, and moves the tail into it.
     /// Takes seconds for a large one, and ends early where `go_on` says no; searches, inserts and removals go on meanwhile.
-    /// Returns whether there was anything to do that no other thread was at.
-    pub fn keep_up(&self, go_on: impl Fn() -> bool) -> bool {
-        self.shrink() || self.rebuild(&go_on) | self.absorb(&go_on)
+    /// Returns whether there was anything to do that no other thread was at. Calls `between` after each step that moved some of
+    /// the tail, when the graph isn't being changed.
+    pub fn keep_up(&self, go_on: impl Fn() -> bool, between: impl Fn()) -> bool {
+        let absorb = || {
+            self.absorb(|| {
+                between();
+                go_on()
+            })
+        };
+        self.shrink() || self.rebuild(&go_on) | absorb()
     }
 
     /// Moves the tail into the graph, in steps, while `go_on` says yes. Returns whether it moved any.
@@ -211,6 +232,7 @@ impl<K: Key> VectorIndex<K> {
         let moved = snapshot.rows().map(|version| (version.row.key, parts.tail.remove_version(version)));
         graph.settle(moved.zip(nodes));
         parts.tail.shrink();
+        parts.absorbed += 1;
         parts.graph = Some(graph);
         self.unsaved.fetch_add(snapshot.len(), Ordering::Relaxed);
         Some(snapshot.len())

@@ -229,7 +229,7 @@ fn a_mostly_dead_graph_is_rebuilt_without_its_dead_and_a_small_one_is_given_up()
     let remove = |keys: std::ops::Range<u32>| {
         assert!(keys.clone().all(|key| index.remove(&key)));
         assert!(index.needs_upkeep());
-        index.keep_up(|| true);
+        index.keep_up(|| true, || {});
         assert!(!index.needs_upkeep());
         assert_eq!(index.len(), 1000 - keys.end as usize);
         for key in keys.end..1000 {
@@ -303,4 +303,52 @@ fn storing_the_same_again_leaves_nothing_dead_behind() {
     assert_eq!(index.len(), 50);
     assert_eq!(index.search(&vector(3), 1, &Filter { now: 1098, tags: vec![] })[0].key, 3);
     assert_ne!(index.search(&vector(3), 1, &Filter { now: 1099, tags: vec![] })[0].key, 3);
+}
+
+/// A crowd around a query and some far from it, nearest of which are asked for: a walk from the crowd's midst would have to get
+/// through all of it.
+#[test]
+fn what_a_search_compares_is_bounded_where_all_that_is_near_is_dead_or_not_asked_for() {
+    const NEAR: u32 = 40_000;
+    const FAR: u32 = 4_400;
+    // Of what walks may compare: EF_MOST candidates, with some neighbours each.
+    const WALKS: usize = 25_000;
+    let off = |seed: u64, sign: f32, spread: f32| {
+        let noise = vector(seed);
+        let mut values: Vec<f32> = noise.as_slice().iter().map(|x| x * spread).collect();
+        values[0] += sign;
+        Embedding::normalised(values).unwrap()
+    };
+    let index = VectorIndex::new(DIMENSION);
+    let far = |key: u32| off(key.into(), -1.0, 0.8);
+    for key in 0..NEAR {
+        index.insert(row(key, Expiry::NEVER, &[1]), &off(key.into(), 1.0, 0.3));
+    }
+    (NEAR..NEAR + FAR).for_each(|key| index.insert(row(key, Expiry(100), &[2]), &far(key)));
+    index.absorb(|| true);
+    let assert_found = |filter: &Filter, most: usize| {
+        let (mut found, mut compared) = (0, 0);
+        for n in 0..20 {
+            let query = off(1_000_000 + n, 1.0, 0.3);
+            let mut exact: Vec<(u32, f32)> =
+                (NEAR..NEAR + FAR).map(|key| (key, far(key).cosine(&query).get())).collect();
+            exact.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let before = hnsw::COMPARED.get();
+            let near = index.search(&query, 8, filter);
+            compared = compared.max(hnsw::COMPARED.get() - before);
+            found += near.iter().filter(|near| exact[..8].iter().any(|(key, _)| *key == near.key)).count();
+        }
+        assert!(found >= 158, "{found} of 160");
+        assert!(compared < most, "{compared}");
+    };
+    assert_found(&Filter { now: 0, tags: vec![2] }, FAR as usize + WALKS);
+    (0..NEAR).for_each(|key| assert!(index.remove(&key)));
+    assert!(index.needs_upkeep());
+    assert_found(&Filter::default(), FAR as usize + WALKS);
+    // A few more less, and no walk is worth its while.
+    (NEAR..NEAR + 400).for_each(|key| assert!(index.remove(&key)));
+    let before = hnsw::COMPARED.get();
+    assert_eq!(index.search(&far(NEAR + 400), 1, &Filter::default())[0].key, NEAR + 400);
+    assert!(hnsw::COMPARED.get() - before <= FAR as usize);
+    assert_eq!(index.search(&far(NEAR + 400), 1, &Filter { now: 100, tags: vec![] }), []);
 }

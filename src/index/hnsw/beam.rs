@@ -5,6 +5,12 @@ use super::super::simd::{Line, Simd};
 use super::chunk::Chunks;
 use super::{BASE_LINKS, Entry, Node};
 
+#[cfg(test)]
+thread_local! {
+    /// Nodes that this thread has compared with something.
+    pub(in super::super) static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// What a search works with; kept, so that searches allocate nothing.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -34,6 +40,8 @@ impl Scratch {
 /// Calls `with` for each of `nodes` with its score: its cosine with the query, but for a factor that is the query's and
 /// positive, and for what codes lose.
 pub(super) fn scores(chunks: &Chunks, simd: Simd, query: &Query, nodes: &[Node], mut with: impl FnMut(Node, f32)) {
+    #[cfg(test)]
+    COMPARED.set(COMPARED.get() + nodes.len());
     let mut rows: [&[Line]; BASE_LINKS] = [&[]; BASE_LINKS];
     let mut products = [0; BASE_LINKS];
     for nodes in nodes.chunks(BASE_LINKS) {

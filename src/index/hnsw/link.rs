@@ -3,13 +3,10 @@
 use super::super::codes::Query;
 use super::beam::{self, Scratch};
 use super::chunk::{self, Chunks};
-use super::{BASE_LINKS, EF_LINKING, Entry, Hnsw, LINKS, Node, STRIPES};
+use super::{BASE_LINKS, EF_LINKING, Entry, Hnsw, LINKS, Node, STRIPES, Scored};
 
 /// Of four neighbours of a full list, those that stay when it makes room.
 const KEPT: usize = 3;
-
-/// A node and its score with another.
-type Scored = (Node, f32);
 
 impl Hnsw {
     pub(super) fn link_one(&self, node: Node, scratch: &mut Scratch) {

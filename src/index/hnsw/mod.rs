@@ -18,6 +18,8 @@ use parking_lot::{Mutex, RwLock};
 
 use super::codes::Query;
 use super::simd::Simd;
+#[cfg(test)]
+pub(super) use beam::COMPARED;
 use beam::Scratch;
 pub(super) use chunk::ChunkImage;
 use chunk::Chunks;
@@ -40,6 +42,9 @@ const STRIPES: usize = 256;
 /// A node's number: how many nodes were there before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Node(pub(super) u32);
+
+/// A node and its score with a query: the higher, the nearer.
+pub(super) type Scored = (Node, f32);
 
 /// A graph of vectors of one dimension.
 pub(super) struct Hnsw {
@@ -110,42 +115,82 @@ impl Hnsw {
         });
     }
 
-    /// The `k` nodes nearest to `query` that are admitted, nearest first, with their cosines. Where fewer are found, the
-    /// search looks farther, in the end at all nodes that can be reached.
-    pub(super) fn search(&self, query: &[f32], k: usize, admits: impl Fn(Node) -> bool) -> Vec<(Node, f32)> {
+    /// The `k` nodes nearest to `query` of those that `admit` leaves in a list, nearest first, with their cosines. Where fewer
+    /// are found, the search looks farther, up to `most` candidates. `None`: it didn't meet enough, and there may be more.
+    pub(super) fn search(
+        &self,
+        query: &[f32],
+        k: usize,
+        most: usize,
+        admit: impl Fn(&mut Vec<Scored>),
+    ) -> Option<Vec<Scored>> {
         // The entry first: it is among the nodes that are there by then.
-        let Some(entry) = *self.entry.read() else { return Vec::new() };
+        let Some(entry) = *self.entry.read() else { return Some(Vec::new()) };
         let chunks = self.chunks.read().clone();
         let codes = Query::new(query);
         SCRATCH.with_borrow_mut(|scratch| {
             let start = beam::descend(&chunks, self.simd, &codes, entry, 0, scratch);
             let mut ef = EF_SEARCH.max(2 * k);
-            let mut near: Vec<(Node, f32)> = loop {
+            loop {
                 beam::near(&chunks, self.simd, &codes, start, 0, ef, scratch);
-                let admitted = scratch.found().map(|(node, _)| node).filter(|node| admits(*node));
-                let near: Vec<_> = admitted.take(k + SPARE).map(|node| (node, 0.0)).collect();
-                if near.len() >= k || scratch.found().len() < ef {
-                    break near;
+                let mut near: Vec<Scored> = scratch.found().collect();
+                let is_all = near.len() < ef;
+                admit(&mut near);
+                if near.len() >= k || is_all {
+                    near.truncate(k + SPARE);
+                    return Some(self.compared(&chunks, query, near, k));
                 }
                 ef *= 4;
-            };
-            for (node, cosine) in &mut near {
-                *cosine = self.simd.dot(query, chunks.vector(*node));
+                if ef > most {
+                    return None;
+                }
             }
-            near.sort_by(|a, b| b.1.total_cmp(&a.1));
-            near.truncate(k);
-            near
         })
     }
 
-    /// The cosine of `query` and a node's vector.
-    pub(super) fn cosines<'q>(
+    /// The `k` nodes nearest to `query` of those that come in `blocks` and that `admit` leaves in a list, nearest first, with
+    /// their cosines. `admit` is asked only about nodes that are nearer than those that were found before.
+    pub(super) fn scan(
         &self,
-        query: &'q [f32],
-        nodes: impl Iterator<Item = Node> + 'q,
-    ) -> impl Iterator<Item = (Node, f32)> + 'q {
-        let (chunks, simd) = (self.chunks.read().clone(), self.simd);
-        nodes.map(move |node| (node, simd.dot(query, chunks.vector(node))))
+        query: &[f32],
+        k: usize,
+        blocks: impl Iterator<Item = Vec<Node>>,
+        admit: impl Fn(&mut Vec<Scored>),
+    ) -> Vec<Scored> {
+        let codes = Query::new(query);
+        let wanted = k + SPARE;
+        let mut near: Vec<Scored> = Vec::with_capacity(wanted);
+        for mut block in blocks {
+            let chunks = self.chunks.read().clone();
+            // Those that aren't linked yet are still found elsewhere.
+            block.retain(|node| chunks.has(*node));
+            let farthest = near.get(wanted.saturating_sub(1)).map_or(f32::NEG_INFINITY, |(_, score)| *score);
+            let mut nearer = Vec::new();
+            beam::scores(&chunks, self.simd, &codes, &block, |node, score| {
+                if score > farthest {
+                    nearer.push((node, score));
+                }
+            });
+            if nearer.is_empty() {
+                continue;
+            }
+            admit(&mut nearer);
+            near.append(&mut nearer);
+            near.sort_by(|a, b| b.1.total_cmp(&a.1));
+            near.truncate(wanted);
+        }
+        let chunks = self.chunks.read().clone();
+        self.compared(&chunks, query, near, k)
+    }
+
+    /// The `k` nearest of some nodes, nearest first, with cosines in the place of scores.
+    fn compared(&self, chunks: &Chunks, query: &[f32], mut near: Vec<Scored>, k: usize) -> Vec<Scored> {
+        for (node, cosine) in &mut near {
+            *cosine = self.simd.dot(query, chunks.vector(*node));
+        }
+        near.sort_by(|a, b| b.1.total_cmp(&a.1));
+        near.truncate(k);
+        near
     }
 
     /// Calls `with` for some nodes' vectors.
@@ -224,6 +269,11 @@ mod tests {
 
     const DIMENSION: usize = 100;
 
+    /// What a search that looks as far as it takes finds.
+    fn search(graph: &Hnsw, query: &[f32], k: usize, admits: impl Fn(Node) -> bool) -> Vec<Scored> {
+        graph.search(query, k, usize::MAX, |near| near.retain(|(node, _)| admits(*node))).unwrap()
+    }
+
     /// Unit vectors in clusters, the same for the same seed.
     fn vectors(count: usize, seed: u64) -> Vec<Vec<f32>> {
         let mut state = seed | 1;
@@ -271,7 +321,7 @@ mod tests {
         let mut found = 0;
         let mut wanted = 0;
         for query in queries {
-            let near = graph.search(query, k, |node| admits(node.0 as usize));
+            let near = search(graph, query, k, |node| admits(node.0 as usize));
             assert!(near.windows(2).all(|pair| pair[0].1 >= pair[1].1));
             let exact = exact(vectors, query, k, &admits);
             found += exact.iter().filter(|n| near.iter().any(|(node, _)| node.0 == **n)).count();
@@ -317,7 +367,7 @@ mod tests {
             all.extend((0..15).map(|_| near(&centre, 0.05)));
         }
         let graph = graph(&all, 1);
-        let missed = (0..all.len()).filter(|n| graph.search(&all[*n], 8, |_| true)[0].1 < 0.999);
+        let missed = (0..all.len()).filter(|n| search(&graph, &all[*n], 8, |_| true)[0].1 < 0.999);
         assert_eq!(missed.collect::<Vec<_>>(), [0usize; 0]);
     }
 
@@ -325,14 +375,14 @@ mod tests {
     fn a_graph_of_few_nodes_finds_them_all() {
         let vectors = vectors(9, 5);
         let graph = Hnsw::new(DIMENSION);
-        assert_eq!(graph.search(&vectors[0], 3, |_| true), []);
+        assert_eq!(search(&graph, &vectors[0], 3, |_| true), []);
         for (n, vector) in vectors.iter().enumerate() {
             let node = graph.append(std::iter::once(vector.as_slice()));
             graph.link(node, 1);
-            assert_eq!(graph.search(vector, 20, |_| true).len(), n + 1);
-            assert_eq!(graph.search(vector, 1, |_| true)[0].0, Node(n as u32));
+            assert_eq!(search(&graph, vector, 20, |_| true).len(), n + 1);
+            assert_eq!(search(&graph, vector, 1, |_| true)[0].0, Node(n as u32));
         }
-        assert_eq!(graph.search(&vectors[0], 20, |_| false), []);
+        assert_eq!(search(&graph, &vectors[0], 20, |_| false), []);
     }
 
     #[test]
@@ -349,7 +399,7 @@ mod tests {
             });
             let (mut n, mut missed) = (0, 0);
             while !linking.is_finished() {
-                let near = graph.search(&vectors[n % 500], 5, |_| true);
+                let near = search(&graph, &vectors[n % 500], 5, |_| true);
                 assert_eq!(near.len(), 5);
                 missed += usize::from(near[0].1 < 0.99);
                 n += 1;

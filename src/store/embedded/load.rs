@@ -61,8 +61,9 @@ pub(super) fn vectors(
     std::thread::scope(|scope| {
         // Reading and decoding take about as long as filling indexes.
         scope.spawn(move || read(vectors, &sender));
-        Loader { inner, memory: &space.memory, kept, scope: None, unread: 0, progress }.take_in(batches, all)
-    })
+        Loader { inner, memory: &space.memory, kept, scope: None, unread: 0, progress }.take_in(batches, all);
+    });
+    Ok(())
 }
 
 /// Hands the vectors over, until nobody takes them any more.
@@ -87,28 +88,28 @@ struct Loader<'i> {
 }
 
 impl Loader<'_> {
-    fn take_in(mut self, batches: mpsc::Receiver<Vec<Read>>, all: u64) -> Result<(), StoreError> {
+    fn take_in(mut self, batches: mpsc::Receiver<Vec<Read>>, all: u64) {
         let mut count = 0;
         for batch in batches {
             if self.inner.is_closing() {
-                return Ok(());
+                return;
             }
             count += batch.len() as u64;
             for vector in batch {
-                self.take(vector)?;
+                self.take(vector);
             }
             (self.progress)(count, all);
         }
-        self.end(all)
+        self.end(all);
     }
 
-    fn take(&mut self, vector: Read) -> Result<(), StoreError> {
+    fn take(&mut self, vector: Read) {
         let (key, record) = match vector {
             Ok(vector) => vector,
             Err(error) => {
                 self.unread += 1;
                 tracing::debug!(cause = telemetry::cause(&error), "a vector is unreadable");
-                return Ok(());
+                return;
             }
         };
         let of = (key.cache, key.scope);
@@ -118,7 +119,7 @@ impl Loader<'_> {
         let scope = match &mut self.scope {
             Some(scope) => scope,
             None => {
-                let new = self.begin(of)?;
+                let new = self.begin(of);
                 self.scope.insert(new)
             }
         };
@@ -127,10 +128,9 @@ impl Loader<'_> {
             Filling::Kept(restoring) => restoring.insert(row, &record.embedding),
             Filling::Plain(index) => index.insert(row, &record.embedding),
         }
-        Ok(())
     }
 
-    fn end(self, all: u64) -> Result<(), StoreError> {
+    fn end(self, all: u64) {
         let Self { inner: Inner { database, .. }, memory, scope, .. } = self;
         finish(memory, scope);
         memory.all_loaded();
@@ -142,30 +142,26 @@ impl Loader<'_> {
         }
         for (cache, scope) in self.kept.into_keys() {
             // Everything in it is gone, unless it came back since.
-            if memory.is_empty(cache, scope) && !database.is_read_only() {
-                database.delete_graphs(cache, scope)?;
+            if memory.is_empty(cache, scope) {
+                database.forget_graphs(cache, scope);
             }
         }
-        Ok(())
     }
 
-    fn begin(&mut self, of: (CacheKey, ScopeKey)) -> Result<Scope, StoreError> {
+    fn begin(&mut self, of: (CacheKey, ScopeKey)) -> Scope {
         let dimension = self.memory.dimension();
         let plain = || Filling::Plain(VectorIndex::new(dimension));
-        let Some(generation) = self.kept.remove(&of) else { return Ok(Scope { of, index: plain() }) };
+        let Some(generation) = self.kept.remove(&of) else { return Scope { of, index: plain() } };
         let database = &self.inner.database;
         let index = match database.load_graph(of, generation, dimension) {
             Ok(restoring) => Filling::Kept(Box::new(restoring)),
-            Err(StoreError::Damaged(why)) => {
-                tracing::warn!(why, "a graph is damaged, and is linked again from its vectors");
-                telemetry::degraded("graph");
-                // It may stay: it is damaged at the next start too.
-                let _ = database.delete_graphs(of.0, of.1);
+            // Whatever the reason, its vectors are there.
+            Err(error) => {
+                database.give_up_graph(of.0, of.1, &error);
                 plain()
             }
-            Err(error) => return Err(error),
         };
-        Ok(Scope { of, index })
+        Scope { of, index }
     }
 }
 

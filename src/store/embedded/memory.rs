@@ -142,9 +142,15 @@ impl Memory {
         self.index(cache, scope).is_some_and(|index| index.needs_upkeep())
     }
 
-    /// Does what is due while `go_on` says yes, and tells whether anything was.
-    pub(super) fn keep_up(&self, cache: CacheKey, scope: ScopeKey, go_on: impl Fn() -> bool) -> bool {
-        self.index(cache, scope).is_some_and(|index| index.keep_up(go_on))
+    /// Does what is due while `go_on` says yes, `between` its steps too, and tells whether anything was.
+    pub(super) fn keep_up(
+        &self,
+        cache: CacheKey,
+        scope: ScopeKey,
+        go_on: impl Fn() -> bool,
+        between: impl Fn(),
+    ) -> bool {
+        self.index(cache, scope).is_some_and(|index| index.keep_up(go_on, between))
     }
 
     /// Entries of a scope that wait to become part of its graph.
@@ -191,6 +197,12 @@ impl Memory {
     /// Nothing more will be adopted.
     pub(super) fn all_loaded(&self) {
         self.state.write().loading = None;
+    }
+
+    /// The index of a scope that has one.
+    #[cfg(test)]
+    pub(super) fn index_of(&self, cache: CacheKey, scope: ScopeKey) -> Arc<Index> {
+        self.index(cache, scope).unwrap()
     }
 
     /// Whether everything is loaded.

@@ -11,6 +11,7 @@ mod reembed;
 mod upkeep;
 mod worth;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -291,20 +292,29 @@ impl Inner {
         // Whatever is searched by then.
         drop(current);
         while let Some((cache, scope)) = self.due.next() {
-            if self.current().memory.keep_up(cache, scope, || !self.is_closing()) {
+            let save = self.saver(cache, scope);
+            if self.current().memory.keep_up(cache, scope, || !self.is_closing(), &save) {
                 self.current().memory.report_size();
             }
-            let _one = self.saving.lock();
-            self.save_graph(cache, scope, false);
+            save();
         }
     }
 
     /// Helps where the thread that does so politely falls behind: scanning what isn't linked would cost lookups more.
     fn catch_up(&self) {
         while let Some((cache, scope)) = self.urgent.next() {
-            self.current()
-                .memory
-                .keep_up(cache, scope, || !self.is_closing() && self.current().memory.unlinked(cache, scope) > URGENT);
+            let is_urgent = || !self.is_closing() && self.current().memory.unlinked(cache, scope) > URGENT;
+            self.current().memory.keep_up(cache, scope, is_urgent, self.saver(cache, scope));
+        }
+    }
+
+    /// What keeps a scope's graph on disk where enough of it has changed, so that linking many hours' worth needn't begin anew
+    /// after a restart. Gives up where it fails.
+    fn saver(&self, cache: CacheKey, scope: ScopeKey) -> impl Fn() {
+        let fails = Cell::new(false);
+        move || {
+            let Some(_one) = self.saving.try_lock().filter(|_| !fails.get() && !self.is_closing()) else { return };
+            fails.set(!self.save_graph(cache, scope, false));
         }
     }
 
@@ -389,16 +399,21 @@ impl Inner {
         Ok(Put { cache, text, entry, vector, blurred, wanted, tags, cost_millis, uses, stripe })
     }
 
-    fn stored(&self, cache: CacheKey, EntryRecord { entry, vectors }: EntryRecord) -> Result<Stored, StoreError> {
+    fn stored(&self, cache: CacheKey, EntryRecord { entry, vectors }: EntryRecord) -> Stored {
         let mut vector = None;
         for space in self.spaces.load().all() {
-            let found = self.database.vector(space.slot, VectorKey { cache, scope: entry.scope, id: entry.id })?;
+            let found = self.database.vector(space.slot, VectorKey { cache, scope: entry.scope, id: entry.id });
+            // An entry is worth something without its vector.
+            let found = found.unwrap_or_else(|error| {
+                tracing::warn!(id = %entry.id, cause = telemetry::cause(&error), "a vector is unreadable");
+                None
+            });
             let (blurred, model) = (vectors.blurred.has(space.slot), space.model.digest.clone());
             vector = vector.or(found.map(|vector| StoredVector { vector, blurred, model }));
         }
         let record = self.ledger.record(cache, &entry.id);
         let (cost_millis, uses) = record.map_or((0, 0), |record| (record.cost_millis, record.uses));
-        Ok(Stored { cache, entry, semantic: vectors.wanted, vector, cost_millis, uses })
+        Stored { cache, entry, semantic: vectors.wanted, vector, cost_millis, uses }
     }
 
     /// The vector of an entry that is about to be replaced, and whether it is blurred.
@@ -415,20 +430,18 @@ impl Inner {
 
     /// Keeps a scope's graph on disk where enough of it has changed, or `anything`. It only spares time at the next start, so
     /// a failure is logged and no more. The caller holds `saving`.
-    fn save_graph(&self, cache: CacheKey, scope: ScopeKey, anything: bool) {
+    fn save_graph(&self, cache: CacheKey, scope: ScopeKey, anything: bool) -> bool {
         if self.database.is_read_only() {
-            return;
+            return true;
         }
-        let Some(index) = self.current().memory.worth_saving(cache, scope, anything) else { return };
+        let Some(index) = self.current().memory.worth_saving(cache, scope, anything) else { return true };
         let mut saved = self.database.save_graph(cache, scope, |keep| index.save_image(keep));
         // A flush may have come before the last of it was written.
         let _all = self.all.read();
         if saved.is_ok() && !self.current().memory.has(cache, scope, &index) {
             saved = self.database.delete_graphs(cache, scope);
         }
-        if let Err(error) = saved {
-            tracing::warn!(cause = telemetry::cause(&error), "a graph could not be saved");
-        }
+        saved.inspect_err(|error| tracing::warn!(cause = telemetry::cause(error), "a graph could not be saved")).is_ok()
     }
 
     /// Keeps all graphs on disk as they are.
@@ -530,7 +543,7 @@ impl Store for EmbeddedStore {
     ) -> Result<Vec<Stored>, StoreError> {
         self.blocking(move |inner| {
             let page = inner.database.page(cache, after, most)?;
-            page.into_iter().map(|(cache, record)| inner.stored(cache, record)).collect()
+            Ok(page.into_iter().map(|(cache, record)| inner.stored(cache, record)).collect())
         })
         .await
     }

@@ -214,7 +214,7 @@ impl Inner {
     /// Before anything is searched, scopes of many vectors need their graphs.
     fn link(&self, next: &Next) -> Result<(), StoreError> {
         for (cache, scope) in next.space.memory.due() {
-            next.space.memory.keep_up(cache, scope, || !self.is_closing());
+            next.space.memory.keep_up(cache, scope, || !self.is_closing(), || {});
             self.go_on()?;
         }
         Ok(())

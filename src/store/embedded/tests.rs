@@ -466,6 +466,10 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
         store.put(entry(0, &format!("flood {n}"), "an answer", &Attributes::default(), 99)).await.unwrap();
     }
     store.inner.evict();
+    // The thread that evicts may be in the midst of it.
+    while store.inner.current().memory.size().entries != store.holdings(cache(0)).entries {
+        std::thread::yield_now();
+    }
     let held = store.holdings(cache(0));
     assert!(held.bytes <= MOST && held.bytes > MOST / 2, "{held:?}");
     assert_eq!(store.inner.current().memory.size().entries, held.entries);
@@ -479,4 +483,179 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
     let store = reopen(folder.path());
     assert_eq!(store.holdings(cache(0)), held);
     assert_eq!(store.inner.ledger.record(cache(0), &used[0]).map(|record| record.uses), Some(5));
+}
+
+/// Changes bytes of some family's tables, each so many behind the one before.
+fn damage_tables(tables: &[std::path::PathBuf], every: usize) {
+    for table in tables {
+        let mut bytes = std::fs::read(table).unwrap();
+        // What follows the rows says where they are.
+        let end = bytes.len() * 3 / 4;
+        (every / 2..end).step_by(every).for_each(|at| bytes[at] ^= 0x55);
+        std::fs::write(table, bytes).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn damaged_tables_of_graphs_cost_nothing_but_linking() {
+    for every in [4096, usize::MAX / 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        fill(&store, 0..1500).await;
+        store.close().await.unwrap();
+        let tables = store.inner.database.tables("graphs");
+        assert!(!tables.is_empty());
+        drop(store);
+        damage_tables(&tables, every.min(std::fs::metadata(&tables[0]).unwrap().len() as usize));
+        let store = reopen(folder.path());
+        assert_eq!(store.inner.current().memory.size().entries, 1500);
+        assert_all_found(&store, (0..1500).step_by(7)).await;
+        // It is kept again, and the damaged table is gone with the next start.
+        fill(&store, 1500..1501).await;
+        store.close().await.unwrap();
+        drop(store);
+        let store = reopen(folder.path());
+        assert!(tables.iter().all(|table| !store.inner.database.tables("graphs").contains(table)));
+        assert_all_found(&store, (0..1501).step_by(7)).await;
+        fill(&store, 1501..1502).await;
+        store.close().await.unwrap();
+        drop(store);
+        let store = reopen(folder.path());
+        assert_eq!(store.inner.database.graphs().unwrap().len(), 1);
+    }
+}
+
+/// The last log of writes as a killed process leaves it.
+fn copy_of_a_killed_store(store: &EmbeddedStore, from: &Path, to: &Path) -> std::path::PathBuf {
+    store.inner.database.settle().unwrap();
+    for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if file.file_type().unwrap().is_file() && file.file_name() != "LOCK" {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+    let files = std::fs::read_dir(to).unwrap().map(|file| file.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|is| is == "log")).max().unwrap()
+}
+
+#[tokio::test]
+async fn a_damaged_log_costs_what_came_after_and_a_torn_one_the_last_write() {
+    let there = async |store: &EmbeddedStore| {
+        let mut there = Vec::new();
+        for n in 0..200 {
+            there.push(exact(store, 0, &format!("prompt {n}"), 2).await.is_some());
+        }
+        there
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    fill(&store, 0..200).await;
+    for (is_torn, least) in [(true, 199), (false, 80)] {
+        let copy = tempfile::tempdir().unwrap();
+        let log = copy_of_a_killed_store(&store, folder.path(), copy.path());
+        let mut bytes = std::fs::read(&log).unwrap();
+        if is_torn {
+            bytes.truncate(bytes.len() - 10);
+        } else {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        std::fs::write(&log, bytes).unwrap();
+        let damaged = reopen(copy.path());
+        let found = there(&damaged).await;
+        let kept = found.iter().take_while(|there| **there).count();
+        assert!(kept >= least && kept < 200, "{kept}");
+        assert!(found[kept..].iter().all(|there| !there));
+        assert_all_found(&damaged, 0..kept).await;
+        damaged.put(entry(0, "another", "answer", &Attributes::default(), 99)).await.unwrap();
+        damaged.close().await.unwrap();
+        drop(damaged);
+        assert_eq!(there(&reopen(copy.path())).await, found);
+    }
+}
+
+#[tokio::test]
+async fn damaged_tables_of_entries_cost_what_they_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    fill(&store, 0..1000).await;
+    store.close().await.unwrap();
+    let tables = store.inner.database.tables("entries");
+    drop(store);
+    damage_tables(&tables, 40_000);
+    let store = reopen(folder.path());
+    let (mut found, mut after) = (0, None);
+    loop {
+        let page = store.page(Some(cache(0)), after, 100).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(Position { cache: last.cache, entry: last.entry.id });
+        found += page.len();
+    }
+    assert!(found > 800 && found < 1000, "{found}");
+    let deleted = store.delete_matching(cache(0), &Attributes::default(), Timestamp(2)).await.unwrap();
+    assert_eq!(deleted, found as u64);
+}
+
+/// Needs to mount a small disk, and does nothing where that isn't allowed.
+#[tokio::test]
+async fn stores_go_on_when_a_full_disk_has_room_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = |command: &str, arguments: &[&str]| {
+        let done = std::process::Command::new(command).args(arguments).arg(folder.path()).output();
+        done.is_ok_and(|done| done.status.success())
+    };
+    if !mount("mount", &["-t", "tmpfs", "-o", "size=80m", "tmpfs"]) {
+        return;
+    }
+    let store = open(&folder.path().join("db"));
+    let ballast = folder.path().join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 1 << 16]).is_ok() {}
+    drop(file);
+    let large = |n: usize| {
+        let text: String = (0..500_000).map(|at| char::from(b'a' + ((at * at + n) % 23) as u8)).collect();
+        entry(0, &format!("prompt {n}"), &text, &Attributes::default(), 99)
+    };
+    let mut n = 0;
+    while store.put(large(n)).await.is_ok() {
+        n += 1;
+        assert!(n < 1000);
+    }
+    assert!(store.put(large(n)).await.is_err());
+    std::fs::remove_file(&ballast).unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = store.put(large(n)).await {
+        assert!(Instant::now() < until, "{error:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(exact(&store, 0, &format!("prompt {n}"), 2).await.is_some());
+    store.close().await.unwrap();
+    drop(store);
+    assert!(mount("umount", &["-l"]));
+}
+
+#[tokio::test]
+async fn a_graph_is_kept_while_it_grows() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = reopen(folder.path());
+    // No other thread links meanwhile.
+    store.inner.due.close();
+    let index = {
+        fill(&store, 0..1).await;
+        store.inner.current().memory.index_of(cache(0), scope(0))
+    };
+    for n in 1..6000 {
+        let id = EntryId::new(scope(0), TextHash::of(&n.to_string()), &Attributes::default());
+        let row = Row { key: id, expiry: Expiry::NEVER, tags: Box::default() };
+        index.insert(row, &vector(&n.to_string()).vector);
+    }
+    let kept = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    let save = store.inner.saver(cache(0), scope(0));
+    index.keep_up(
+        || true,
+        || {
+            save();
+            kept.borrow_mut().extend(store.inner.database.graphs().unwrap().into_values());
+        },
+    );
+    assert!(kept.borrow().len() >= 3 && kept.borrow().len() <= 5, "{kept:?}");
 }

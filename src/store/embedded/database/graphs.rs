@@ -5,15 +5,34 @@
 
 use std::collections::HashMap;
 
-use rocksdb::{ReadOptions, WriteBatch};
+use rocksdb::{DB, Options, ReadOptions, WriteBatch};
 
 use super::super::super::{CacheKey, EntryId, ScopeKey, StoreError};
 use super::super::record::{GraphKey, decode, encode};
+use super::scan::skip;
 use super::{Database, failed, family};
 use crate::index::Restoring;
+use crate::telemetry;
 
 /// Bytes of a part's checksum, which come before it.
 const CHECKSUM: usize = 16;
+
+/// Bytes of a key.
+const KEY: usize = 60;
+/// A key of the family that says what the database is: some table of graphs is damaged.
+const DAMAGED: &str = "damaged-graphs";
+
+/// Removes all graphs with their tables, where one of those was found to be damaged.
+pub(super) fn renew(db: &mut DB, options: &Options) -> Result<(), rocksdb::Error> {
+    let is_damaged = |db: &DB| db.cf_handle(family::META).map_or(Ok(None), |meta| db.get_cf(meta, DAMAGED));
+    if is_damaged(db)?.is_some() {
+        tracing::warn!("a table of graphs is damaged: all graphs are linked again from their vectors");
+        db.drop_cf(family::GRAPHS)?;
+        db.create_cf(family::GRAPHS, options)?;
+        db.cf_handle(family::META).map_or(Ok(()), |meta| db.delete_cf(meta, DAMAGED))?;
+    }
+    Ok(())
+}
 
 /// The generation of each graph that is whole.
 pub(in super::super) type Generations = HashMap<(CacheKey, ScopeKey), u64>;
@@ -28,7 +47,14 @@ impl Database {
         save: impl FnOnce(&mut dyn FnMut(Vec<u8>) -> Result<(), StoreError>) -> Result<Option<Vec<u8>>, StoreError>,
     ) -> Result<(), StoreError> {
         let key = |generation, part| GraphKey { cache, scope, generation, part };
-        let generation = self.last_generation(cache, scope, u64::MAX)?.map_or(0, |last| last.saturating_add(1));
+        let generation = match self.last_generation(cache, scope, u64::MAX) {
+            Ok(last) => last.map_or(0, |last| last.saturating_add(1)),
+            // Whatever was there is of no use.
+            Err(_) => {
+                self.delete_graphs(cache, scope)?;
+                0
+            }
+        };
         let mut count = 0u32;
         let head = save(&mut |part| {
             count += 1;
@@ -41,30 +67,74 @@ impl Database {
         self.write(batch)
     }
 
-    /// The graphs that are whole, as far as one can see without reading them. Scopes that have only torn ones lose those.
+    /// The graphs that are whole, as far as one can see without reading them. Scopes that have only torn ones lose those, and
+    /// what can't be read is left out: a graph only spares time.
     pub(in super::super) fn graphs(&self) -> Result<Generations, StoreError> {
         let mut found = Generations::new();
         let mut keys = self.db.raw_iterator_cf(self.family(family::GRAPHS)?);
+        let mut last = vec![0; KEY];
         keys.seek_to_first();
-        while let Some(key) = keys.key() {
-            let GraphKey { cache, scope, .. } = GraphKey::read(key)?;
-            let mut newest = self.last_generation(cache, scope, u64::MAX)?;
-            while let Some(generation) = newest {
-                let head = GraphKey { cache, scope, generation, part: 0 }.bytes();
-                if self.db.get_pinned_cf(self.family(family::GRAPHS)?, head).map_err(failed)?.is_some() {
-                    found.insert((cache, scope), generation);
+        loop {
+            let Some(key) = keys.key() else {
+                let Err(error) = keys.status() else { break };
+                self.doubt_graphs(&failed(error));
+                if !skip(&mut keys, &mut last) {
                     break;
                 }
-                let before = generation.checked_sub(1);
-                newest = before.map(|before| self.last_generation(cache, scope, before)).transpose()?.flatten();
+                continue;
+            };
+            let GraphKey { cache, scope, .. } = GraphKey::read(key)?;
+            match self.newest_graph(cache, scope) {
+                Ok(Some(generation)) => drop(found.insert((cache, scope), generation)),
+                Ok(None) => self.forget_graphs(cache, scope),
+                Err(error) => self.give_up_graph(cache, scope, &error),
             }
-            if !found.contains_key(&(cache, scope)) && !self.is_read_only {
-                self.delete_graphs(cache, scope)?;
-            }
-            keys.seek(GraphKey { cache, scope, generation: u64::MAX, part: u32::MAX }.bytes());
+            last = GraphKey { cache, scope, generation: u64::MAX, part: u32::MAX }.bytes().to_vec();
+            keys.seek(&last);
         }
-        keys.status().map_err(failed)?;
         Ok(found)
+    }
+
+    /// The newest generation of a graph that has a head.
+    fn newest_graph(&self, cache: CacheKey, scope: ScopeKey) -> Result<Option<u64>, StoreError> {
+        let mut newest = self.last_generation(cache, scope, u64::MAX)?;
+        while let Some(generation) = newest {
+            let head = GraphKey { cache, scope, generation, part: 0 }.bytes();
+            if self.db.get_pinned_cf(self.family(family::GRAPHS)?, head).map_err(failed)?.is_some() {
+                return Ok(Some(generation));
+            }
+            let before = generation.checked_sub(1);
+            newest = before.map(|before| self.last_generation(cache, scope, before)).transpose()?.flatten();
+        }
+        Ok(None)
+    }
+
+    /// A scope's graph can't be read: it will be linked again from its vectors.
+    pub(in super::super) fn give_up_graph(&self, cache: CacheKey, scope: ScopeKey, why: &StoreError) {
+        self.doubt_graphs(why);
+        self.forget_graphs(cache, scope);
+    }
+
+    /// Says that a graph can't be read. Where the damage is the table's, the next start begins without any: compacting a damaged
+    /// table fails, and after that every store does.
+    fn doubt_graphs(&self, why: &StoreError) {
+        tracing::warn!(cause = telemetry::cause(why), "a graph can't be read, and is linked again from its vectors");
+        telemetry::degraded("graph");
+        if !self.is_read_only && !matches!(why, StoreError::Damaged(_)) {
+            let noted = self.family(family::META).map(|meta| self.db.put_cf(meta, DAMAGED, []));
+            if !matches!(noted, Ok(Ok(()))) {
+                tracing::warn!("the damage could not be noted");
+            }
+        }
+    }
+
+    /// Removes a scope's graphs if that can be done now; if not, they are no better at the next start.
+    pub(in super::super) fn forget_graphs(&self, cache: CacheKey, scope: ScopeKey) {
+        if !self.is_read_only
+            && let Err(error) = self.delete_graphs(cache, scope)
+        {
+            tracing::warn!(cause = telemetry::cause(&error), "a graph could not be removed");
+        }
     }
 
     /// An index with a graph, still without rows.
@@ -136,6 +206,12 @@ fn checksum(part: &[u8]) -> [u8; CHECKSUM] {
 
 #[cfg(test)]
 impl Database {
+    /// The tables that have graphs, or other rows of a family.
+    pub(in super::super) fn tables(&self, of: &str) -> Vec<std::path::PathBuf> {
+        let files = self.db.live_files().unwrap().into_iter().filter(|file| file.column_family_name == of);
+        files.map(|file| self.db.path().join(file.name.trim_start_matches('/'))).collect()
+    }
+
     /// Writes the first part of a graph, and no head.
     pub(in super::super) fn tear_graph(&self, cache: CacheKey, scope: ScopeKey, generation: u64) {
         self.put_graph_part(GraphKey { cache, scope, generation, part: 1 }, b"half a graph").unwrap();

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, Env,
-    FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Env,
+    ErrorKind, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
 use super::super::{CacheKey, CacheName, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp};
@@ -23,11 +23,12 @@ use super::worth::Record;
 use crate::config::Durability;
 use crate::embed::{Embedding, ModelIdentity};
 use crate::index::Tag;
+use crate::telemetry;
 
 pub(super) use graphs::Generations;
 use models::Models;
 pub(super) use models::NewVector;
-use scan::Scan;
+use scan::{Damage, Scan};
 
 /// Of the layout of column families and keys.
 const SCHEMA: u32 = 3;
@@ -37,8 +38,13 @@ const BLOCK_CACHE: usize = 64 << 20;
 const MAX_WAL: u64 = 64 << 20;
 /// Writes of all column families together that are held in memory until they become tables.
 const WRITE_BUFFERS: usize = 64 << 20;
+/// Of those of one family. After the disk was full, RocksDB lets nothing be stored until so much is free again.
+const WRITE_BUFFER: usize = 32 << 20;
 /// Expired entries that one step of a sweep takes, so that none holds up the writes for long.
 const SWEEP: usize = 1000;
+
+/// What RocksDB says of a log whose last write is cut short, which happens where a process or a machine ends in the midst of it.
+const TORN: [&str; 3] = ["truncated header", "truncated record body", "error reading trailing data"];
 
 /// Of a page of entries, about: large ones come few at a time.
 const PAGE_BYTES: usize = 4 << 20;
@@ -133,6 +139,36 @@ impl OpenError {
     }
 }
 
+/// Opens a database although the end of its log, or something in its midst, can't be read: first as if all could, then with what
+/// comes before the first damage, and where tables are newer than that, with all that isn't damaged. Says what that may cost.
+fn replay_what_can_be_read<T>(
+    options: &mut Options,
+    open: impl Fn(&Options) -> Result<T, rocksdb::Error>,
+) -> Result<T, rocksdb::Error> {
+    options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
+    let damage = match open(options) {
+        Err(error) if error.kind() == ErrorKind::Corruption => error,
+        opened => return opened,
+    };
+    for mode in [DBRecoveryMode::PointInTime, DBRecoveryMode::SkipAnyCorruptedRecord] {
+        options.set_wal_recovery_mode(mode);
+        if let Ok(opened) = open(options) {
+            if TORN.iter().any(|torn| damage.as_ref().contains(torn)) {
+                tracing::warn!(cause = %damage, "the last write before the end was cut short, and is lost");
+            } else {
+                telemetry::degraded("log");
+                tracing::error!(
+                    cause = %damage,
+                    "the log of writes is damaged: what was stored or deleted since the damaged place is lost"
+                );
+            }
+            return Ok(opened);
+        }
+    }
+    // It isn't the log.
+    Err(damage)
+}
+
 /// Whether a directory can't be written to, whatever the reason.
 fn forbids_writing(error: &rocksdb::Error) -> bool {
     ["Read-only file system", "Permission denied"].iter().any(|why| error.as_ref().contains(why))
@@ -179,27 +215,30 @@ impl Database {
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
         blocks.set_bloom_filter(10.0, false);
-        let families = || {
-            family::ALL.map(|name| {
-                let mut options = Options::default();
-                options.set_block_based_table_factory(&blocks);
-                options.set_compression_type(DBCompressionType::Lz4);
-                ColumnFamilyDescriptor::new(name, options)
-            })
-        };
-        let (db, is_read_only) = match DB::open_cf_descriptors(&options, path, families()) {
-            Ok(db) => (db, false),
-            // Lookups are worth more than a refusal.
-            Err(error) if forbids_writing(&error) => {
-                match DB::open_cf_descriptors_read_only(&options, path, families(), false) {
-                    Ok(db) => (db, true),
-                    Err(_) => return Err(OpenError::new(path, error)),
+        let mut of_family = Options::default();
+        of_family.set_block_based_table_factory(&blocks);
+        of_family.set_compression_type(DBCompressionType::Lz4);
+        of_family.set_write_buffer_size(WRITE_BUFFER);
+        let families = || family::ALL.map(|name| ColumnFamilyDescriptor::new(name, of_family.clone()));
+        let (mut db, is_read_only) =
+            replay_what_can_be_read(&mut options, |options| match DB::open_cf_descriptors(options, path, families()) {
+                Ok(db) => Ok((db, false)),
+                // Lookups are worth more than a refusal.
+                Err(error) if forbids_writing(&error) => {
+                    match DB::open_cf_descriptors_read_only(options, path, families(), false) {
+                        Ok(db) => Ok((db, true)),
+                        Err(damage) if damage.kind() == ErrorKind::Corruption => Err(damage),
+                        Err(_) => Err(error),
+                    }
                 }
-            }
-            Err(error) => return Err(OpenError::new(path, error)),
-        };
+                Err(error) => Err(error),
+            })
+            .map_err(|error| OpenError::new(path, error))?;
         if is_read_only {
             tracing::error!(path = %path.display(), "nothing can be written here: answers are looked up, and none is stored");
+        }
+        if !is_read_only {
+            graphs::renew(&mut db, &of_family).map_err(|error| OpenError::new(path, error))?;
         }
         let models = models::identify(&db, path, model)?.into();
         Ok(Self { db, durability, is_read_only, models })
@@ -279,7 +318,8 @@ impl Database {
         Ok(entries)
     }
 
-    /// The `most` entries behind a position, or fewer where they are large.
+    /// The `most` entries behind a position, or fewer where they are large. Those that can't be read are left out, and that is
+    /// logged.
     pub(super) fn page(
         &self,
         cache: Option<CacheKey>,
@@ -292,20 +332,20 @@ impl Database {
             (None, Some(cache)) => &cache.0,
             (None, None) => &[],
         };
-        let from = IteratorMode::From(from, Direction::Forward);
         let mut page = Vec::with_capacity(most);
-        let mut bytes = 0;
-        for item in self.db.iterator_cf(self.family(family::ENTRIES)?, from) {
-            let (key, value) = item.map_err(failed)?;
-            let (of, _) = record::read_entry_key(&key)?;
+        let (mut bytes, mut damage) = (0, Damage::default());
+        for item in Scan::from(&self.db, self.family(family::ENTRIES)?, from) {
+            let Some((key, value)) = damage.sort_out(item) else { continue };
+            let Some((of, _)) = damage.sort_out(record::read_entry_key(&key)) else { continue };
             if page.len() == most || bytes > PAGE_BYTES || cache.is_some_and(|cache| cache != of) {
                 break;
             }
             bytes += value.len();
             if last.is_none_or(|last| *key != last) {
-                page.push((of, decode(&value)?));
+                page.extend(damage.sort_out(decode(&value)).map(|record| (of, record)));
             }
         }
+        damage.report();
         Ok(page)
     }
 
@@ -509,15 +549,19 @@ impl Database {
         found.map_err(failed)?.map_or_else(|| Ok(Vec::new()), |bytes| decode(&bytes))
     }
 
+    /// Calls `each` for every entry of a cache that can be read. That some can't is logged.
     fn for_each_entry(&self, cache: CacheKey, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
-        let from = IteratorMode::From(&cache.0, Direction::Forward);
-        for item in self.db.iterator_cf(self.family(family::ENTRIES)?, from) {
-            let (key, value) = item.map_err(failed)?;
+        let mut damage = Damage::default();
+        for item in Scan::from(&self.db, self.family(family::ENTRIES)?, &cache.0) {
+            let Some((key, value)) = damage.sort_out(item) else { continue };
             if !key.starts_with(&cache.0) {
                 break;
             }
-            each(decode::<EntryRecord>(&value)?.entry);
+            if let Some(EntryRecord { entry, .. }) = damage.sort_out(decode(&value)) {
+                each(entry);
+            }
         }
+        damage.report();
         Ok(())
     }
 

@@ -4,9 +4,10 @@ use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions};
 
 use super::super::super::StoreError;
 use super::failed;
+use crate::telemetry;
 
 /// Bytes at the end of a key that the first step over damage leaves alone. Ids are hashes: this is one in four billion of
-/// those that a scope could have, and each further step is 256 times as wide.
+/// those that a scope could have, and each further step is twice as wide.
 const FINE: usize = 12;
 /// Bytes that a key is taken to have where none has been read yet.
 const KEY: usize = 64;
@@ -20,30 +21,63 @@ pub(super) struct Scan<'d> {
     rows: DBRawIterator<'d>,
     /// The key before what comes next.
     last: Vec<u8>,
+    /// Nothing behind the last damage could be reached.
+    is_over: bool,
 }
 
 impl<'d> Scan<'d> {
     pub(super) fn new(db: &'d DB, family: &ColumnFamily) -> Self {
+        Self::from(db, family, &[])
+    }
+
+    /// Those with `first` and behind.
+    pub(super) fn from(db: &'d DB, family: &ColumnFamily, first: &[u8]) -> Self {
         let mut options = ReadOptions::default();
         options.set_readahead_size(READ_AHEAD);
         // What is read once must not drive out what is read again and again.
         options.fill_cache(false);
         let mut rows = db.raw_iterator_cf_opt(family, options);
-        rows.seek_to_first();
-        Self { rows, last: vec![0; KEY] }
+        rows.seek(first);
+        let mut last = first.to_vec();
+        last.resize(KEY.max(first.len()), 0);
+        Self { rows, last, is_over: false }
+    }
+}
+
+/// What was met that can't be read.
+#[derive(Default)]
+pub(super) struct Damage {
+    times: u64,
+    last: Option<StoreError>,
+}
+
+impl Damage {
+    /// What could be read.
+    pub(super) fn sort_out<T>(&mut self, read: Result<T, StoreError>) -> Option<T> {
+        read.inspect_err(|_| self.times += 1).map_err(|error| self.last = Some(error)).ok()
     }
 
-    /// Goes on behind what can't be read.
-    fn skip(&mut self) {
-        loop {
-            for place in (0..self.last.len().saturating_sub(FINE)).rev() {
-                let Some(next) = after(&self.last, place) else { return };
-                self.rows.seek(&next);
-                if self.rows.valid() || self.rows.status().is_ok() {
-                    return;
+    /// Says so, where anything was.
+    pub(super) fn report(self) {
+        if let Self { times, last: Some(error) } = self {
+            telemetry::degraded("unreadable");
+            tracing::error!(times, cause = telemetry::cause(&error), "some entries are unreadable, and are left out");
+        }
+    }
+}
+
+/// Goes on behind what can't be read, which follows the key `last`. Tells whether anything could be reached there.
+pub(super) fn skip(rows: &mut DBRawIterator<'_>, last: &mut Vec<u8>) -> bool {
+    loop {
+        for place in (0..last.len().saturating_sub(FINE)).rev() {
+            for bit in 0..8 {
+                let Some(next) = after(last, place, 1 << bit) else { return false };
+                rows.seek(&next);
+                if rows.valid() || rows.status().is_ok() {
+                    return true;
                 }
                 if place == 0 {
-                    self.last = next;
+                    *last = next;
                 }
             }
         }
@@ -60,23 +94,26 @@ impl Iterator for Scan<'_> {
             self.rows.next();
             return Some(Ok(row));
         }
+        if self.is_over {
+            return None;
+        }
         let damage = self.rows.status().err()?;
-        self.skip();
+        self.is_over = !skip(&mut self.rows, &mut self.last);
         Some(Err(failed(damage)))
     }
 }
 
-/// The first key after all that begin as `key` does up to and with the byte at `place`.
-fn after(key: &[u8], place: usize) -> Option<Vec<u8>> {
+/// The first key after all that begin as `key` does up to and with the byte at `place`, or so many times as far.
+fn after(key: &[u8], place: usize, times: u8) -> Option<Vec<u8>> {
     let mut next = key[..=place].to_vec();
-    while let Some(last) = next.pop() {
-        if let Some(larger) = last.checked_add(1) {
-            next.push(larger);
-            next.resize(key.len(), 0);
-            return Some(next);
-        }
+    let mut more = times;
+    for byte in next.iter_mut().rev() {
+        let (sum, carries) = byte.overflowing_add(more);
+        *byte = sum;
+        more = u8::from(carries);
     }
-    None
+    next.resize(key.len(), 0);
+    (more == 0).then_some(next)
 }
 
 #[cfg(test)]
@@ -85,9 +122,10 @@ mod tests {
 
     #[test]
     fn the_key_after_a_prefix_carries() {
-        assert_eq!(after(&[1, 2, 3, 4], 3), Some(vec![1, 2, 3, 5]));
-        assert_eq!(after(&[1, 2, 3, 4], 1), Some(vec![1, 3, 0, 0]));
-        assert_eq!(after(&[1, 255, 255, 4], 2), Some(vec![2, 0, 0, 0]));
-        assert_eq!(after(&[255, 255], 1), None);
+        assert_eq!(after(&[1, 2, 3, 4], 3, 1), Some(vec![1, 2, 3, 5]));
+        assert_eq!(after(&[1, 2, 3, 4], 1, 1), Some(vec![1, 3, 0, 0]));
+        assert_eq!(after(&[1, 255, 255, 4], 2, 1), Some(vec![2, 0, 0, 0]));
+        assert_eq!(after(&[1, 200, 3], 1, 128), Some(vec![2, 72, 0]));
+        assert_eq!(after(&[255, 255], 1, 1), None);
     }
 }

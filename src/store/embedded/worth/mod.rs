@@ -116,7 +116,10 @@ impl Ledger {
         if is_older {
             books.bytes += u64::from(record.bytes);
             let clock = books.clock;
-            books.account(cache).add(Slot { id, record, clock, is_new: false, is_unsaved: false });
+            let account = books.account(cache);
+            account.add(Slot { id, record, clock, is_new: false, is_unsaved: false });
+            // Or the first flood after a start would look as much asked for as what always was.
+            account.asked.remember(hash(id), record.uses);
         }
     }
 

@@ -4,6 +4,8 @@
 const ROWS: usize = 4;
 /// The most that a counter counts to.
 const MOST: u8 = 15;
+/// The most of what was counted before a restart: nobody knows how long ago that was.
+const REMEMBERED: u8 = MOST / 2;
 /// Items that are kept apart at least.
 const ITEMS: usize = 1024;
 /// Counters of a row per item: with fewer, items that are asked for once look as if they were asked for more often.
@@ -52,6 +54,14 @@ impl Sketch {
         }
     }
 
+    /// `hash` was asked for so often before anything was counted.
+    pub(super) fn remember(&mut self, hash: u128, times: u32) {
+        let times = u8::try_from(times).unwrap_or(REMEMBERED).min(REMEMBERED);
+        for place in self.places(hash) {
+            self.counters[place] = self.counters[place].max(times);
+        }
+    }
+
     /// How often `hash` was asked for, up to 15.
     pub(super) fn estimate(&self, hash: u128) -> u8 {
         self.places(hash).map(|place| self.counters[place]).into_iter().min().unwrap_or(0)
@@ -82,6 +92,15 @@ mod tests {
         assert!(wrong < 5, "{wrong}");
         sketch.grow(100_000);
         assert!((0..2000).all(|n| sketch.estimate(hash(n)) >= (n % 5 + 1) as u8));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_forgotten_like_the_rest() {
+        let mut sketch = Sketch::new();
+        [(0, 0), (1, 3), (2, 1_000_000)].into_iter().for_each(|(n, times)| sketch.remember(hash(n), times));
+        assert_eq!([0, 1, 2].map(|n| sketch.estimate(hash(n))), [0, 3, REMEMBERED]);
+        (0..4 * COUNTS * ITEMS).for_each(|n| sketch.count(hash(3 + n as u32 % 500)));
+        assert!(sketch.estimate(hash(2)) < 2);
     }
 
     #[test]

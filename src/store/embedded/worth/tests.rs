@@ -182,3 +182,20 @@ proptest! {
         prop_assert!(unsaved.iter().all(|(cache, id, _)| model.contains_key(&(*cache, *id))));
     }
 }
+
+#[test]
+fn a_flood_after_a_restart_washes_nothing_of_use_out() {
+    let before = ledger(1000);
+    (0..1000).for_each(|n| drop(store(&before, n, record(BYTES, 500))));
+    for _ in 0..3 {
+        (0..500).for_each(|n| before.used(cache(0), id(n)));
+    }
+    let after = Ledger::new(u64::from(1000 * BYTES));
+    for n in 0..1000 {
+        after.load(cache(0), id(n), before.record(cache(0), &id(n)).unwrap());
+    }
+    after.all_loaded();
+    (10_000..16_000).for_each(|n| drop(store(&after, n, record(BYTES, 500))));
+    let kept = (0..500).filter(|n| is_there(&after, *n)).count();
+    assert!(kept > 450, "{kept} of 500");
+}
