@@ -9,8 +9,8 @@ use super::CommandError;
 use crate::config::{self, DEFAULT_CACHE, Policy, Settings};
 use crate::decide::Share;
 use crate::embed::{Embedder, Model};
-use crate::replay::report::{self, Point, Report};
-use crate::replay::{Candidate, Counts, Replayed, Tally, Trace, replay};
+use crate::replay::report::{self, Report};
+use crate::replay::{Candidate, Counts, Replayed, Tally, Trace, hits_at, replay};
 
 /// Budgets that are tried where none is named.
 const BUDGETS: [f64; 3] = [0.01, 0.02, 0.05];
@@ -155,7 +155,7 @@ fn print(candidates: &[Candidate], Replayed { tallies, frontier }: &Replayed) ->
     for (candidate, Tally { all, second_half, alarms, .. }) in candidates.iter().zip(tallies) {
         let Counts { requests, exact, semantic, audits, .. } = *all;
         let (late_hits, late_wrong) = (second_half.hit_rate(), second_half.wrong_of_requests());
-        let yardstick = yardstick(frontier, all.wrong_of_requests().value());
+        let yardstick = hits_at(frontier, all.wrong_of_requests().value());
         writeln!(
             out,
             "{:<width$}  {requests:>8}  {exact:>5}  {semantic:>8}  {audits:>6}  {}  {}  {}   {:>13.1} %  {:>4.2} %  {:>5.1} %{}",
@@ -198,19 +198,6 @@ fn held(tally: &Tally, budget: f64) -> String {
     let broken = shares.iter().filter(|share| share.interval().0 > budget).count();
     let verdict = if broken == 0 { "held".into() } else { format!("broken at {broken}") };
     format!("budget {verdict} of {} checkpoints; highest wrong ÷ requests {:.2} %", shares.len(), highest * 100.0)
-}
-
-/// Hits of the fixed threshold that serves this share wrong, between two of the frontier.
-fn yardstick(frontier: &[Point], wrong: f64) -> f64 {
-    let at = |point: &Point| (point.wrong_of_requests.value(), point.hits.value());
-    let between = frontier.windows(2).filter_map(|pair| {
-        let ((more_wrong, more_hits), (less_wrong, less_hits)) = (at(&pair[0]), at(&pair[1]));
-        let is_between = (less_wrong..=more_wrong).contains(&wrong) && more_wrong > less_wrong;
-        let part = (wrong - less_wrong) / (more_wrong - less_wrong);
-        is_between.then_some(less_hits + part * (more_hits - less_hits))
-    });
-    let below = frontier.iter().filter(|point| at(point).0 <= wrong).map(|point| at(point).1);
-    between.chain(below).fold(0.0, f64::max)
 }
 
 /// In percent, with its interval.

@@ -21,15 +21,32 @@ struct Near {
 }
 
 /// One request: its vector, if it can have one, and the group that it belongs to.
-pub(super) struct Asked<'t> {
-    pub(super) group: &'t str,
-    pub(super) vector: Option<Embedding>,
+pub struct Asked<'t> {
+    /// Requests of one group have the same right answer.
+    pub group: &'t str,
+    /// Its prompt's vector.
+    pub vector: Option<Embedding>,
 }
 
 /// What each threshold would have made of `requests`.
-pub(super) fn frontier(requests: &[Asked<'_>]) -> Vec<Point> {
+#[must_use]
+pub fn frontier(requests: &[Asked<'_>]) -> Vec<Point> {
     let near = nearest_before(requests);
     HUNDREDTHS.map(|hundredths| replay(requests, &near, f32::from(hundredths) / 100.0)).collect()
+}
+
+/// Hits of the fixed threshold that serves this share wrong, between two of the frontier.
+#[must_use]
+pub fn hits_at(frontier: &[Point], wrong: f64) -> f64 {
+    let at = |point: &Point| (point.wrong_of_requests.value(), point.hits.value());
+    let between = frontier.windows(2).filter_map(|pair| {
+        let ((more_wrong, more_hits), (less_wrong, less_hits)) = (at(&pair[0]), at(&pair[1]));
+        let is_between = (less_wrong..=more_wrong).contains(&wrong) && more_wrong > less_wrong;
+        let part = (wrong - less_wrong) / (more_wrong - less_wrong);
+        is_between.then_some(less_hits + part * (more_hits - less_hits))
+    });
+    let below = frontier.iter().filter(|point| at(point).0 <= wrong).map(|point| at(point).1);
+    between.chain(below).fold(0.0, f64::max)
 }
 
 fn replay(requests: &[Asked<'_>], near: &[Vec<Near>], min_cosine: f32) -> Point {

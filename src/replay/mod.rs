@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use calibrate::{Labelled, Pair};
+pub use frontier::{Asked, frontier, hits_at};
 pub use tally::{Bin, CHECKPOINT, Counts, Seen, Tally};
 pub use trace::{Request, Trace, TraceError};
 
@@ -24,7 +25,6 @@ use crate::embed::{EmbedError, Embedder, Prefix};
 use crate::prompt::{Json, Question, Reach, chat_question};
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
 use crate::store::{Answer, Attributes, EntryId};
-use frontier::Asked;
 
 /// Texts that are embedded at a time: enough to fill batches.
 const EMBEDDED_AT_ONCE: usize = 64;
