@@ -1,6 +1,7 @@
 """`refrain replay`: what a trace would have got."""
 
 import json
+import re
 
 from test_moving import refrain, run
 
@@ -17,7 +18,7 @@ def write(path, lines):
 
 def rows(text):
     """Of each policy: requests, exact hits, semantic hits."""
-    return {line[:11].strip(): [int(cell) for cell in line.split()[2:5]] for line in text.splitlines() if line.startswith("static")}
+    return {line[:11].strip(): [int(cell) for cell in line.split()[2:5]] for line in text.splitlines() if re.match(r"static \d", line)}
 
 
 def test_policies_are_compared_and_nothing_is_kept(tmp_path):
@@ -45,3 +46,27 @@ def test_what_can_not_be_replayed_is_said(tmp_path):
     ):
         ended = refrain(tmp_path / "data", "replay", trace, *arguments)
         assert ended.returncode == 1 and why in ended.stderr and "panicked" not in ended.stderr, ended
+
+
+def test_budgets_are_compared_on_a_page_and_twice_alike(tmp_path):
+    places = ("Lyon", "Porto", "Ghent", "Turin", "Malaga", "Bergen", "Gdansk", "Leeds", "Graz", "Basel")
+    lines = [(f"{how} the weather in {place} {when}?", f"{place} {when}") for when in ("today", "next week")
+             for how in ("What is", "How is", "Tell me") for place in places]
+    trace = write(tmp_path / "trace.jsonl", lines)
+    page = tmp_path / "page.html"
+    arguments = ("--budget", "0.05", "--shuffle", "3", "--report", page)
+    out = run(tmp_path / "data", "replay", trace, *arguments)
+    assert out == run(tmp_path / "data", "replay", trace, *arguments)
+    budget, per_entry = (line.split() for line in out.splitlines()[1:3])
+    assert budget[:3] == ["budget", "0.05", "60"] and per_entry[:3] == ["per-entry", "0.05", "60"]
+    assert int(budget[4]) > int(per_entry[4]), out
+    assert "budget held" in out
+    html = page.read_text()
+    assert "budget 0.05" in html and "<svg" in html and "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_what_was_exported_can_be_replayed(tmp_path):
+    trace = tmp_path / "export.jsonl"
+    trace.write_text("".join(json.dumps({"prompt": text, "response": group}) + "\n" for text, group in TRACE))
+    out = run(tmp_path / "data", "replay", trace, "--min-cosine", "0.85")
+    assert rows(out) == {"static 0.85": [6, 1, 3]}, out
