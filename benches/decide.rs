@@ -64,7 +64,7 @@ fn main() {
                 let to_static = hits / hits_at(&points, wrong).max(1e-9);
                 let to_per_entry = hits / theirs.hits().value().max(1e-9);
                 let (highest, broken) = mine.checkpoints(budget);
-                let alarm = mine.alarms.first().map_or("-".to_owned(), |at| at.to_string());
+                let alarm = mine.alarms.first().map_or("-".to_owned(), ToString::to_string);
                 println!(
                     "{order:>5}  {budget:>6}  {hits:.3}  {:>6.2} %  {to_static:>7.2}  {to_per_entry:>10.2}  {:>5.2} %  {broken:>6}  {alarm}",
                     wrong * 100.0,
