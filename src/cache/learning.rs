@@ -258,11 +258,12 @@ pub(super) fn said(answer: &Answer) -> &str {
 impl Cache {
     /// A fresh answer was stored: the decision before it learns whether its candidates would have been right.
     pub(super) fn learn_from(&self, fresh: &Fresh<'_>) {
+        // Feedback is taken under any rule, so a new answer ends its quarantine under any.
+        self.learning.learner.lock().renewed(&fresh.entry);
         let setup = self.setup();
         if setup.rule.terms().is_none() {
             return;
         }
-        self.learning.learner.lock().renewed(&fresh.entry);
         let answered = self.learning.decisions.lock().answered(fresh.scope, fresh.text);
         let Some((id, case)) = answered else { return };
         let text = said(fresh.answer);

@@ -394,7 +394,10 @@ impl<'l> Search<'l> {
             let stored = Text { text: &candidate.entry.prompt, blurred: candidate.blurred, parsed: None };
             let features = Features::of(asked, stored, candidate.cosine);
             let age = self.now.since(candidate.entry.created);
-            let verdict = rule.judge(&features, age, &lookup.demand);
+            let mut verdict = rule.judge(&features, age, &lookup.demand);
+            if self.cache.learning.is_quarantined(&candidate.entry.id) {
+                verdict.guards.push(Guard::Quarantined);
+            }
             let serves = verdict.serves();
             if self.candidates.is_empty() {
                 self.guards.clone_from(&verdict.guards);

@@ -210,3 +210,16 @@ def test_a_tenant_may_tighten_but_not_loosen(start_refrain):
     assert put({"policy": "static", "minCosine": 0.1}).status_code == 403
     assert put({"strict": True}).status_code == 200
     assert server.http.put("/v1/caches/c", json={}).status_code == 401
+
+
+def test_a_fixed_threshold_keeps_reported_answers_back_too(start_refrain):
+    server = start_refrain('[caches.default]\npolicy = "static"\nmin_cosine = 0.9\n')
+    entry = store(server, "fixed", "How do I reset my password?", "Ask the moon.")
+    first = search(server, "fixed", "How can I reset my password?")["decision"]
+    assert first["outcome"] == "semantic_hit"
+    assert feedback(server, "fixed", decisionId=first["id"], correct=False).json()["quarantined"] == "everybody"
+    refused = search(server, "fixed", "How can I reset my password?")
+    assert refused["data"] == [] and {"guard": "quarantined"} in refused["decision"]["guards"]
+    assert search(server, "fixed", "How do I reset my password?")["data"] == []
+    assert store(server, "fixed", "How do I reset my password?", "Click.") == entry
+    assert search(server, "fixed", "How can I reset my password?")["data"]

@@ -147,7 +147,7 @@ pub(super) fn existing(app: &App, headers: &HeaderMap, id: &str) -> Result<Arc<C
     Ok(app.caches.get(&tenant, id)?)
 }
 
-fn entry_id(text: &str) -> Result<EntryId, Problem> {
+pub(super) fn entry_id(text: &str) -> Result<EntryId, Problem> {
     text.parse().map_err(|error| Problem::invalid(format!("`{text}` names no entry: {error}")))
 }
 

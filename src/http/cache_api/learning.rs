@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::handlers::{existing, read};
+use super::handlers::{entry_id, existing, read};
 use super::problem::Problem;
 use super::reader::Reader;
 use super::reply::CandidateReply;
@@ -178,11 +178,7 @@ fn read_feedback(body: &[u8]) -> Result<Feedback, Problem> {
     let (Some(correct), Some((is_decision, id))) = (correct, about) else {
         return Err(Problem::invalid("`correct` and one of `decisionId` and `entryId` are needed"));
     };
-    let about = if is_decision {
-        About::Decision(decision_id(&id)?)
-    } else {
-        About::Entry(id.parse().map_err(|error| Problem::invalid(format!("`{id}` names no entry: {error}")))?)
-    };
+    let about = if is_decision { About::Decision(decision_id(&id)?) } else { About::Entry(entry_id(&id)?) };
     Ok(Feedback { about, correct })
 }
 
