@@ -23,8 +23,8 @@ use jitter::Jitter;
 use refrain::embed::{Embedding, dot};
 use refrain::index::{Expiry, Filter, Row, VectorIndex};
 
-/// Sizes around the one from which a scope has a graph.
-const SMALL: [usize; 8] = [64, 256, 512, 1024, 2048, 4096, 8192, 16_384];
+/// Sizes around the one from which a scope has a graph, and of tails that grow faster than they are linked.
+const SMALL: [usize; 10] = [64, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 100_000];
 /// Vectors that ask.
 const ASKS: usize = 1000;
 /// Neighbours that a decision looks at.
@@ -44,15 +44,24 @@ fn main() {
         None => jitter.of(&real[n % real.len()]),
     };
 
-    println!("{} real vectors\n\nvectors   scan µs   graph µs   recall@1", real.len());
-    for size in SMALL.into_iter().filter(|size| *size <= real.len()) {
-        let index = VectorIndex::new(real[0].dimension());
+    println!("{} real vectors\n\nvectors   tail µs   recall@1   graph µs   recall@1", real.len());
+    for size in SMALL {
         // Spread over all traces.
-        (0..size).for_each(|n| insert(&index, n, &real[n * real.len() / size]));
-        let (scan, exact) = search(&index, &asked);
+        let some: Vec<Embedding> = match size <= real.len() {
+            true => (0..size).map(|n| real[n * real.len() / size].clone()).collect(),
+            false => (0..size).map(|n| stored(n, &mut jitter)).collect(),
+        };
+        let exact: Vec<f32> = asked.iter().map(|query| nearest(query, &some)).collect();
+        let index = VectorIndex::new(real[0].dimension());
+        some.iter().enumerate().for_each(|(n, vector)| insert(&index, n, vector));
+        let (tail, in_tail) = search(&index, &asked);
         index.absorb(|| true);
-        let (graph, found) = search(&index, &asked);
-        println!("{size:7}   {scan:7.1}   {graph:8.1}   {:8.3}", recall(&exact, &found));
+        let (graph, in_graph) = search(&index, &asked);
+        println!(
+            "{size:7}   {tail:7.1}   {:8.3}   {graph:8.1}   {:8.3}",
+            recall(&exact, &in_tail),
+            recall(&exact, &in_graph)
+        );
     }
 
     let index = VectorIndex::new(real[0].dimension());

@@ -38,6 +38,9 @@ const ANSWER_BYTES: usize = 600;
 const WHILE: Duration = Duration::from_secs(5);
 /// Stores a second beside lookups.
 const LOAD: u32 = 2000;
+/// Entries that are imported beside lookups at most, and how many at once.
+const IMPORTED: usize = 150_000;
+const BATCH: usize = 500;
 const NOW: Timestamp = Timestamp(1);
 const REOPEN: &str = "--reopen";
 
@@ -54,6 +57,7 @@ fn main() {
     let source = Arc::new(Source::new());
 
     if !is_filled {
+        let before = resident();
         let store = Arc::new(open(&directory, Durability::Buffered));
         let started = Instant::now();
         let bar = indicatif::ProgressBar::new(size as u64);
@@ -72,7 +76,12 @@ fn main() {
             started.elapsed().as_secs_f64()
         );
         wait_for_links(&store);
-        println!("all linked after {:.1} s", started.elapsed().as_secs_f64());
+        let bytes = resident().saturating_sub(before) as f64;
+        println!(
+            "all linked after {:.1} s; {:.0} bytes an entry in memory, before any restart",
+            started.elapsed().as_secs_f64(),
+            bytes / size as f64
+        );
         runtime.block_on(store.close()).expect("to be closed");
     }
     restart(&directory, size);
@@ -80,7 +89,7 @@ fn main() {
     println!("\nstores/s at {size} entries   1 caller   8 callers   32 callers");
     for durability in [Durability::Buffered, Durability::Fsync] {
         let store = Arc::new(loaded(&runtime, &directory, durability));
-        let rates = [1, 8, 32].map(|callers| runtime.block_on(stores(&store, &source, size, callers)));
+        let rates = [1, 8, 32].map(|callers| runtime.block_on(stores(&store, &source, callers)));
         println!(
             "{:<25}   {:8.0}   {:9.0}   {:10.0}",
             format!("{durability:?}").to_lowercase(),
@@ -98,8 +107,7 @@ fn main() {
     // What is stored beyond the budget makes others go; graphs grow, die and are saved.
     store.limit(cache(), store.holdings(cache()).bytes);
     let (stop, stored) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let load =
-        runtime.spawn(load(Arc::clone(&store), Arc::clone(&source), size, Arc::clone(&stop), Arc::clone(&stored)));
+    let load = runtime.spawn(load(Arc::clone(&store), Arc::clone(&source), Arc::clone(&stop), Arc::clone(&stored)));
     while stored.load(Ordering::Relaxed) == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -108,19 +116,43 @@ fn main() {
     runtime.block_on(load).expect("no panic");
     let rate = stored.load(Ordering::Relaxed) as f64 / WHILE.as_secs_f64();
     report(&format!("{rate:.0} stores/s, eviction"), &busy);
+
+    wait_for_links(&store);
+    store.limit(cache(), u64::MAX);
+    let imported = source.some(IMPORTED);
+    let (stop, stored) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let import = runtime.spawn(import(Arc::clone(&store), imported, Arc::clone(&stop), Arc::clone(&stored)));
+    while stored.load(Ordering::Relaxed) == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let busy = runtime.block_on(lookups(&store, &source, size));
+    let waiting = store.unlinked();
+    stop.store(true, Ordering::Relaxed);
+    runtime.block_on(import).expect("no panic");
+    let rate = stored.load(Ordering::Relaxed) as f64 / WHILE.as_secs_f64();
+    report(&format!("import, {rate:.0}/s"), &busy);
+    println!("{waiting} entries waited to be linked in the end");
 }
 
-/// Stores new entries, so many a second, until it is stopped.
-async fn load(
+/// Stores many at once, as an import does, as fast as it goes.
+async fn import(
     store: Arc<EmbeddedStore>,
-    source: Arc<Source>,
-    size: usize,
+    mut entries: Vec<NewEntry>,
     stop: Arc<AtomicBool>,
     stored: Arc<AtomicUsize>,
 ) {
+    while !entries.is_empty() && !stop.load(Ordering::Relaxed) {
+        let some = entries.split_off(entries.len().saturating_sub(BATCH));
+        let count = some.len();
+        store.put_many(some).await.expect("to be stored");
+        stored.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Stores new entries, so many a second, until it is stopped.
+async fn load(store: Arc<EmbeddedStore>, source: Arc<Source>, stop: Arc<AtomicBool>, stored: Arc<AtomicUsize>) {
     // Made beforehand: jitter takes longer than a store.
-    let most = LOAD as usize * WHILE.as_secs() as usize * 2;
-    let entries: Vec<NewEntry> = (0..most).map(|n| source.entry(size * 4 + number() + n)).collect();
+    let entries = source.some(LOAD as usize * WHILE.as_secs() as usize * 2);
     let mut tick = tokio::time::interval(Duration::from_millis(10));
     for some in entries.chunks(LOAD as usize / 100) {
         tick.tick().await;
@@ -152,6 +184,13 @@ impl Source {
     fn vector(&self, n: usize) -> TextEmbedding {
         let vector = Jitter(n as u64 * 2 + 1).of(&self.real[n % self.real.len()]);
         embedded(vector)
+    }
+
+    /// So many that weren't stored before.
+    fn some(&self, count: usize) -> Vec<NewEntry> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let first = number() + NEXT.fetch_add(count, Ordering::Relaxed);
+        (first..first + count).map(|n| self.entry(n)).collect()
     }
 
     fn entry(&self, n: usize) -> NewEntry {
@@ -236,11 +275,9 @@ fn embedded(vector: Embedding) -> TextEmbedding {
 }
 
 /// Stores new entries for a while; returns how many a second.
-async fn stores(store: &Arc<EmbeddedStore>, source: &Source, size: usize, callers: usize) -> f64 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+async fn stores(store: &Arc<EmbeddedStore>, source: &Source, callers: usize) -> f64 {
     // Made beforehand: jitter takes longer than a store.
-    let entries: Vec<NewEntry> =
-        (0..20_000).map(|_| source.entry(size * 4 + number() + NEXT.fetch_add(1, Ordering::Relaxed))).collect();
+    let entries = source.some(20_000);
     let entries = Arc::new(parking_lot::Mutex::new(entries));
     let started = Instant::now();
     let callers = (0..callers).map(|_| {

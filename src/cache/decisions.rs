@@ -1,17 +1,20 @@
 //! Decisions that were made, for whoever asks why, and for labels that come later.
+//!
+//! The newest are in memory. All go to the store behind the lookups, some seconds later, and are read from there after a restart
+//! and when they are no longer in memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::lookup::{Decision, DecisionId};
 use crate::decide::{Case, Source};
 use crate::store::{EntryId, ScopeKey, TextHash, Timestamp};
 
-/// Decisions that one cache keeps at most; the oldest go first. Each takes about a kilobyte where candidates were weighed.
-const MOST: usize = 20_000;
+/// Decisions that one cache has in memory at most. Each takes about a kilobyte where candidates were weighed.
+pub(super) const MOST: usize = 20_000;
 
 /// A decision, and what became known of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Logged {
     /// When it was made.
     pub at: Timestamp,
@@ -26,7 +29,7 @@ pub struct Logged {
 }
 
 /// Whether the answer that was served, or would have been, was right.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Label {
     /// Who said so.
     pub source: Source,
@@ -43,11 +46,19 @@ pub(super) struct Decisions {
     by_age: VecDeque<(Timestamp, DecisionId)>,
     /// Those whose question the provider was asked: its answer is their label.
     waiting: HashMap<(ScopeKey, TextHash), DecisionId>,
+    /// Those that changed since they were last written to the store.
+    unsaved: HashSet<DecisionId>,
 }
 
 impl Decisions {
     pub(super) fn new(keep_millis: u64) -> Self {
-        Self { keep_millis, by_id: HashMap::new(), by_age: VecDeque::new(), waiting: HashMap::new() }
+        Self {
+            keep_millis,
+            by_id: HashMap::new(),
+            by_age: VecDeque::new(),
+            waiting: HashMap::new(),
+            unsaved: HashSet::new(),
+        }
     }
 
     /// Keeps a decision. `question` is what was asked, where the provider's answer to it will be a label.
@@ -57,11 +68,13 @@ impl Decisions {
             self.waiting.insert(question, id);
         }
         self.by_id.insert(id, logged);
+        self.unsaved.insert(id);
         self.by_age.push_back((now, id));
         let is_old = |(at, _): &(Timestamp, DecisionId)| now.since(*at) > self.keep_millis;
         while self.by_age.len() > MOST || self.by_age.front().is_some_and(is_old) {
             if let Some((_, oldest)) = self.by_age.pop_front() {
                 self.by_id.remove(&oldest);
+                self.unsaved.remove(&oldest);
             }
         }
         if self.waiting.len() > 2 * MOST {
@@ -70,13 +83,56 @@ impl Decisions {
         }
     }
 
+    /// Takes up one that was no longer in memory.
+    pub(super) fn bring_back(&mut self, logged: Logged) {
+        let (id, at) = (logged.decision.id, logged.at);
+        if self.by_id.insert(id, logged).is_none() {
+            self.by_age.push_front((at, id));
+        }
+    }
+
+    /// Takes up older ones, newest first, as far as there is room.
+    pub(super) fn recall(&mut self, older: impl IntoIterator<Item = Logged>, now: Timestamp) {
+        for logged in older {
+            let (id, at) = (logged.decision.id, logged.at);
+            if self.by_age.len() >= MOST || now.since(at) > self.keep_millis {
+                return;
+            }
+            if self.by_id.contains_key(&id) {
+                continue;
+            }
+            self.by_id.insert(id, logged);
+            self.by_age.push_front((at, id));
+        }
+    }
+
+    /// Those that changed since the last time, which count as saved now.
+    pub(super) fn take_unsaved(&mut self) -> Vec<Logged> {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        unsaved.iter().filter_map(|id| self.by_id.get(id).cloned()).collect()
+    }
+
+    /// These weren't saved after all.
+    pub(super) fn save_again(&mut self, ids: impl IntoIterator<Item = DecisionId>) {
+        self.unsaved.extend(ids.into_iter().filter(|id| self.by_id.contains_key(id)));
+    }
+
+    /// Whether a decision made at `at` is still kept.
+    pub(super) fn keeps(&self, at: Timestamp, now: Timestamp) -> bool {
+        now.since(at) <= self.keep_millis
+    }
+
     /// The decision of `id`, unless it is older than decisions are kept.
     pub(super) fn get(&self, id: DecisionId, now: Timestamp) -> Option<&Logged> {
         self.by_id.get(&id).filter(|logged| now.since(logged.at) <= self.keep_millis)
     }
 
-    pub(super) fn get_mut(&mut self, id: DecisionId, now: Timestamp) -> Option<&mut Logged> {
-        self.by_id.get_mut(&id).filter(|logged| now.since(logged.at) <= self.keep_millis)
+    /// Adds what became known of a decision.
+    pub(super) fn label(&mut self, id: DecisionId, label: Label) {
+        if let Some(logged) = self.by_id.get_mut(&id).filter(|logged| label.at.since(logged.at) <= self.keep_millis) {
+            logged.labels.push(label);
+            self.unsaved.insert(id);
+        }
     }
 
     /// The decision after which the provider was asked this; each is given once.
@@ -100,5 +156,6 @@ impl Decisions {
         self.by_id.clear();
         self.by_age.clear();
         self.waiting.clear();
+        self.unsaved.clear();
     }
 }

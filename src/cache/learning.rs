@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::decisions::{Decisions, Label, Logged};
+use super::decisions::{Decisions, Label, Logged, MOST};
 use super::lookup::{Decision, DecisionId};
 use super::registry::{Cache, Setup};
 use crate::config::Reliability;
@@ -121,10 +121,6 @@ impl Learning {
         self.decisions.lock().add(logged, waits.then_some(of));
     }
 
-    pub(super) fn decision(&self, id: DecisionId) -> Option<Logged> {
-        self.decisions.lock().get(id, Timestamp::now()).cloned()
-    }
-
     pub(super) fn decisions(&self) -> Vec<Logged> {
         self.decisions.lock().all().cloned().collect()
     }
@@ -159,9 +155,7 @@ impl Learning {
         if let Some(right) = of_best {
             telemetry::label(&self.cache, source.name(), right);
             let now = Timestamp::now();
-            if let Some(logged) = self.decisions.lock().get_mut(id, now) {
-                logged.labels.push(Label { source, right, at: now });
-            }
+            self.decisions.lock().label(id, Label { source, right, at: now });
         }
         match change {
             Change::Sounded => {
@@ -306,9 +300,39 @@ impl Cache {
     }
 
     /// The decision of `id`, while it is kept.
-    #[must_use]
-    pub fn decision(&self, id: DecisionId) -> Option<Logged> {
-        self.learning.decision(id)
+    ///
+    /// # Errors
+    /// The store's, where it isn't in memory.
+    pub async fn decision(&self, id: DecisionId) -> Result<Option<Logged>, StoreError> {
+        if let Some(logged) = self.learning.decisions.lock().get(id, Timestamp::now()) {
+            return Ok(Some(logged.clone()));
+        }
+        let found = self.store.decision(self.key, id.bytes()).await?;
+        let logged: Option<Logged> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let kept = |logged: &Logged| self.learning.decisions.lock().keeps(logged.at, Timestamp::now());
+        Ok(logged.filter(kept))
+    }
+
+    /// Writes the decisions that changed since the last time.
+    pub(super) async fn save_decisions(&self) -> Result<(), StoreError> {
+        let unsaved = self.learning.decisions.lock().take_unsaved();
+        if unsaved.is_empty() {
+            return Ok(());
+        }
+        let bytes = |logged: &Logged| Some((logged.decision.id.bytes(), serde_json::to_vec(logged).ok()?));
+        let saved = self.store.keep_decisions(self.key, unsaved.iter().filter_map(bytes).collect()).await;
+        if saved.is_err() {
+            self.learning.decisions.lock().save_again(unsaved.iter().map(|logged| logged.decision.id));
+        }
+        saved
+    }
+
+    /// Takes up the decisions from before a restart.
+    pub(super) async fn recall_decisions(&self) -> Result<(), StoreError> {
+        let bytes = self.store.decisions(self.key, MOST).await?;
+        let older = bytes.iter().filter_map(|bytes| serde_json::from_slice(bytes).ok());
+        self.learning.decisions.lock().recall(older, Timestamp::now());
+        Ok(())
     }
 
     /// All decisions that are kept, oldest first.
@@ -410,7 +434,7 @@ pub struct Heard {
 }
 
 /// Why feedback isn't taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum NotHeard {
     /// There is no such decision, or it is no longer kept.
     #[error("there is no such decision in this cache, or it is older than decisions are kept")]
@@ -421,6 +445,9 @@ pub enum NotHeard {
     /// The lookup got no answer from the cache.
     #[error("this decision served no answer, so there is nothing to be right or wrong")]
     NothingServed,
+    /// The decision can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Cache {
@@ -444,7 +471,9 @@ impl Cache {
     }
 
     async fn feedback_on_decision(&self, id: DecisionId, correct: bool) -> Result<Heard, NotHeard> {
-        let logged = self.decision(id).ok_or(NotHeard::UnknownDecision)?;
+        let logged = self.decision(id).await?.ok_or(NotHeard::UnknownDecision)?;
+        // Labels are kept there.
+        self.learning.decisions.lock().bring_back(logged.clone());
         let entry = logged.served.ok_or(NotHeard::NothingServed)?;
         if logged.labels.iter().any(|label| label.source == Source::Feedback) {
             return Ok(self.heard(entry, false).await);
@@ -453,8 +482,9 @@ impl Cache {
             let of_best = |place| (Some(place) == case.best).then_some(correct);
             let right: Vec<_> = (0..case.evidence.len()).map(of_best).collect();
             self.learning.learn(id, case, &right, Source::Feedback, &self.setup());
-        } else if let Some(logged) = self.learning.decisions.lock().get_mut(id, Timestamp::now()) {
-            logged.labels.push(Label { source: Source::Feedback, right: correct, at: Timestamp::now() });
+        } else {
+            let label = Label { source: Source::Feedback, right: correct, at: Timestamp::now() };
+            self.learning.decisions.lock().label(id, label);
         }
         if !correct {
             let from = if logged.case.is_some() { Quarantine::NearPrompts } else { Quarantine::Everybody };
@@ -486,6 +516,9 @@ impl Cache {
         {
             tracing::warn!(cache = self.name.id, %error, "feedback could not be saved yet; it is tried again");
             self.learning.save_again();
+        }
+        if let Err(error) = self.save_decisions().await {
+            tracing::warn!(cache = self.name.id, %error, "decisions could not be saved yet; it is tried again");
         }
         self.now_heard(entry, recorded)
     }

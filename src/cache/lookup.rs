@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::learning::said;
+use super::known::Known;
 use super::pending::Before;
 use super::registry::{Cache, Setup};
 use crate::decide::text::Parsed;
 use crate::decide::{
     AnswerClass, Case, Demand, Ending, Evidence, Features, Guard, Neighbour, Observation, Outcome, Rule, Terms, Text,
-    Verdict, gather, is_literal,
+    Verdict, gather,
 };
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
@@ -47,8 +47,15 @@ pub struct Lookup {
 }
 
 /// Names a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct DecisionId(uuid::Uuid);
+
+impl DecisionId {
+    /// Its bytes, which sort by time.
+    pub(super) fn bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+}
 
 impl std::str::FromStr for DecisionId {
     type Err = uuid::Error;
@@ -65,7 +72,7 @@ impl std::fmt::Display for DecisionId {
 }
 
 /// A candidate and what was thought of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Considered {
     /// The candidate.
     pub entry: EntryId,
@@ -76,7 +83,7 @@ pub struct Considered {
 }
 
 /// How a lookup ended and why.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Decision {
     /// Its name.
     pub id: DecisionId,
@@ -294,9 +301,11 @@ impl<'l> Search<'l> {
             return;
         }
         let (cache, lookup, now) = (self.cache, self.lookup, self.now);
-        let own = candidates.iter().map(|found| (found.entry.id, AnswerClass::of(said(&found.entry.answer))));
+        let known: Vec<_> = candidates.iter().map(|found| cache.known.of(&found.entry)).collect();
+        let own = candidates.iter().zip(&known).map(|(found, known)| (found.entry.id, known.class));
         let classes = cache.learning.classes(own);
-        let neighbours: Vec<_> = candidates.iter().zip(classes).map(|(found, class)| neighbour(found, class)).collect();
+        let about = candidates.iter().zip(&known).zip(classes);
+        let neighbours: Vec<_> = about.map(|((found, known), class)| neighbour(found, known, class)).collect();
         let asked = Text { text: &lookup.question.text, blurred: query.blurred, parsed: None };
         let evidence = gather(asked, &neighbours, cache.holdings().entries);
         let ruled_out = |evidence: &Evidence| {
@@ -462,13 +471,13 @@ impl<'l> Search<'l> {
     }
 }
 
-fn neighbour(found: &Candidate, answer: AnswerClass) -> Neighbour<'_> {
+fn neighbour<'n>(found: &'n Candidate, known: &'n Known, answer: AnswerClass) -> Neighbour<'n> {
     Neighbour {
         entry: found.entry.id,
-        prompt: Text { text: &found.entry.prompt, blurred: found.blurred, parsed: None },
+        prompt: Text { text: &found.entry.prompt, blurred: found.blurred, parsed: Some(&known.prompt) },
         cosine: found.cosine,
         answer,
-        is_literal: is_literal(said(&found.entry.answer)),
+        is_literal: known.is_literal,
     }
 }
 

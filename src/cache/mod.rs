@@ -4,6 +4,7 @@
 //! callers speak HTTP or replay traces; its store and its embedder know nothing of each other.
 
 mod decisions;
+mod known;
 mod learning;
 mod lookup;
 mod pending;

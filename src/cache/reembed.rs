@@ -163,6 +163,7 @@ impl Caches {
             Ok(caches.store().switch_model(&mut embed, &mut || caches.embed_with(embedder.clone()))?)
         };
         tokio::task::spawn_blocking(switch).await.map_err(|_| ReembedError::Ended)??;
+        self.forget_decisions().await;
         Ok(name)
     }
 

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
+use super::known::Memory;
 use super::learning::{LEARNER, Learning};
 use super::pending::Pending;
 use super::reembed::Reembedding;
@@ -35,6 +36,7 @@ pub struct Caches {
     /// What makes the vectors of all entries anew, if it was ever asked to.
     pub(super) reembedding: Mutex<Option<Reembedding>>,
     caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
+    known: Arc<Memory>,
     /// What decides, with a count, which would-be hits are audited; see [`Caches::open_with_draws`].
     salt: u64,
 }
@@ -52,6 +54,7 @@ pub struct Cache {
     registered: AtomicBool,
     pub(super) pending: Pending,
     pub(super) learning: Arc<Learning>,
+    pub(super) known: Arc<Memory>,
     history: Mutex<History>,
     /// Held while a change of the policy is made durable: one at a time.
     pub(super) tuning: tokio::sync::Mutex<()>,
@@ -107,6 +110,7 @@ impl Caches {
             reembedding: Mutex::default(),
             importing: Semaphore::new(EMBEDDED_AT_ONCE),
             caches: RwLock::default(),
+            known: Arc::default(),
             salt,
         };
         let embedder = caches.embedder();
@@ -214,8 +218,29 @@ impl Caches {
                 cache.learning.save_again();
                 return Err(error);
             }
+            cache.save_decisions().await?;
         }
         Ok(())
+    }
+
+    /// Forgets decisions: nothing follows from those of another model's cosines.
+    pub(super) async fn forget_decisions(&self) {
+        let keys: Vec<CacheKey> = self.caches.read().keys().copied().collect();
+        for key in keys {
+            if let Err(error) = self.store.forget_decisions(key).await {
+                tracing::warn!(%error, "decisions with the model before can't be forgotten");
+            }
+        }
+    }
+
+    /// Takes up the decisions from before a restart, so that they can be looked at together.
+    pub async fn recall_decisions(&self) {
+        let caches: Vec<_> = self.caches.read().values().cloned().collect();
+        for cache in caches {
+            if let Err(error) = cache.recall_decisions().await {
+                tracing::warn!(cache = cache.id(), %error, "decisions from before can't be read");
+            }
+        }
     }
 
     /// The embedder that all caches share.
@@ -266,6 +291,7 @@ impl Caches {
                 self.salt,
                 settings.reliability.unwrap_or_default(),
             )),
+            known: Arc::clone(&self.known),
             history: Mutex::default(),
             tuning: tokio::sync::Mutex::default(),
             statistics: Mutex::default(),

@@ -57,6 +57,8 @@ async fn serve(settings: Settings, vectors: Vectors) -> Result<(), CommandError>
     }
     let stop = CancellationToken::new();
     serve_control(&settings, &caches, &stop);
+    let recalled = Arc::clone(&caches);
+    tokio::spawn(async move { recalled.recall_decisions().await });
     let app =
         Arc::new(App { settings, caches, router, tenants, metrics, saves: TaskTracker::new(), ready: true.into() });
 

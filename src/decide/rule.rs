@@ -34,7 +34,7 @@ pub struct Demand {
 }
 
 /// Why a candidate is not served.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "guard")]
 pub enum Guard {
     /// The prompts are too far apart.
@@ -80,7 +80,7 @@ pub enum Guard {
 }
 
 /// What a rule says of a candidate.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Verdict {
     /// The probability that the candidate's answer is right, where the rule estimates one.
     pub p_correct: Option<f64>,

@@ -1,7 +1,7 @@
 //! Vectors of one scope in memory, searched for the nearest.
 //!
-//! A [`VectorIndex`] is two parts. New vectors go to the *tail*, which is scanned from end to end: exact, visible at
-//! once, and the fastest there is for the handful of vectors that most scopes hold. When the tail outgrows
+//! A [`VectorIndex`] is two parts. New vectors go to the *tail*, which is scanned from end to end: visible at
+//! once, exact up to some thousand vectors, and the fastest there is for the handful of vectors that most scopes hold. When the tail outgrows
 //! [`GRAPH_FROM`], [`VectorIndex::keep_up`] moves it into the *graph* (HNSW) while lookups and inserts go on. Deleting
 //! from the tail is immediate; in the graph it leaves a tombstone, and a graph of which a good part is dead is built anew.
 //! An index that shrinks to a few goes without a graph again.
@@ -13,6 +13,7 @@ mod graph;
 mod hnsw;
 mod image;
 mod row;
+mod signs;
 mod simd;
 mod tail;
 

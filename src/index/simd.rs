@@ -37,10 +37,12 @@ impl Simd {
         #[cfg(target_arch = "x86_64")]
         let fast = [
             (is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("popcnt")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vnni"))
             .then_some(Self(Set::Avx512)),
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(Set::Avx2)),
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("popcnt"))
+                .then_some(Self(Set::Avx2)),
         ];
         #[cfg(not(target_arch = "x86_64"))]
         let fast = [None];
@@ -63,6 +65,17 @@ impl Simd {
         }
     }
 
+    /// In how many bits each row of `words`, as long as the query each, differs from it.
+    pub(super) fn sign_differences(self, query: &[u64], words: &[u64], out: &mut [u16]) {
+        assert_eq!(words.len(), query.len() * out.len(), "shapes agree");
+        match self.0 {
+            // SAFETY: every processor with AVX2, let alone AVX-512, has the instruction, and `available` asked.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 | Set::Avx2 => unsafe { x86::sign_differences(query, words, out) },
+            Set::Plain => plain_sign_differences(query, words, out),
+        }
+    }
+
     /// The dot product of two vectors of equal length.
     pub(super) fn dot(self, a: &[f32], b: &[f32]) -> f32 {
         assert_eq!(a.len(), b.len(), "lengths agree");
@@ -82,6 +95,14 @@ fn plain_byte_products(query: &[Line], rows: &[&[Line]], out: &mut [i32]) {
     for (row, out) in rows.iter().zip(out) {
         let pairs = row.iter().zip(query).flat_map(|(row, query)| row.0.iter().zip(&query.0));
         *out = pairs.map(|(row, query)| i32::from(*row) * i32::from(query.cast_signed())).sum();
+    }
+}
+
+#[inline(always)]
+fn plain_sign_differences(query: &[u64], words: &[u64], out: &mut [u16]) {
+    for (row, out) in words.chunks_exact(query.len()).zip(out) {
+        let differing: u32 = row.iter().zip(query).map(|(row, query)| (row ^ query).count_ones()).sum();
+        *out = u16::try_from(differing).unwrap_or(u16::MAX);
     }
 }
 
@@ -147,6 +168,12 @@ mod x86 {
         }
     }
 
+    /// The plain code, compiled with the instruction that counts bits.
+    #[target_feature(enable = "popcnt")]
+    pub(super) fn sign_differences(query: &[u64], words: &[u64], out: &mut [u16]) {
+        super::plain_sign_differences(query, words, out);
+    }
+
     #[target_feature(enable = "avx512f")]
     pub(super) fn dot_avx512(a: &[f32], b: &[f32]) -> f32 {
         let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
@@ -204,6 +231,21 @@ mod tests {
                 let mut out = vec![0; rows.len()];
                 simd.byte_products(query, &rows, &mut out);
                 prop_assert_eq!(&out, &expected, "{:?}", simd);
+            }
+        }
+
+        #[test]
+        fn sign_differences_agree_with_plain_code(words in prop::collection::vec(any::<u64>(), 7 * 9)) {
+            for stride in [1, 7] {
+                let (query, rows) = words.split_at(stride);
+                let rows = &rows[..rows.len() / stride * stride];
+                let mut expected = vec![0; rows.len() / stride];
+                plain_sign_differences(query, rows, &mut expected);
+                for simd in Simd::available() {
+                    let mut out = vec![0; expected.len()];
+                    simd.sign_differences(query, rows, &mut out);
+                    prop_assert_eq!(&out, &expected, "{:?}", simd);
+                }
             }
         }
 

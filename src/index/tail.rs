@@ -1,14 +1,25 @@
-//! The exact part of an index: contiguous vectors, scanned from end to end.
+//! The part of an index that is no graph: contiguous vectors, scanned from end to end.
+//!
+//! While more comes in than can be linked, it gets long. Then the signs of all vectors are looked through first, and only
+//! the likest rows are compared.
 
 use std::collections::HashMap;
 
 use super::row::{Filter, Row};
+use super::signs::{Signs, by_difference};
 use super::simd::Simd;
 use super::{Key, Neighbour};
 use crate::embed::Cosine;
 
 /// Rows that are looked through for a key; beyond, a map knows where it is. Most scopes hold fewer.
 const FEW: usize = 32;
+
+/// Rows beyond which signs are looked through first.
+const MANY: usize = 4096;
+
+/// Rows that are compared then, at least, for each neighbour that is wanted. `cargo bench --bench index` says what share of the
+/// nearest are among them.
+const COMPARED: usize = 64;
 
 /// A row together with the number of its insertion, by which a replaced row is told from its replacement.
 #[derive(Clone)]
@@ -25,6 +36,8 @@ pub(super) struct Tail<K> {
     /// Where each key's row is; none while the rows are few.
     #[expect(clippy::box_collection, reason = "most tails have none, and are small")]
     slots: Option<Box<HashMap<K, usize>>>,
+    /// Of the vectors, while there are many.
+    signs: Option<Box<Signs>>,
     inserted: u64,
 }
 
@@ -37,7 +50,7 @@ pub(super) struct Snapshot<K> {
 
 impl<K: Key> Tail<K> {
     pub(super) fn new(dimension: usize) -> Self {
-        Self { dimension, vectors: Vec::new(), rows: Vec::new(), slots: None, inserted: 0 }
+        Self { dimension, vectors: Vec::new(), rows: Vec::new(), slots: None, signs: None, inserted: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -61,6 +74,13 @@ impl<K: Key> Tail<K> {
             None if self.rows.len() > FEW => {
                 let all = self.rows.iter().enumerate().map(|(slot, version)| (version.row.key, slot));
                 self.slots = Some(Box::new(all.collect()));
+            }
+            None => {}
+        }
+        match &mut self.signs {
+            Some(signs) => signs.push(vector),
+            None if self.rows.len() > MANY => {
+                self.signs = Some(Box::new(Signs::of(&self.vectors, self.dimension)));
             }
             None => {}
         }
@@ -105,6 +125,9 @@ impl<K: Key> Tail<K> {
             self.vectors.copy_within(last * self.dimension..(last + 1) * self.dimension, slot * self.dimension);
         }
         self.vectors.truncate(last * self.dimension);
+        if let Some(signs) = &mut self.signs {
+            signs.swap_remove(slot);
+        }
     }
 
     /// Gives back memory that rows no longer need, once that is most of it.
@@ -114,6 +137,11 @@ impl<K: Key> Tail<K> {
         }
         self.vectors.shrink_to_fit();
         self.rows.shrink_to_fit();
+        if self.rows.len() <= MANY {
+            self.signs = None;
+        } else if let Some(signs) = &mut self.signs {
+            signs.shrink();
+        }
         if self.rows.len() <= FEW {
             self.slots = None;
         } else if let Some(slots) = &mut self.slots {
@@ -121,19 +149,24 @@ impl<K: Key> Tail<K> {
         }
     }
 
+    /// The `k` nearest rows that `filter` lets through; among many rows, most likely.
     pub(super) fn search(&self, query: &[f32], k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
-        let mut best: Vec<Neighbour<K>> = Vec::with_capacity(k + 1);
-        let simd = Simd::best();
-        for (version, vector) in self.rows.iter().zip(self.vectors.chunks_exact(self.dimension)) {
-            let cosine = simd.dot(query, vector);
-            let enters = best.len() < k || best.last().is_some_and(|worst| cosine > worst.cosine.get());
-            if enters && filter.admits(&version.row) {
-                let at = best.partition_point(|neighbour| neighbour.cosine.get() >= cosine);
-                best.insert(at, Neighbour { key: version.row.key, cosine: Cosine::new(cosine) });
-                best.truncate(k);
+        let mut best = Best { query, k, filter, simd: Simd::best(), found: Vec::with_capacity(k + 1) };
+        let Some(signs) = self.signs.as_ref().filter(|_| self.rows.len() > MANY) else {
+            let vectors = self.vectors.chunks_exact(self.dimension);
+            self.rows.iter().zip(vectors).for_each(|(version, vector)| best.compare(&version.row, vector));
+            return best.found;
+        };
+        // A filter that lets few through makes this go on until there are enough.
+        for slots in by_difference(&signs.differences(query), COMPARED * k) {
+            for slot in slots {
+                best.compare(&self.rows[slot].row, &self.vectors[slot * self.dimension..][..self.dimension]);
+            }
+            if best.found.len() == k {
+                break;
             }
         }
-        best
+        best.found
     }
 
     /// Calls `with` for every row, with its vector.
@@ -147,6 +180,27 @@ impl<K: Key> Tail<K> {
         let rows = self.rows.len().min(most);
         let vectors = self.vectors[..rows * self.dimension].to_vec();
         Snapshot { dimension: self.dimension, vectors, rows: self.rows[..rows].to_vec() }
+    }
+}
+
+/// The nearest so far.
+struct Best<'q, K> {
+    query: &'q [f32],
+    k: usize,
+    filter: &'q Filter,
+    simd: Simd,
+    found: Vec<Neighbour<K>>,
+}
+
+impl<K: Key> Best<'_, K> {
+    fn compare(&mut self, row: &Row<K>, vector: &[f32]) {
+        let cosine = self.simd.dot(self.query, vector);
+        let enters = self.found.len() < self.k || self.found.last().is_some_and(|worst| cosine > worst.cosine.get());
+        if enters && self.filter.admits(row) {
+            let at = self.found.partition_point(|neighbour| neighbour.cosine.get() >= cosine);
+            self.found.insert(at, Neighbour { key: row.key, cosine: Cosine::new(cosine) });
+            self.found.truncate(self.k);
+        }
     }
 }
 

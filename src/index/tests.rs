@@ -352,3 +352,26 @@ fn what_a_search_compares_is_bounded_where_all_that_is_near_is_dead_or_not_asked
     assert!(hnsw::COMPARED.get() - before <= FAR as usize);
     assert_eq!(index.search(&far(NEAR + 400), 1, &Filter { now: 100, tags: vec![] }), []);
 }
+
+/// While more is stored than can be linked, the tail is long and only the likest of its rows are compared.
+#[test]
+fn what_is_near_is_found_in_a_long_tail_also_where_few_are_asked_for() {
+    const ROWS: u32 = 12_000;
+    let wide = |seed: u64| {
+        let values = (0..8).flat_map(|part| vector(seed * 8 + part).as_slice().to_vec()).collect();
+        Embedding::normalised(values).unwrap()
+    };
+    let index = VectorIndex::new(8 * DIMENSION);
+    for key in 0..ROWS {
+        index.insert(row(key, Expiry::NEVER, &[u64::from(key % 1000)]), &wide(key.into()));
+    }
+    assert!((0..ROWS / 2).all(|key| index.remove(&(key * 2))));
+    for key in (1..ROWS).step_by(190) {
+        let jittered =
+            wide(key.into()).as_slice().iter().zip(wide(9_999_999).as_slice()).map(|(x, y)| x + 0.6 * y).collect();
+        let query = Embedding::normalised(jittered).unwrap();
+        assert_eq!(index.search(&query, 1, &Filter::default())[0].key, key);
+        let of_few = index.search(&query, 20, &Filter { now: 0, tags: vec![u64::from(key % 1000)] });
+        assert_eq!((of_few[0].key, of_few.len()), (key, 12));
+    }
+}

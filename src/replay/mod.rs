@@ -183,7 +183,7 @@ async fn run(
         let decision = &found.decision;
         let is_right = |entry: &EntryId| groups.get(entry).is_some_and(|group| *group == request.group);
         let served = found.hits.first().map(|hit| is_right(&hit.entry.id));
-        let best = cache.decision(decision.id).and_then(|logged| {
+        let best = cache.decision(decision.id).await.map_err(CacheError::from)?.and_then(|logged| {
             let nearest = logged.case.as_ref()?.best()?.clone();
             Some((nearest.cosine.get(), decision.p_correct?, is_right(&nearest.entry)))
         });

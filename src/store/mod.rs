@@ -183,6 +183,19 @@ pub trait Store: Send + Sync {
     /// What was kept for `cache` under `name`.
     async fn load_state(&self, cache: CacheKey, name: &'static str) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Keeps decisions, each under a name that sorts by time. They take the place of those of the same names. Once all of them
+    /// take a gigabyte, the oldest go.
+    async fn keep_decisions(&self, cache: CacheKey, decisions: Vec<([u8; 16], Vec<u8>)>) -> Result<(), StoreError>;
+
+    /// The decision of this name.
+    async fn decision(&self, cache: CacheKey, name: [u8; 16]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The `most` newest ones of a cache, newest first.
+    async fn decisions(&self, cache: CacheKey, most: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// Forgets all of a cache.
+    async fn forget_decisions(&self, cache: CacheKey) -> Result<(), StoreError>;
+
     /// Which model made the vectors that [`nearest`](Store::nearest) searches.
     fn model(&self) -> Arc<ModelIdentity>;
 

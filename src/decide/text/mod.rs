@@ -18,12 +18,15 @@ mod tokens;
 mod units;
 
 use language::Language;
-use tokens::Token;
+use tokens::{Stems, Token};
 
 /// A prompt, taken apart once for all comparisons.
 #[derive(Debug, Clone)]
 pub struct Parsed {
     tokens: Vec<Token>,
+    /// Of all tokens, and of those that say something of their own.
+    stems: Stems,
+    content: Stems,
     language: Language,
     code: Vec<String>,
     quotes: Vec<String>,
@@ -67,7 +70,14 @@ impl Parsed {
     pub fn new(text: &str) -> Self {
         let tokens = tokens::split(text);
         let language = Language::of(text, &tokens);
-        Self { language, code: code::blocks(text), quotes: quotes::quoted(text), tokens }
+        Self {
+            stems: Stems::of(&tokens, |_| true),
+            content: Stems::of(&tokens, tokens::is_content),
+            code: code::blocks(text),
+            quotes: quotes::quoted(text),
+            language,
+            tokens,
+        }
     }
 }
 
@@ -78,8 +88,8 @@ impl Differences {
         let (x, y) = (&a.tokens, &b.tokens);
         let in_english = a.language.may_be_english() && b.language.may_be_english();
         Self {
-            overlap: tokens::overlap(x, y, |_| true),
-            content_overlap: tokens::overlap(x, y, tokens::is_content),
+            overlap: a.stems.overlap(&b.stems),
+            content_overlap: a.content.overlap(&b.content),
             numbers: numbers::differ(x, y, in_english),
             units: units::differ(x, y),
             dates: in_english && dates::differ(x, y),

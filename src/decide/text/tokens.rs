@@ -1,6 +1,8 @@
 //! Words, numbers and signs.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::LazyLock;
 
 /// What a token is.
@@ -130,14 +132,42 @@ fn number(text: &str) -> usize {
     text.len()
 }
 
-/// The stems that both have ÷ those that either has, of the tokens that count.
-pub(super) fn overlap(a: &[Token], b: &[Token], counts: impl Fn(&Token) -> bool) -> f32 {
-    let stems = a.iter().filter(|token| counts(token)).map(Token::stem).collect::<HashSet<_>>();
-    let others = b.iter().filter(|token| counts(token)).map(Token::stem).collect::<HashSet<_>>();
-    let (both, either) = (stems.intersection(&others).count(), stems.union(&others).count());
-    #[expect(clippy::cast_precision_loss, reason = "a share of words")]
-    let share = both as f32 / either.max(1) as f32;
-    if either == 0 { 1.0 } else { share }
+/// The stems of a text, each once: hashes of them, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stems(Box<[u64]>);
+
+impl Stems {
+    /// Of the tokens that count.
+    pub(super) fn of(tokens: &[Token], counts: impl Fn(&Token) -> bool) -> Self {
+        let hash = |token: &Token| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(token.stem().as_bytes());
+            hasher.finish()
+        };
+        let mut stems: Vec<u64> = tokens.iter().filter(|token| counts(token)).map(hash).collect();
+        stems.sort_unstable();
+        stems.dedup();
+        Self(stems.into())
+    }
+
+    /// Those that both have ÷ those that either has; 1 where there are none.
+    pub(super) fn overlap(&self, other: &Self) -> f32 {
+        let (mut a, mut b, mut both) = (&*self.0, &*other.0, 0usize);
+        while let ([first, rest_a @ ..], [second, rest_b @ ..]) = (a, b) {
+            match first.cmp(second) {
+                Ordering::Less => a = rest_a,
+                Ordering::Greater => b = rest_b,
+                Ordering::Equal => {
+                    both += 1;
+                    (a, b) = (rest_a, rest_b);
+                }
+            }
+        }
+        let either = self.0.len() + other.0.len() - both;
+        #[expect(clippy::cast_precision_loss, reason = "a share of words")]
+        let share = both as f32 / either.max(1) as f32;
+        if either == 0 { 1.0 } else { share }
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use super::handlers::{entry_id, existing, read};
 use super::problem::Problem;
 use super::reader::Reader;
 use super::reply::CandidateReply;
-use crate::cache::{About, Cache, DecisionId, Feedback, Heard, Logged, NotHeard, NotTuned, Tuning, TuningChange};
+use crate::cache::{
+    About, Cache, CacheError, DecisionId, Feedback, Heard, Logged, NotHeard, NotTuned, Tuning, TuningChange,
+};
 use crate::config::Policy;
 use crate::decide::{Case, Ending, ErrorBudget, Evidence, NAMES, Outlook};
 use crate::http::App;
@@ -33,9 +35,10 @@ pub(in crate::http) async fn decision(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let cache = existing(&app, &headers, &id)?;
-    let logged = cache
-        .decision(decision_id(&decision)?)
-        .ok_or_else(|| Problem::not_found(format!("the cache `{id}` knows no decision {decision}, or no longer")))?;
+    let logged =
+        cache.decision(decision_id(&decision)?).await.map_err(CacheError::from)?.ok_or_else(|| {
+            Problem::not_found(format!("the cache `{id}` knows no decision {decision}, or no longer"))
+        })?;
     Ok(Json(explained(&logged)).into_response())
 }
 
@@ -268,6 +271,7 @@ impl From<NotHeard> for Problem {
         match error {
             NotHeard::UnknownDecision | NotHeard::UnknownEntry => Self::not_found(error.to_string()),
             NotHeard::NothingServed => Self::invalid(error.to_string()),
+            NotHeard::Store(error) => CacheError::from(error).into(),
         }
     }
 }

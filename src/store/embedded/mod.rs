@@ -724,6 +724,26 @@ impl Store for EmbeddedStore {
         self.blocking(move |inner| inner.database.load_state(cache, name)).await
     }
 
+    async fn keep_decisions(&self, cache: CacheKey, decisions: Vec<([u8; 16], Vec<u8>)>) -> Result<(), StoreError> {
+        self.blocking(move |inner| match inner.database.keep_decisions(cache, &decisions) {
+            Err(StoreError::ReadOnly) => Ok(()),
+            kept => kept,
+        })
+        .await
+    }
+
+    async fn decision(&self, cache: CacheKey, name: [u8; 16]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.blocking(move |inner| inner.database.decision(cache, name)).await
+    }
+
+    async fn decisions(&self, cache: CacheKey, most: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.blocking(move |inner| inner.database.decisions(cache, most)).await
+    }
+
+    async fn forget_decisions(&self, cache: CacheKey) -> Result<(), StoreError> {
+        self.blocking(move |inner| inner.database.forget_decisions(cache)).await
+    }
+
     fn model(&self) -> Arc<ModelIdentity> {
         Arc::clone(&self.inner.current().model)
     }

@@ -1,5 +1,6 @@
 //! The only folder that knows RocksDB.
 
+mod decisions;
 mod graphs;
 mod models;
 mod scan;
@@ -74,9 +75,11 @@ mod family {
     /// [`entry_key`](super::record::entry_key) → [`Record`](super::Record): what it takes and has saved, which changes with
     /// each use.
     pub(super) const WORTH: &str = "worth";
+    /// cache key ‖ name → a decision.
+    pub(super) const DECISIONS: &str = "decisions";
 
-    pub(super) const ALL: [&str; 10] =
-        [META, ENTRIES, VECTORS_A, VECTORS_B, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH];
+    pub(super) const ALL: [&str; 11] =
+        [META, ENTRIES, VECTORS_A, VECTORS_B, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH, DECISIONS];
 }
 
 /// Why a database can't be used. Each message says what to do.
@@ -219,7 +222,13 @@ impl Database {
         of_family.set_block_based_table_factory(&blocks);
         of_family.set_compression_type(DBCompressionType::Lz4);
         of_family.set_write_buffer_size(WRITE_BUFFER);
-        let families = || family::ALL.map(|name| ColumnFamilyDescriptor::new(name, of_family.clone()));
+        let of_decisions = decisions::options(&of_family);
+        let families = || {
+            family::ALL.map(|name| {
+                let options = if name == family::DECISIONS { &of_decisions } else { &of_family };
+                ColumnFamilyDescriptor::new(name, options.clone())
+            })
+        };
         let (mut db, is_read_only) =
             replay_what_can_be_read(&mut options, |options| match DB::open_cf_descriptors(options, path, families()) {
                 Ok(db) => Ok((db, false)),
