@@ -11,7 +11,7 @@ mod replay;
 mod serve;
 mod transfer;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -119,12 +119,15 @@ struct ConfigArgument {
 }
 
 impl ConfigArgument {
+    fn file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
+    }
+
     fn load(&self) -> Result<Settings, ConfigError> {
-        let file = self.config.as_deref().or_else(|| Some(Path::new(DEFAULT_FILE)).filter(|file| file.exists()));
         // A variable that isn't UTF-8 is none of ours.
         let variables = std::env::vars_os();
         config::load(
-            file,
+            self.file().as_deref(),
             variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
         )
     }
@@ -139,7 +142,7 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve { reembed, config } => {
             let vectors = if reembed { Vectors::Reembed } else { Vectors::OfTheModel };
-            config.load().map_err(CommandError::from).and_then(|settings| serve::run(settings, vectors))
+            config.load().map_err(CommandError::from).and_then(|settings| serve::run(settings, config.file(), vectors))
         }
         Command::Check(argument) => {
             argument.load().map_err(CommandError::from).and_then(|settings| check::run(&settings))

@@ -1,17 +1,17 @@
 //! `refrain serve`: puts the rooms together.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::CommandError;
 use crate::cache::Caches;
 use crate::config::{self, Settings};
 use crate::embed::{Embedder, Model, ModelIdentity};
-use crate::http::{self, App, Tenants, control};
-use crate::router::Router;
+use crate::http::live::{self, Live};
+use crate::http::{self, App, control};
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
 use crate::telemetry;
@@ -28,11 +28,12 @@ pub(super) enum Vectors {
 /// What is still running on blocking threads after everything else has ended is given up after this.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-pub(super) fn run(settings: Settings, vectors: Vectors) -> Result<(), CommandError> {
+/// `file` is where the settings are from.
+pub(super) fn run(settings: Settings, file: Option<PathBuf>, vectors: Vectors) -> Result<(), CommandError> {
     telemetry::install_logs(&settings.log)?;
     install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
-    let result = runtime.block_on(serve(settings, vectors));
+    let result = runtime.block_on(serve(settings, file, vectors));
     runtime.shutdown_timeout(LAST_WAIT);
     result
 }
@@ -43,14 +44,13 @@ pub(super) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-async fn serve(settings: Settings, vectors: Vectors) -> Result<(), CommandError> {
+async fn serve(settings: Settings, file: Option<PathBuf>, vectors: Vectors) -> Result<(), CommandError> {
     // First what fails fast.
     let metrics = telemetry::install_metrics()?;
-    let tenants = Tenants::new(&settings)?;
-    let router = Router::new(&settings)?;
+    let settings = Arc::new(settings);
+    let live = Live::new(Arc::clone(&settings), None)?;
     let listener = http::listen(settings.server.listen).await?;
 
-    let settings = Arc::new(settings);
     let Opened { caches, reembed } = open(&settings, vectors).await?;
     if reembed {
         caches.reembed(settings.embedding.clone())?;
@@ -59,8 +59,9 @@ async fn serve(settings: Settings, vectors: Vectors) -> Result<(), CommandError>
     serve_control(&settings, &caches, &stop);
     let recalled = Arc::clone(&caches);
     tokio::spawn(async move { recalled.recall_decisions().await });
-    let app =
-        Arc::new(App { settings, caches, router, tenants, metrics, saves: TaskTracker::new(), ready: true.into() });
+    let app = Arc::new(App::new(live, live::Source::new(file), caches, metrics));
+    app.restore_usage().await;
+    tokio::spawn(live::watch(Arc::clone(&app), stop.clone()));
 
     tokio::spawn(stop_on_signal(stop.clone()));
     tracing::info!(address = %listener.local_addr()?, "listening");

@@ -5,11 +5,13 @@
 
 mod cache;
 mod load;
+mod router;
 mod secret;
 mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use serde::Deserialize;
 
 pub use cache::{CacheSettings, Policy, Reliability};
 pub use load::{ConfigError, load};
+pub use router::{AccessLog, Clamp, Conditions, Model, Price, Provider, ProviderKind, Router, Strategy, Target};
 pub use secret::ApiKey;
 pub use units::{ByteLimit, Span};
 
@@ -43,8 +46,12 @@ pub struct Settings {
     pub providers: BTreeMap<String, Provider>,
     /// What users ask for, mapped to providers' models.
     pub models: BTreeMap<String, Model>,
+    /// What models cost, by the provider's name of them, or by `provider/model`.
+    pub prices: BTreeMap<String, Price>,
     /// Forwarding.
     pub router: Router,
+    /// A line for each request.
+    pub access_log: AccessLog,
 }
 
 /// `[server]`
@@ -126,14 +133,14 @@ pub struct Embedding {
     /// What computes on it.
     pub engine: Engine,
     /// Threads of the engines in bytes; where nothing is said, one per processor. More than 16 are as good as 16.
-    pub threads: Option<std::num::NonZero<usize>>,
+    pub threads: Option<NonZero<usize>>,
     /// Texts that may wait to be embedded; when it is full, requests go on without the cache.
     pub queue: usize,
     /// Tokens of the longest text that is still embedded; longer prompts are matched exactly only.
     pub max_tokens: usize,
     /// Tokens of one batch, if not what suits the engine: 256 for those in bytes, which gain nothing from more, 512 for
     /// candle on a CPU and 16,384 on a GPU.
-    pub batch_tokens: Option<std::num::NonZero<usize>>,
+    pub batch_tokens: Option<NonZero<usize>>,
     /// Bytes of recent embeddings that are remembered.
     pub memo: ByteLimit,
 }
@@ -231,82 +238,12 @@ pub enum LogFormat {
 pub struct Tenant {
     /// The tenant's keys, each literal or `env:NAME`.
     pub api_keys: Vec<ApiKey>,
-}
-
-/// `[providers.NAME]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Provider {
-    /// Which API the provider speaks.
-    #[serde(default)]
-    pub kind: ProviderKind,
-    /// Address that paths such as `/chat/completions` are appended to, for example `https://api.openai.com/v1`.
-    pub base_url: String,
-    /// The key sent to the provider, literal or `env:NAME`. Without one, and without tenants, the caller's own
-    /// `Authorization` goes through.
-    pub api_key: Option<ApiKey>,
-    /// Time to open a connection.
-    #[serde(default = "Provider::default_connect_timeout")]
-    pub connect_timeout: Span,
-    /// Longest silence of the provider, before the first byte and between two.
-    #[serde(default = "Provider::default_read_timeout")]
-    pub read_timeout: Span,
-}
-
-impl Provider {
-    fn default_connect_timeout() -> Span {
-        Span(Duration::from_secs(5))
-    }
-
-    fn default_read_timeout() -> Span {
-        Span(Duration::from_secs(300))
-    }
-
-    /// OpenAI itself, for a start without a settings file where `OPENAI_API_KEY` is set.
-    fn openai_from_environment() -> Self {
-        Self {
-            kind: ProviderKind::Openai,
-            base_url: "https://api.openai.com/v1".into(),
-            api_key: Some(ApiKey::from_env("OPENAI_API_KEY")),
-            connect_timeout: Self::default_connect_timeout(),
-            read_timeout: Self::default_read_timeout(),
-        }
-    }
-}
-
-/// Which API a provider speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderKind {
-    /// OpenAI's, which most others speak too.
-    #[default]
-    Openai,
-}
-
-/// `[models.ALIAS]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// Tried in order until one answers.
-    pub targets: Vec<Target>,
-}
-
-/// One model of one provider.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// A name under `[providers]`.
-    pub provider: String,
-    /// The provider's name of the model.
-    pub model: String,
-}
-
-/// `[router]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Router {
-    /// Where models that no alias names go. May be omitted where there is only one provider.
-    pub default_provider: Option<String>,
+    /// Requests that each key may make a minute.
+    pub requests_per_minute: Option<NonZero<u32>>,
+    /// Tokens that each key may use a minute, of prompts and answers together.
+    pub tokens_per_minute: Option<NonZero<u32>>,
+    /// Dollars that providers may cost all keys together in a calendar month (UTC).
+    pub dollars_per_month: Option<f64>,
 }
 
 impl Settings {
@@ -341,35 +278,7 @@ impl Settings {
                 return invalid(format!("tenants.{name}.api_keys"), "a tenant needs at least one API key".into());
             }
         }
-        for (alias, model) in &self.models {
-            if model.targets.is_empty() {
-                return invalid(format!("models.{alias}.targets"), "needs at least one target".into());
-            }
-            for target in &model.targets {
-                if !self.providers.contains_key(&target.provider) {
-                    return invalid(
-                        format!("models.{alias}.targets"),
-                        format!(
-                            "there is no provider `{0}`; add [providers.{0}] or name one of: {1}",
-                            target.provider,
-                            self.providers.keys().cloned().collect::<Vec<_>>().join(", ")
-                        ),
-                    );
-                }
-            }
-        }
-        if let Some(name) = &self.router.default_provider
-            && !self.providers.contains_key(name)
-        {
-            return invalid("router.default_provider".into(), format!("there is no provider `{name}`"));
-        }
-        for (name, provider) in &self.providers {
-            let url = reqwest::Url::parse(&provider.base_url);
-            if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-                let why = "must be an http or https address, such as https://api.openai.com/v1";
-                return invalid(format!("providers.{name}.base_url"), why.into());
-            }
-        }
+        router::check(self)?;
         for (id, cache) in &self.caches {
             cache.check().map_err(|(key, why)| ConfigError::Invalid { key: format!("caches.{id}.{key}"), why })?;
         }

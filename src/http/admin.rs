@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::App;
+use super::live::Reloaded;
 
 /// The process runs.
 pub(super) async fn healthz() -> &'static str {
@@ -26,4 +30,31 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1], String) {
     app.caches.embedder().report_queue();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
+}
+
+/// `POST /v1/reload`: reads the settings again. Whoever may call a server without keys may; with keys, a SIGHUP or a change of
+/// the file does the same.
+pub(super) async fn reload(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let live = app.live();
+    let told =
+        |status: StatusCode, what: &str| (status, Json(json!({"reloaded": false, "error": what}))).into_response();
+    if let Err(denied) = live.tenants.identify(&headers) {
+        return told(StatusCode::UNAUTHORIZED, &denied.to_string());
+    }
+    if !live.tenants.is_local() {
+        return told(
+            StatusCode::FORBIDDEN,
+            "tenants can't reload the settings; send the process a SIGHUP, or change the file",
+        );
+    }
+    match tokio::task::spawn_blocking(move || app.reload().map_err(|error| error.to_string())).await {
+        Ok(Ok(Reloaded { changed, after_restart })) => {
+            Json(json!({"reloaded": true, "changed": changed, "afterRestart": after_restart})).into_response()
+        }
+        Ok(Err(why)) => told(StatusCode::UNPROCESSABLE_ENTITY, &why),
+        Err(error) => {
+            tracing::error!(%error, "reading the settings again ended badly");
+            told(StatusCode::INTERNAL_SERVER_ERROR, "the settings could not be read")
+        }
+    }
 }

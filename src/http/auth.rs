@@ -11,11 +11,33 @@ use crate::config;
 /// The tenant of a server without configured keys; such a server listens on the loopback interface only.
 pub(super) const LOCAL: &str = "local";
 
+/// Headers that keys come in besides `Authorization`: Anthropic's clients send the first, Azure's the second.
+const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
+
 /// Who may call.
 pub struct Tenants {
     /// By the hash of their keys, so that looking one up takes no longer the more of it is right.
-    keys: HashMap<[u8; 32], Arc<str>>,
+    keys: HashMap<KeyId, Arc<str>>,
     local: Arc<str>,
+}
+
+/// Names a key without telling it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct KeyId([u8; 32]);
+
+impl KeyId {
+    fn of(key: &str) -> Self {
+        Self(*blake3::hash(key.as_bytes()).as_bytes())
+    }
+}
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    /// Whose key it is.
+    pub(super) tenant: Arc<str>,
+    /// The key; all callers without one share the same.
+    pub(super) key: KeyId,
 }
 
 /// A key that two tenants have.
@@ -64,12 +86,13 @@ impl Tenants {
     /// # Errors
     /// Where two tenants have a key in common.
     pub fn new(settings: &config::Settings) -> Result<Self, AmbiguousKey> {
-        let mut keys: HashMap<[u8; 32], Arc<str>> = HashMap::new();
+        let mut keys: HashMap<KeyId, Arc<str>> = HashMap::new();
         for (name, tenant) in &settings.tenants {
             let name: Arc<str> = name.as_str().into();
             for key in &tenant.api_keys {
-                let hash = *blake3::hash(key.expose().as_bytes()).as_bytes();
-                if let Some(other) = keys.insert(hash, Arc::clone(&name)).filter(|other| *other != name) {
+                if let Some(other) =
+                    keys.insert(KeyId::of(key.expose()), Arc::clone(&name)).filter(|other| *other != name)
+                {
                     return Err(AmbiguousKey(other.to_string(), name.to_string()));
                 }
             }
@@ -83,17 +106,24 @@ impl Tenants {
     }
 
     /// Whose key `headers` carry.
-    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Arc<str>, Denied> {
+    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
         if self.is_local() {
-            return if from_this_machine(headers) { Ok(Arc::clone(&self.local)) } else { Err(Denied::Elsewhere) };
+            let local = || Caller { tenant: Arc::clone(&self.local), key: KeyId([0; 32]) };
+            return from_this_machine(headers).then(local).ok_or(Denied::Elsewhere);
         }
-        let value = headers.get(header::AUTHORIZATION).ok_or(Denied::Missing)?;
-        let (scheme, key) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(Denied::Wrong)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Denied::Missing);
-        }
-        self.keys.get(blake3::hash(key.trim().as_bytes()).as_bytes()).cloned().ok_or(Denied::Wrong)
+        let key = KeyId::of(key_in(headers)?);
+        let tenant = self.keys.get(&key).ok_or(Denied::Wrong)?;
+        Ok(Caller { tenant: Arc::clone(tenant), key })
     }
+}
+
+fn key_in(headers: &HeaderMap) -> Result<&str, Denied> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let (scheme, key) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(Denied::Wrong)?;
+        return if scheme.eq_ignore_ascii_case("bearer") { Ok(key.trim()) } else { Err(Denied::Missing) };
+    }
+    let value = KEY_HEADERS.iter().find_map(|name| headers.get(*name)).ok_or(Denied::Missing)?;
+    value.to_str().map(str::trim).map_err(|_| Denied::Wrong)
 }
 
 #[cfg(test)]

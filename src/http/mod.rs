@@ -1,13 +1,16 @@
 //! HTTP: the cache API, the OpenAI-compatible API, and what operators need. The only room that knows axum.
 
+mod access_log;
 mod admin;
 mod auth;
 mod body;
 mod cache_api;
 pub mod control;
+pub mod live;
+mod llm_api;
 pub mod ndjson;
-mod openai_api;
 mod serve;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,26 +26,67 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Caches;
 use crate::config::Settings;
-use crate::router::Router;
+use crate::router::{Limits, Usage};
+use access_log::AccessLog;
+use arc_swap::ArcSwap;
 pub use auth::{AmbiguousKey, Tenants};
+use live::{Live, Source};
 pub use serve::{ServeError, listen, serve};
 
 /// What every handler may use.
 pub struct App {
-    /// As loaded and checked.
+    /// As loaded and checked at the start: what a running program can't change is read from here.
     pub settings: Arc<Settings>,
+    /// What it can.
+    live: ArcSwap<Live>,
+    /// Where that is read from again.
+    source: Source,
     /// All caches.
     pub caches: Arc<Caches>,
-    /// All providers.
-    pub router: Router,
-    /// Who may call.
-    pub tenants: Tenants,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// Saves that go on behind replies; a shutdown waits for them.
     pub saves: TaskTracker,
     /// Whether new requests are welcome; false from the moment a shutdown begins.
     pub ready: AtomicBool,
+    /// Calls to providers under way that others may join.
+    flights: Arc<llm_api::Flights>,
+    /// What keys and models have used of late.
+    limits: InUse,
+    /// What was used in all.
+    usage: Usage,
+    access_log: AccessLog,
+}
+
+/// What was used of late, by whom limits are for.
+#[derive(Default)]
+struct InUse {
+    keys: Limits<auth::KeyId>,
+    models: Limits<String>,
+}
+
+impl App {
+    /// With nothing under way. `usage` is what was used before, as it was saved.
+    pub fn new(live: Live, source: Source, caches: Arc<Caches>, metrics: PrometheusHandle) -> Self {
+        Self {
+            settings: Arc::clone(&live.settings),
+            live: ArcSwap::from_pointee(live),
+            source,
+            caches,
+            metrics,
+            saves: TaskTracker::new(),
+            ready: true.into(),
+            flights: Arc::default(),
+            limits: InUse::default(),
+            usage: Usage::default(),
+            access_log: AccessLog::default(),
+        }
+    }
+
+    /// The settings of now, with what is made of them.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
 }
 
 /// All paths.
@@ -52,12 +96,15 @@ fn routes(app: Arc<App>) -> Routes {
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(admin::metrics))
         .nest("/v1/caches", cache_routes())
-        .route("/v1/chat/completions", post(openai_api::chat))
-        .route("/v1/embeddings", post(openai_api::embeddings))
-        .route("/v1/models", get(openai_api::models))
+        .route("/v1/usage", get(usage::usage))
+        .route("/v1/reload", post(admin::reload))
+        .route("/v1/chat/completions", post(llm_api::chat))
+        .route("/v1/messages", post(llm_api::messages))
+        .route("/v1/embeddings", post(llm_api::embeddings))
+        .route("/v1/models", get(llm_api::models))
         .route("/v1/{*rest}", any(elsewhere))
-        .fallback(openai_api::no_such_path)
-        .method_not_allowed_fallback(openai_api::wrong_method)
+        .fallback(llm_api::no_such_path)
+        .method_not_allowed_fallback(llm_api::wrong_method)
         .with_state(app)
 }
 
@@ -66,7 +113,7 @@ async fn elsewhere(state: State<Arc<App>>, method: Method, uri: Uri, headers: He
     if uri.path().starts_with("/v1/caches/") {
         return cache_api::no_such_path().into_response();
     }
-    openai_api::pass_through(state, method, uri, headers, body).await.into_response()
+    llm_api::pass_through(state, method, uri, headers, body).await.into_response()
 }
 
 /// The cache API, which has errors of its own shape.

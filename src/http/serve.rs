@@ -82,6 +82,9 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     if let Err(error) = app.caches.save_statistics().await {
         tracing::error!(%error, "statistics could not be saved");
     }
+    if let Err(error) = app.save_usage().await {
+        tracing::error!(%error, "what was used could not be saved");
+    }
     if let Err(error) = app.caches.store().close().await {
         tracing::error!(%error, "the store could not be closed");
     }
@@ -109,6 +112,7 @@ async fn accept(
 }
 
 async fn save_all(app: &App) -> Result<(), StoreError> {
+    app.save_usage().await?;
     app.caches.save_statistics().await?;
     app.caches.store().save_uses().await
 }

@@ -3,32 +3,75 @@
 //! The router forwards; it doesn't reinterpret. What it doesn't know passes through. Only [`providers`] know wire
 //! formats.
 
-mod forward;
+mod adjust;
+mod body;
+mod conditions;
+mod gate;
+mod health;
+mod keys;
+mod limits;
+mod order;
+mod provider;
 pub mod providers;
+mod retry_after;
 mod route;
+mod send;
+mod target;
+mod tokens;
+mod usage;
+mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::{ApiKey, Settings};
-use reqwest::Url;
+use crate::config::{ConfigError, Settings, Strategy};
+use adjust::Adjustments;
+use conditions::Conditions;
+use gate::Gate;
+use health::Patience;
+use target::{State, Target};
 
-pub use forward::{Outgoing, SendError, Upstream, UpstreamError};
-pub use route::{Route, RouteError};
+pub use body::{BodyError, Pieces};
+pub use limits::{Allowance, Exceeded, Limits};
+pub use provider::Provider;
+pub use route::RouteError;
+pub use send::{Outgoing, SendError, Tried, Upstream, UpstreamError};
+pub use usage::{Account, Day, Sums, Tokens, Usage};
+pub use wire::Dialect;
+
+/// Models that requests name themselves of which something is remembered.
+const MODELS: usize = 4096;
 
 /// All providers, and which model goes where.
 pub struct Router {
-    providers: BTreeMap<String, Provider>,
-    aliases: BTreeMap<String, Vec<(String, String)>>,
+    providers: BTreeMap<String, Arc<Provider>>,
+    aliases: BTreeMap<String, Alias>,
+    /// Of each provider, for models that no alias names.
+    direct: BTreeMap<String, Target>,
     default_provider: Option<String>,
+    retries: Retries,
+    /// By provider and model, of what aliases name.
+    states: HashMap<(String, String), Arc<State>>,
+    /// Of what requests name themselves.
+    /// How many requests each model of a provider may be working on, and how many may wait.
+    gates: BTreeMap<String, (Option<NonZero<usize>>, usize)>,
+    direct_states: Arc<quick_cache::sync::Cache<(String, String), Arc<State>>>,
 }
 
-/// One provider, ready to be called.
-pub struct Provider {
-    name: String,
-    base_url: Url,
-    key: Option<ApiKey>,
-    is_default: bool,
-    client: reqwest::Client,
+/// What users ask for.
+struct Alias {
+    targets: Vec<Target>,
+    strategy: Strategy,
+}
+
+/// How often and for how long failed requests are tried again.
+#[derive(Debug, Clone, Copy)]
+struct Retries {
+    attempts: u32,
+    within: Duration,
+    patience: Patience,
 }
 
 /// Why the router can't be made.
@@ -48,56 +91,112 @@ pub enum RouterError {
         /// The provider.
         provider: String,
     },
+    /// A service account can't be used.
+    #[error("providers.{provider}.service_account: {why}")]
+    Account {
+        /// The provider.
+        provider: String,
+        /// Why not.
+        why: String,
+    },
+    /// A setting can't be used.
+    #[error(transparent)]
+    Setting(#[from] ConfigError),
 }
 
 impl Router {
-    /// From checked settings. Needs a TLS provider to be installed.
+    /// From checked settings. Needs a TLS provider to be installed. What is known of targets, keys and open connections is
+    /// taken over from `before`, where settings have changed while the program runs.
     ///
     /// # Errors
     /// See [`RouterError`].
-    pub fn new(settings: &Settings) -> Result<Self, RouterError> {
+    pub fn new(settings: &Settings, before: Option<&Self>) -> Result<Self, RouterError> {
         let only = settings.providers.keys().next().filter(|_| settings.providers.len() == 1);
         let default_provider = settings.router.default_provider.as_ref().or(only).cloned();
         let mut providers = BTreeMap::new();
         for (name, provider) in &settings.providers {
-            let base_url = Url::parse(&provider.base_url)
-                .ok()
-                .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-                .ok_or_else(|| RouterError::Url { provider: name.clone() })?;
-            let client = reqwest::Client::builder()
-                .connect_timeout(provider.connect_timeout.0)
-                .read_timeout(provider.read_timeout.0)
-                .redirect(reqwest::redirect::Policy::none())
-                .tcp_nodelay(true)
-                .build()
-                .map_err(|source| RouterError::Client { provider: name.clone(), source })?;
-            let (key, is_default) = (provider.api_key.clone(), default_provider.as_ref() == Some(name));
-            providers.insert(name.clone(), Provider { name: name.clone(), base_url, key, is_default, client });
+            let is_default = default_provider.as_ref() == Some(name);
+            let known = before.and_then(|before| before.providers.get(name));
+            let made = Provider::new(name, provider, is_default, known.map(Arc::as_ref))?;
+            providers.insert(name.clone(), Arc::new(made));
         }
-        let pair = |target: &crate::config::Target| (target.provider.clone(), target.model.clone());
-        let aliases = settings
-            .models
-            .iter()
-            .map(|(alias, model)| (alias.clone(), model.targets.iter().map(pair).collect()))
-            .collect();
-        Ok(Self { providers, aliases, default_provider })
+        let mut states = HashMap::new();
+        let mut place = |provider: &str, model: &str| {
+            let (limits, made) = (&settings.providers[provider], Arc::clone(&providers[provider]));
+            let name = (provider.to_owned(), model.to_owned());
+            let known = before.and_then(|before| before.states.get(&name)).cloned();
+            let state = states.entry(name).or_insert_with(|| {
+                let unchanged = known.filter(|known| known.gate.is_like(limits.max_concurrent, limits.queue));
+                unchanged.unwrap_or_else(|| {
+                    Arc::new(State { gate: Gate::new(limits.max_concurrent, limits.queue), ..State::default() })
+                })
+            });
+            (made, Arc::clone(state))
+        };
+        let mut aliases = BTreeMap::new();
+        for (alias, model) in &settings.models {
+            let key = format!("models.{alias}.targets");
+            let mut targets = Vec::with_capacity(model.targets.len());
+            for set in &model.targets {
+                let (provider, state) = place(&set.provider, &set.model);
+                targets.push(Target {
+                    adjustments: Adjustments::new(&provider.defaults, set, &key)?,
+                    conditions: Conditions::new(&set.when, &key)?,
+                    model: set.model.clone(),
+                    weight: set.weight,
+                    provider,
+                    state: Some(state),
+                });
+            }
+            aliases.insert(alias.clone(), Alias { targets, strategy: model.strategy });
+        }
+        let mut direct = BTreeMap::new();
+        for name in settings.providers.keys() {
+            let provider = Arc::clone(&providers[name]);
+            let adjustments = Adjustments::of_provider(&provider.defaults, name)?;
+            let (model, conditions) = (String::new(), Conditions::default());
+            direct.insert(name.clone(), Target { provider, model, weight: 1.0, conditions, adjustments, state: None });
+        }
+        let retries = Retries {
+            attempts: settings.router.attempts.get(),
+            within: settings.router.retry_for.0,
+            patience: Patience { failures: settings.router.failures.get(), recovery: settings.router.recovery.0 },
+        };
+        // What is known of models that requests name goes with a change of the settings only where the gates do.
+        let direct_states = match before.filter(|before| before.has_gates_of(&settings.providers)) {
+            Some(before) => Arc::clone(&before.direct_states),
+            None => Arc::new(quick_cache::sync::Cache::new(MODELS)),
+        };
+        let gates = settings.providers.iter().map(|(name, set)| (name.clone(), (set.max_concurrent, set.queue)));
+        let gates = gates.collect();
+        Ok(Self { providers, aliases, direct, default_provider, retries, states, direct_states, gates })
+    }
+
+    fn has_gates_of(&self, providers: &BTreeMap<String, crate::config::Provider>) -> bool {
+        self.gates.iter().all(|(name, gate)| {
+            providers.get(name).is_some_and(|provider| (provider.max_concurrent, provider.queue) == *gate)
+        })
+    }
+
+    /// What is known of a model that a request names itself.
+    fn direct_state(&self, provider: &str, model: &str) -> Arc<State> {
+        let name = (provider.to_owned(), model.to_owned());
+        let (most, queue) = self.gates.get(provider).copied().unwrap_or_default();
+        let made =
+            || Ok::<_, std::convert::Infallible>(Arc::new(State { gate: Gate::new(most, queue), ..State::default() }));
+        match self.direct_states.get_or_insert_with(&name, made) {
+            Ok(state) => state,
+            Err(never) => match never {},
+        }
     }
 
     /// The providers, by name.
     pub fn providers(&self) -> impl Iterator<Item = &Provider> {
-        self.providers.values()
+        self.providers.values().map(Arc::as_ref)
     }
 
     /// The model names that the settings define.
     pub fn aliases(&self) -> impl Iterator<Item = &str> {
         self.aliases.keys().map(String::as_str)
-    }
-}
-
-impl Provider {
-    /// Its name in the settings.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
     }
 }

@@ -1,14 +1,20 @@
 //! Which provider gets a request.
 
-use super::{Provider, Router};
+use std::sync::Arc;
 
-/// A provider and the name of the model there.
-#[derive(Clone, Copy)]
-pub struct Route<'r> {
-    /// The provider.
-    pub provider: &'r Provider,
-    /// Its name of the model.
-    pub model: &'r str,
+use tokio::time::Instant;
+
+use super::conditions::Asked;
+use super::order::{Candidate, order};
+use super::target::{State, Target};
+use super::{Alias, Provider, Router};
+
+/// A target and the name of the model there, where one is asked for.
+#[derive(Clone)]
+pub(super) struct Route<'r> {
+    pub(super) target: &'r Target,
+    pub(super) model: Option<&'r str>,
+    pub(super) state: Arc<State>,
 }
 
 /// Why a request can't be sent anywhere. Each message says what to do.
@@ -31,33 +37,51 @@ pub enum RouteError {
         "several providers are configured; name one of {0} in the header x-refrain-provider, or set router.default_provider"
     )]
     NoDefault(String),
+    /// None of a model's targets is for this request.
+    #[error("none of the targets of `{0}` is for this request: their conditions in the settings don't hold")]
+    NoTarget(String),
     /// The request names a provider that isn't there.
     #[error("there is no provider `{0}`; configured: {1}")]
     UnknownProvider(String, String),
 }
 
 impl Router {
-    /// Where a request for `model` goes: an alias's targets in order, else `provider/model`, else the default provider.
+    /// Where a request for `model` goes, first of all first: those of an alias's targets whose conditions hold, else
+    /// `provider/model`, else the default provider.
     ///
     /// # Errors
     /// See [`RouteError`].
-    pub fn route<'r>(&'r self, model: &'r str) -> Result<Vec<Route<'r>>, RouteError> {
-        if let Some(targets) = self.aliases.get(model) {
-            let routes = targets
-                .iter()
-                .filter_map(|(provider, model)| Some(Route { provider: self.providers.get(provider)?, model }));
-            return Ok(routes.collect());
+    pub(super) fn route<'r>(
+        &'r self,
+        model: &'r str,
+        asked: &Asked<'_>,
+        draw: f64,
+    ) -> Result<Vec<Route<'r>>, RouteError> {
+        if let Some(alias) = self.aliases.get(model) {
+            let routes = alias.routes(asked, draw);
+            return if routes.is_empty() { Err(RouteError::NoTarget(model.to_owned())) } else { Ok(routes) };
         }
         if let Some((provider, rest)) = model.split_once('/')
-            && let Some(provider) = self.providers.get(provider)
+            && let Some(target) = self.direct.get(provider)
         {
-            return Ok(vec![Route { provider, model: rest }]);
+            return Ok(vec![Route { target, model: Some(rest), state: self.direct_state(provider, rest) }]);
         }
         match self.default_provider() {
-            Some(provider) => Ok(vec![Route { provider, model }]),
+            Some(provider) => {
+                let state = self.direct_state(&provider.name, model);
+                Ok(vec![Route { model: Some(model), state, ..self.direct_route(provider)? }])
+            }
             None if self.providers.is_empty() => Err(RouteError::NoProviders),
             None => Err(RouteError::UnknownModel(model.to_owned(), self.names())),
         }
+    }
+
+    /// Straight to a provider.
+    pub(super) fn direct_route(&self, provider: &Provider) -> Result<Route<'_>, RouteError> {
+        let target = self.direct.get(&provider.name);
+        let unknown = || RouteError::UnknownProvider(provider.name.clone(), self.names());
+        let target = target.ok_or_else(unknown)?;
+        Ok(Route { target, model: None, state: self.direct_state(&provider.name, "") })
     }
 
     /// Where a request goes that names no model: the provider `named` in a header, else the default one.
@@ -67,7 +91,8 @@ impl Router {
     pub fn provider_for(&self, named: Option<&str>) -> Result<&Provider, RouteError> {
         match named {
             Some(name) => {
-                self.providers.get(name).ok_or_else(|| RouteError::UnknownProvider(name.to_owned(), self.names()))
+                let named = self.providers.get(name).map(Arc::as_ref);
+                named.ok_or_else(|| RouteError::UnknownProvider(name.to_owned(), self.names()))
             }
             None if self.providers.is_empty() => Err(RouteError::NoProviders),
             None => self.default_provider().ok_or_else(|| RouteError::NoDefault(self.names())),
@@ -81,7 +106,7 @@ impl Router {
     }
 
     fn default_provider(&self) -> Option<&Provider> {
-        self.providers.get(self.default_provider.as_deref()?)
+        self.providers.get(self.default_provider.as_deref()?).map(Arc::as_ref)
     }
 
     fn names(&self) -> String {
@@ -89,21 +114,39 @@ impl Router {
     }
 }
 
+impl Alias {
+    fn routes(&self, asked: &Asked<'_>, draw: f64) -> Vec<Route<'_>> {
+        let now = Instant::now();
+        let fit: Vec<&Target> = self.targets.iter().filter(|target| target.conditions.hold(asked)).collect();
+        let candidates: Vec<Candidate> = fit.iter().map(|target| target.candidate(now)).collect();
+        let ordered = order(&candidates, self.strategy, draw).into_iter();
+        let route = |place: usize| {
+            let target = fit[place];
+            Route { target, model: Some(target.model.as_str()), state: target.state.clone().unwrap_or_default() }
+        };
+        ordered.map(route).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::load;
-    use crate::router::Router;
 
     fn router(text: &str) -> Router {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        Router::new(&load(Some(file.path()), []).unwrap()).unwrap()
+        Router::new(&load(Some(file.path()), []).unwrap(), None).unwrap()
     }
 
     fn routes(router: &Router, model: &str) -> Result<Vec<(String, String)>, String> {
-        let routes = router.route(model).map_err(|error| error.to_string())?;
-        Ok(routes.iter().map(|route| (route.provider.name().to_owned(), route.model.to_owned())).collect())
+        let headers = [("x-tier".parse().unwrap(), "free".parse().unwrap())].into_iter().collect();
+        let asked = Asked::new(&headers, "t", b"{}");
+        let routes = router.route(model, &asked, 0.5).map_err(|error| error.to_string())?;
+        let name =
+            |route: &Route<'_>| (route.target.provider.name().to_owned(), route.model.unwrap_or_default().to_owned());
+        Ok(routes.iter().map(name).collect())
     }
 
     fn pair(provider: &str, model: &str) -> (String, String) {
@@ -118,6 +161,17 @@ mod tests {
             "{TWO}[models.fast]\ntargets = [{{ provider = \"b\", model = \"x\" }}, {{ provider = \"a\", model = \"y\" }}]\n"
         );
         assert_eq!(routes(&router(&text), "fast").unwrap(), [pair("b", "x"), pair("a", "y")]);
+    }
+
+    #[test]
+    fn targets_whose_conditions_do_not_hold_are_left_out() {
+        let target = |provider: &str, tier: &str| {
+            format!("{{ provider = \"{provider}\", model = \"m\", when = {{ headers = {{ x-tier = \"{tier}\" }} }} }}")
+        };
+        let text = |a: &str| format!("{TWO}[models.fast]\ntargets = [{}, {}]\n", target("a", a), target("b", "free"));
+        assert_eq!(routes(&router(&text("pro")), "fast").unwrap(), [pair("b", "m")]);
+        let none = text("pro").replace("free", "pro");
+        assert!(routes(&router(&none), "fast").unwrap_err().contains("conditions"));
     }
 
     #[test]

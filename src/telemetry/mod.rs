@@ -19,6 +19,13 @@ const EMBED_QUEUE: &str = "refrain_embed_queue_texts";
 const EMBEDDINGS: &str = "refrain_embeddings_total";
 const DEGRADED: &str = "refrain_degraded_total";
 const UPSTREAM: &str = "refrain_upstream_responses_total";
+const RETRIES: &str = "refrain_upstream_failed_tries_total";
+const RELOADS: &str = "refrain_reloads_total";
+const LIMITED: &str = "refrain_limited_total";
+const TOKENS: &str = "refrain_provider_tokens_total";
+const COST: &str = "refrain_cost_microdollars_total";
+const SAVED: &str = "refrain_saved_microdollars_total";
+const SAVED_TOKENS: &str = "refrain_saved_tokens_total";
 const ENTRIES: &str = "refrain_entries";
 const SCOPES: &str = "refrain_scopes";
 const UNLINKED: &str = "refrain_index_unlinked";
@@ -91,6 +98,13 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
     describe_counter!(EMBEDDINGS, "Embeddings by where they came from");
     describe_counter!(DEGRADED, "Requests that went on without the cache, by the part that failed them");
     describe_counter!(UPSTREAM, "Provider responses by provider and status class");
+    describe_counter!(RETRIES, "Tries by provider that came to nothing and left room for another one");
+    describe_counter!(RELOADS, "How often the settings were read again, by result");
+    describe_counter!(LIMITED, "Requests that were turned away, by the limit");
+    describe_counter!(TOKENS, "Tokens that providers read and wrote, as far as they tell");
+    describe_counter!(COST, "Millionths of a dollar that providers cost, as far as prices are set");
+    describe_counter!(SAVED, "Millionths of a dollar that answers from the cache and shared calls spared");
+    describe_counter!(SAVED_TOKENS, "Tokens that answers from the cache and shared calls spared");
     describe_gauge!(ENTRIES, "Entries in the semantic index");
     describe_gauge!(SCOPES, "Scopes in the semantic index");
     describe_gauge!(UNLINKED, "Entries that are scanned until the graph that should have them does");
@@ -200,6 +214,36 @@ pub fn upstream(provider: &str, status: Option<u16>) {
         None => "unreachable",
     };
     counter!(UPSTREAM, "provider" => provider.to_owned(), "status" => class).increment(1);
+}
+
+/// A try of `provider` came to nothing.
+pub fn retry(provider: &str) {
+    counter!(RETRIES, "provider" => provider.to_owned()).increment(1);
+}
+
+/// The settings were read again, with or without success.
+pub fn reloaded(is_ok: bool) {
+    counter!(RELOADS, "result" => if is_ok { "ok" } else { "refused" }).increment(1);
+}
+
+/// A request was turned away by a limit of its `key`, its `model`, or of what its tenant may `spend`.
+pub fn limited(by: &'static str) {
+    counter!(LIMITED, "limit" => by).increment(1);
+}
+
+/// `provider` read and wrote so much.
+pub fn tokens(provider: &str, sums: &crate::router::Sums) {
+    counter!(TOKENS, "provider" => provider.to_owned(), "kind" => "input").increment(sums.input_tokens);
+    counter!(TOKENS, "provider" => provider.to_owned(), "kind" => "output").increment(sums.output_tokens);
+}
+
+/// A request cost, or saved, so much.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "micro-dollars of one request")]
+pub fn money(sums: &crate::router::Sums) {
+    let micros = |dollars: f64| (dollars * 1e6).round().max(0.0) as u64;
+    counter!(COST).increment(micros(sums.cost));
+    counter!(SAVED).increment(micros(sums.saved));
+    counter!(SAVED_TOKENS).increment(sums.saved_tokens);
 }
 
 /// The semantic index holds `entries` in `scopes`, of which `unlinked` wait to become part of a graph.

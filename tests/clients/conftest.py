@@ -188,7 +188,8 @@ def raw(raw_provider):
 
 @pytest.fixture(scope="session")
 def raw_server(start_refrain, raw_provider):
-    return start_refrain(f'[providers.raw]\nbase_url = "{raw_provider.url}/v1"\napi_key = "the-key"\n')
+    # Tried once, because each reply is put for one request.
+    return start_refrain(f'[router]\nattempts = 1\n[providers.raw]\nbase_url = "{raw_provider.url}/v1"\napi_key = "the-key"\n')
 
 
 @pytest.fixture

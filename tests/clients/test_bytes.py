@@ -77,11 +77,24 @@ def test_what_is_no_complete_answer_goes_out_and_is_not_kept(post, raw, reply):
     assert post("what now?").headers["x-cache-status"] == "Miss"
 
 
-@pytest.mark.parametrize("reply", [{"body": COMPLETION}, {"body": EVENTS[:-1], "kind": "text/event-stream", "chunked": True}])
-def test_a_reply_that_is_cut_looks_cut_and_is_not_kept(post, raw, reply):
-    raw.reply(**reply, cut=True)
-    with pytest.raises(Exception, match="(?i)peer closed|incomplete|disconnected"):
-        post("cut me off")
+def test_a_whole_reply_that_is_cut_is_an_error_and_is_not_kept(post, raw):
+    raw.reply(body=COMPLETION, cut=True)
+    cut = post("cut me off")
+    assert cut.status_code == 502 and "broke off" in cut.json()["error"]["message"]
+    assert cut.headers["x-refrain-tried"] == "raw=broken", cut.headers
+    raw.reply(body=COMPLETION)
+    assert post("cut me off").headers["x-cache-status"] == "Miss"
+
+
+@pytest.mark.parametrize("how", ["broken", "early"])
+def test_a_stream_that_is_cut_ends_with_an_error_and_is_not_kept(post, raw, how):
+    # Before it says why it finished, where it ends as if all were well.
+    events = EVENTS[:-1] if how == "broken" else EVENTS[:3]
+    raw.reply(body=events, kind="text/event-stream", chunked=True, cut=how == "broken")
+    streamed = post("cut me off", stream=True)
+    assert streamed.content.startswith(b"".join(events)) and b"[DONE]" not in streamed.content
+    error = json.loads(streamed.content.rsplit(b"data: ", 1)[1])["error"]
+    assert error["code"] == "stream_cut" and "not complete" in error["message"]
     raw.reply(body=COMPLETION)
     assert post("cut me off").headers["x-cache-status"] == "Miss"
 
@@ -188,6 +201,5 @@ def test_what_came_before_a_cut_arrives(raw_server, raw, names):
         body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "how much of it?"}]})
         connection = http.client.HTTPConnection(raw_server.url.removeprefix("http://"))
         connection.request("POST", "/v1/chat/completions", body, {"x-refrain-cache": names()})
-        with pytest.raises(http.client.IncompleteRead) as cut:
-            connection.getresponse().read()
-        assert cut.value.partial == b"".join(EVENTS[:-1])
+        seen = connection.getresponse().read()
+        assert seen.startswith(b"".join(EVENTS[:-1])) and b'"stream_cut"' in seen

@@ -25,7 +25,7 @@ pub(in crate::http) async fn search(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let tenant = app.tenants.identify(&headers)?;
+    let tenant = app.live().tenants.identify(&headers)?.tenant;
     let cache = app.caches.get(&tenant, &id)?;
     let request = SearchRequest::read(&read(&app, body).await?, &cache)?;
     let found = cache.lookup(&request.lookup).await;
@@ -39,7 +39,7 @@ pub(in crate::http) async fn store(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let tenant = app.tenants.identify(&headers)?;
+    let tenant = app.live().tenants.identify(&headers)?.tenant;
     let cache = app.caches.get(&tenant, &id)?;
     let entry = cache.save(read_save(&read(&app, body).await?, &cache)?).await?;
     Ok((StatusCode::CREATED, Json(json!({ "entryId": entry.to_string() }))).into_response())
@@ -91,7 +91,7 @@ pub(in crate::http) async fn flush(
 
 /// `GET /v1/caches`
 pub(in crate::http) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let tenant = app.tenants.identify(&headers)?;
+    let tenant = app.live().tenants.identify(&headers)?.tenant;
     let caches: Vec<_> = app.caches.list(&tenant).into_iter().map(|id| json!({ "cacheId": id })).collect();
     Ok(Json(json!({ "caches": caches })).into_response())
 }
@@ -143,7 +143,7 @@ pub(in crate::http) async fn wrong_method(method: Method) -> Problem {
 
 /// The caller's cache; an unknown one is an empty one where caches may spring into being.
 pub(super) fn existing(app: &App, headers: &HeaderMap, id: &str) -> Result<Arc<Cache>, Problem> {
-    let tenant = app.tenants.identify(headers)?;
+    let tenant = app.live().tenants.identify(headers)?.tenant;
     Ok(app.caches.get(&tenant, id)?)
 }
 

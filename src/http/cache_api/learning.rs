@@ -99,7 +99,7 @@ pub(in crate::http) async fn tune(
 ) -> Result<Response, Problem> {
     let cache = existing(&app, &headers, &id)?;
     let tuning = read_tuning(&read(&app, body).await?)?;
-    app.caches.tune(&cache, tuning, &cache.name().tenant, app.tenants.is_local()).await?;
+    app.caches.tune(&cache, tuning, &cache.name().tenant, app.live().tenants.is_local()).await?;
     Ok(Json(shown(&app, &cache)).into_response())
 }
 
@@ -110,7 +110,7 @@ pub(in crate::http) async fn undo(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let cache = existing(&app, &headers, &id)?;
-    app.caches.undo(&cache, &cache.name().tenant, app.tenants.is_local()).await?;
+    app.caches.undo(&cache, &cache.name().tenant, app.live().tenants.is_local()).await?;
     Ok(Json(shown(&app, &cache)).into_response())
 }
 

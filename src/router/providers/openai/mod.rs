@@ -7,5 +7,5 @@ mod stream;
 
 pub use completion::{NotKept, Recording, record};
 pub use replay::{Delivery, completion, deliverable, stream};
-pub use request::{with_model, without_cache_controls};
+pub use request::{Members, members, with_model, without_cache_controls, write};
 pub use stream::{has_ended, record_stream};

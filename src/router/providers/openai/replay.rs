@@ -7,7 +7,7 @@ use super::completion::is_blank;
 use crate::store::Answer;
 
 /// How a caller wants an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// One JSON document.
     Whole,

@@ -7,36 +7,72 @@ use bytes::Bytes;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// The members of an object in their order and spelling.
+pub struct Members<'b>(Vec<(Cow<'b, str>, Cow<'b, str>)>);
+
+impl Members<'_> {
+    /// A member's value, as JSON.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(member, _)| member == name).map(|(_, value)| &**value)
+    }
+
+    /// Whether there is a member of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Gives a member this value, which must be JSON.
+    pub fn set(&mut self, name: &str, json: String) {
+        match self.0.iter().position(|(member, _)| member == name) {
+            Some(at) => {
+                self.0[at].1 = json.into();
+                // Of a member that is written twice, providers take one or the other.
+                let mut place = 0..;
+                self.0.retain(|(member, _)| place.next() <= Some(at) || member != name);
+            }
+            None => self.0.push((name.to_owned().into(), json.into())),
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.retain(|(member, _)| member != name);
+    }
+}
+
 /// `body` with its `model` replaced, or `body` itself where that is its model already or it is no object.
 #[must_use]
 pub fn with_model(body: &Bytes, model: &str) -> Bytes {
-    let Some(members) = members(body) else { return body.clone() };
-    let Ok(wanted) = serde_json::to_string(model) else { return body.clone() };
-    let is = |name: &str, value: &RawValue| {
-        name == "model" && serde_json::from_str(value.get()).is_ok_and(|v: String| v == model)
-    };
-    if members.iter().any(|(name, value)| is(name, value)) {
-        return body.clone();
+    let Some(mut members) = members(body) else { return body.clone() };
+    let is_it = |value: &str| serde_json::from_str(value).is_ok_and(|asked: String| asked == model);
+    match (members.get("model"), serde_json::to_string(model)) {
+        (Some(asked), Ok(model)) if !is_it(asked) => {
+            members.set("model", model);
+            write(&members)
+        }
+        _ => body.clone(),
     }
-    write(members.iter().map(|(name, value)| (&**name, if name == "model" { &*wanted } else { value.get() })))
 }
 
 /// `body` without its `cache` member, which is said to us and which no provider knows; `body` itself where it has none.
 #[must_use]
 pub fn without_cache_controls(body: &Bytes) -> Bytes {
     match members(body) {
-        Some(members) if members.iter().any(|(name, _)| name == "cache") => {
-            write(members.iter().filter(|(name, _)| name != "cache").map(|(name, value)| (&**name, value.get())))
+        Some(mut members) if members.has("cache") => {
+            members.remove("cache");
+            write(&members)
         }
         _ => body.clone(),
     }
 }
 
-/// The members of an object in their order and spelling.
-fn members(body: &[u8]) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+/// The members of `body`; none where it is no object.
+#[must_use]
+pub fn members(body: &[u8]) -> Option<Members<'_>> {
+    struct All;
+    impl<'de> Visitor<'de> for All {
+        type Value = Members<'de>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -44,18 +80,20 @@ fn members(body: &[u8]) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::new();
-            while let Some(member) = access.next_entry::<String, &RawValue>()? {
-                members.push((Cow::Owned(member.0), member.1));
+            while let Some((name, value)) = access.next_entry::<String, &RawValue>()? {
+                members.push((Cow::Owned(name), Cow::Borrowed(value.get())));
             }
-            Ok(members)
+            Ok(Members(members))
         }
     }
-    serde_json::Deserializer::from_slice(body).deserialize_map(Members).ok()
+    serde_json::Deserializer::from_slice(body).deserialize_map(All).ok()
 }
 
-fn write<'m>(members: impl Iterator<Item = (&'m str, &'m str)>) -> Bytes {
+/// An object with these members.
+#[must_use]
+pub fn write(members: &Members<'_>) -> Bytes {
     let members: Vec<String> =
-        members.map(|(name, value)| format!("{}:{value}", serde_json::Value::from(name))).collect();
+        members.0.iter().map(|(name, value)| format!("{}:{value}", serde_json::Value::from(&**name))).collect();
     format!("{{{}}}", members.join(",")).into()
 }
 

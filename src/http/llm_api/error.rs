@@ -5,10 +5,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::headers;
 use crate::embed::EmbedError;
 use crate::http::auth::Denied;
 use crate::http::body::BodyError;
-use crate::router::{RouteError, SendError, UpstreamError};
+use crate::router::providers::anthropic;
+use crate::router::{Dialect, RouteError, SendError, UpstreamError};
 
 /// An error as the caller sees it.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl From<RouteError> for ApiError {
     fn from(error: RouteError) -> Self {
         let (status, code) = match error {
             RouteError::NoProviders => (StatusCode::SERVICE_UNAVAILABLE, "no_provider"),
+            RouteError::NoTarget(_) => (StatusCode::BAD_REQUEST, "no_target"),
             RouteError::UnknownModel(..) => (StatusCode::NOT_FOUND, "model_not_found"),
             RouteError::NoDefault(_) | RouteError::UnknownProvider(..) => {
                 (StatusCode::BAD_REQUEST, "provider_not_found")
@@ -71,16 +74,33 @@ impl From<RouteError> for ApiError {
 impl From<UpstreamError> for ApiError {
     fn from(error: UpstreamError) -> Self {
         let status = if error.timeout { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
-        Self::new(status, "provider_unreachable", error.to_string())
-            .with(super::headers::forwarded(&error.provider, error.attempts))
+        // The last one that was tried is the one that the error names.
+        let before = &error.tried[..error.tried.len().saturating_sub(1)];
+        let list = headers::forwarded(&error.provider, before);
+        Self::new(status, "provider_unreachable", error.to_string()).with(list).with(headers::in_vain(&error.tried))
     }
 }
 
 impl From<SendError> for ApiError {
     fn from(error: SendError) -> Self {
+        let (message, tried) = (error.to_string(), headers::in_vain(error.tried()));
+        let new = |status, code| Self::new(status, code, message.clone()).with(tried.clone());
+        let after = |wait: std::time::Duration| [(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)))];
         match error {
             SendError::Route(error) => error.into(),
             SendError::Upstream(error) => error.into(),
+            SendError::Unconvertible(_) => new(StatusCode::BAD_REQUEST, "unsupported_by_provider"),
+            SendError::LeftAlone { wait, is_limit: true, .. } => {
+                new(StatusCode::TOO_MANY_REQUESTS, "provider_limited").with(after(wait))
+            }
+            SendError::LeftAlone { wait, .. } => {
+                new(StatusCode::SERVICE_UNAVAILABLE, "provider_left_alone").with(after(wait))
+            }
+            SendError::Full { .. } => {
+                new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests").with(after(std::time::Duration::from_secs(1)))
+            }
+            SendError::Spent { .. } => new(StatusCode::TOO_MANY_REQUESTS, "budget_used_up"),
+            SendError::Ended => new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
         }
     }
 }
@@ -95,6 +115,23 @@ impl From<EmbedError> for ApiError {
             EmbedError::Unfit(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_input", message),
             EmbedError::Failed(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "embedding_failed", message),
         }
+    }
+}
+
+impl ApiError {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The error in the shape of an API.
+    pub(super) fn in_dialect(self, dialect: Dialect) -> Response {
+        if dialect == Dialect::OpenAi {
+            return self.into_response();
+        }
+        let body = anthropic::messages::error(self.status.as_u16(), &self.message);
+        let mut response = (self.status, Json(body)).into_response();
+        response.headers_mut().extend(self.headers);
+        response
     }
 }
 

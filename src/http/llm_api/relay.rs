@@ -16,7 +16,7 @@ pub(super) fn as_it_comes(upstream: Upstream) -> Response {
 
 /// The same, with headers that say who was asked.
 pub(super) fn told(upstream: Upstream) -> Response {
-    let list = headers::forwarded(&upstream.provider, upstream.attempts);
+    let list = headers::forwarded(&upstream.provider, &upstream.tried);
     let mut response = as_it_comes(upstream);
     headers::set(response.headers_mut(), list);
     response

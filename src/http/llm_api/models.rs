@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use crate::http::App;
-use crate::router::{Outgoing, Provider};
+use crate::http::auth::Caller;
+use crate::http::live::Live;
+use crate::router::{Dialect, Outgoing, Provider};
 
 /// A provider that doesn't list its models within this time is left out.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -22,15 +24,17 @@ const AT_ONCE: usize = 8;
 
 /// `GET /v1/models`
 pub(in crate::http) async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    app.tenants.identify(&headers)?;
+    let live = app.live();
+    let caller = live.tenants.identify(&headers)?;
     let mut models = BTreeMap::new();
-    let asked: Vec<_> = app.router.providers().map(|provider| of_provider(&app, provider, &headers)).collect();
+    let asked: Vec<_> =
+        live.router.providers().map(|provider| of_provider(&live, &caller, provider, &headers)).collect();
     let lists: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
     for model in lists.into_iter().flatten() {
         models.insert(model["id"].as_str().unwrap_or_default().to_owned(), model);
     }
     let own = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "refrain"});
-    for id in app.router.aliases().chain([app.caches.embedder().identity().name.as_str()]) {
+    for id in live.router.aliases().chain([app.caches.embedder().identity().name.as_str()]) {
         models.insert(id.to_owned(), own(id));
     }
     let data: Vec<Value> = models.into_values().collect();
@@ -38,9 +42,9 @@ pub(in crate::http) async fn models(State(app): State<Arc<App>>, headers: Header
 }
 
 /// A provider's models by the names that they are asked for here; none where it doesn't tell.
-async fn of_provider(app: &App, provider: &Provider, headers: &HeaderMap) -> Vec<Value> {
-    let listed = tokio::time::timeout(PATIENCE, list(app, provider, headers)).await.ok().flatten();
-    let prefix = if app.router.is_default(provider) { String::new() } else { format!("{}/", provider.name()) };
+async fn of_provider(live: &Live, caller: &Caller, provider: &Provider, headers: &HeaderMap) -> Vec<Value> {
+    let listed = tokio::time::timeout(PATIENCE, list(live, caller, provider, headers)).await.ok().flatten();
+    let prefix = if live.router.is_default(provider) { String::new() } else { format!("{}/", provider.name()) };
     let named = |mut model: Value| {
         let id = format!("{prefix}{}", model["id"].as_str()?);
         model["id"] = id.into();
@@ -49,10 +53,17 @@ async fn of_provider(app: &App, provider: &Provider, headers: &HeaderMap) -> Vec
     listed.unwrap_or_default().into_iter().filter_map(named).collect()
 }
 
-async fn list(app: &App, provider: &Provider, headers: &HeaderMap) -> Option<Vec<Value>> {
-    let trust_credentials = app.tenants.is_local();
-    let outgoing = Outgoing { method: Method::GET, path: "/models", headers, trust_credentials };
-    let upstream = outgoing.send_to(provider, reqwest::Body::default(), 1).await.ok()?;
+async fn list(live: &Live, caller: &Caller, provider: &Provider, headers: &HeaderMap) -> Option<Vec<Value>> {
+    let outgoing = Outgoing {
+        method: Method::GET,
+        path: "/models",
+        headers,
+        tenant: &caller.tenant,
+        dialect: Dialect::OpenAi,
+        trust_credentials: live.tenants.is_local(),
+        is_repeatable: true,
+    };
+    let upstream = outgoing.send_to(provider, reqwest::Body::default()).await.ok()?;
     let body: BytesMut = upstream.body.try_collect().await.ok()?;
     let list: Value = serde_json::from_slice(&body).ok()?;
     list["data"].as_array().cloned()

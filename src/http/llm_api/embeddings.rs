@@ -88,7 +88,8 @@ pub(in crate::http) async fn embeddings(
     struct Asked {
         model: Option<String>,
     }
-    app.tenants.identify(&headers)?;
+    let live = app.live();
+    let caller = live.tenants.identify(&headers)?;
     let server = &app.settings.server;
     let body = body::read(body, server.max_body, server.read_timeout.0).await?;
     let not_json = |error: serde_json::Error| ApiError::invalid(format!("the body is not understood: {error}"));
@@ -97,9 +98,11 @@ pub(in crate::http) async fn embeddings(
     let embedder = app.caches.embedder();
     if model != embedder.identity().name {
         let path = format!("/embeddings{}", uri.query().map(|query| format!("?{query}")).unwrap_or_default());
-        return pass_through::by_model(&app, &path, &headers, &model, &body).await.map_err(|error| match error {
-            SendError::Route(error) => unknown(&error, &model, &embedder),
-            SendError::Upstream(_) => error.into(),
+        return pass_through::by_model(&live, &caller.tenant, &path, &headers, &model, &body).await.map_err(|error| {
+            match error {
+                SendError::Route(error) => unknown(&error, &model, &embedder),
+                error => error.into(),
+            }
         });
     }
     local(&embedder, &serde_json::from_slice(&body).map_err(not_json)?).await

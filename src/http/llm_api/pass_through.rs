@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use super::error::ApiError;
 use super::relay::{model_of, told};
+use crate::http::live::Live;
 use crate::http::{App, body};
-use crate::router::{Outgoing, SendError};
+use crate::router::{Dialect, Outgoing, SendError};
 
 /// Any method, any path under `/v1` that isn't ours.
 ///
@@ -23,34 +24,58 @@ pub(in crate::http) async fn pass_through(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    app.tenants.identify(&headers)?;
+    let live = app.live();
+    let caller = live.tenants.identify(&headers)?;
     if climbs(uri.path()) {
         return Err(ApiError::invalid("the path has a segment of dots"));
     }
     let path = uri.path_and_query().map_or(uri.path(), |all| all.as_str());
     let path = path.strip_prefix("/v1").unwrap_or(path);
     let named = headers.get("x-refrain-provider").and_then(|value| value.to_str().ok());
-    let outgoing = Outgoing { method, path, headers: &headers, trust_credentials: app.tenants.is_local() };
+    let is_repeatable = method.is_safe();
+    let outgoing = Outgoing {
+        method,
+        path,
+        headers: &headers,
+        tenant: &caller.tenant,
+        dialect: dialect(path),
+        trust_credentials: live.tenants.is_local(),
+        is_repeatable,
+    };
     if named.is_none() && is_json(&headers) {
         let server = &app.settings.server;
         let body = body::read(body, server.max_body, server.read_timeout.0).await?;
-        return Ok(told(outgoing.send_by_model(&app.router, model_of(&body).as_deref(), &body).await?));
+        return Ok(told(outgoing.send_by_model(&live.router, model_of(&body).as_deref(), &body).await?));
     }
-    let provider = app.router.provider_for(named).map_err(SendError::from)?;
+    let provider = live.router.provider_for(named).map_err(SendError::from)?;
     let body = reqwest::Body::wrap_stream(body.into_data_stream());
-    Ok(told(outgoing.send_to(provider, body, 1).await.map_err(SendError::from)?))
+    Ok(told(outgoing.send_to(provider, body).await.map_err(SendError::from)?))
 }
 
 /// A request whose model is known, to its targets.
 pub(super) async fn by_model(
-    app: &App,
+    live: &Live,
+    tenant: &str,
     path: &str,
     headers: &HeaderMap,
     model: &str,
     body: &Bytes,
 ) -> Result<Response, SendError> {
-    let outgoing = Outgoing { method: Method::POST, path, headers, trust_credentials: app.tenants.is_local() };
-    Ok(told(outgoing.send_by_model(&app.router, Some(model), body).await?))
+    let outgoing = Outgoing {
+        method: Method::POST,
+        path,
+        headers,
+        tenant,
+        dialect: Dialect::OpenAi,
+        trust_credentials: live.tenants.is_local(),
+        is_repeatable: true,
+    };
+    Ok(told(outgoing.send_by_model(&live.router, Some(model), body).await?))
+}
+
+/// Whose API a path belongs to.
+fn dialect(path: &str) -> Dialect {
+    if path == "/messages" || path.starts_with("/messages/") { Dialect::Anthropic } else { Dialect::OpenAi }
 }
 
 /// Whether a path, written so or percent-encoded, leaves the folder that it seems to be in: a provider's base address is

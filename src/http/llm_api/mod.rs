@@ -1,21 +1,29 @@
-//! The OpenAI-compatible API.
+//! The OpenAI-compatible API, and Anthropic's messages.
 
+mod ask;
 mod capture;
 mod chat;
 mod controls;
 mod embeddings;
 mod error;
+mod flight;
 mod headers;
+mod keep;
+mod meter;
 mod models;
 mod pass_through;
 mod relay;
+mod reply;
 
 use axum::http::{Method, StatusCode, Uri};
 
-pub(super) use chat::chat;
+pub(super) use chat::{chat, messages};
 pub(super) use embeddings::embeddings;
 pub(super) use models::models;
 pub(super) use pass_through::pass_through;
+
+/// Calls under way, by what was asked.
+pub(super) type Flights = flight::Flights<chat::Asked, reply::Head>;
 
 use error::ApiError;
 

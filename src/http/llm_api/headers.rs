@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::cache::{Decision, Hit};
 use crate::decide::Outcome;
+use crate::router::Tried;
 use crate::store::Timestamp;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -12,6 +13,7 @@ const DECISION: HeaderName = HeaderName::from_static("x-refrain-decision");
 const COSINE: HeaderName = HeaderName::from_static("x-refrain-cosine");
 const PROVIDER: HeaderName = HeaderName::from_static("x-refrain-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-refrain-attempts");
+const TRIED: HeaderName = HeaderName::from_static("x-refrain-tried");
 
 /// Headers for a reply that is forwarded, or that would have been.
 pub(super) fn not_a_hit(decision: &Decision, refreshed: bool, expose_cosine: bool) -> Vec<(HeaderName, HeaderValue)> {
@@ -45,11 +47,30 @@ pub(super) fn hit(decision: &Decision, hit: &Hit, expose_cosine: bool) -> Vec<(H
     list
 }
 
-/// Who was asked, and how many in all.
-pub(super) fn forwarded(provider: &str, attempts: u32) -> Vec<(HeaderName, HeaderValue)> {
-    let mut list = vec![(ATTEMPTS, HeaderValue::from(attempts))];
+/// Who answered, how many were asked in all, and what those did that didn't answer.
+pub(super) fn forwarded(provider: &str, tried: &[Tried]) -> Vec<(HeaderName, HeaderValue)> {
+    let mut list = vec![(ATTEMPTS, HeaderValue::from(tried.len() + 1))];
     list.extend(HeaderValue::try_from(provider).map(|value| (PROVIDER, value)));
+    list.extend(in_vain(tried));
     list
+}
+
+/// Who was asked in vain, as `provider=what it did`.
+pub(super) fn in_vain(tried: &[Tried]) -> Option<(HeaderName, HeaderValue)> {
+    let each: Vec<String> = tried.iter().map(|Tried { provider, what }| format!("{provider}={what}")).collect();
+    (!each.is_empty()).then(|| HeaderValue::try_from(each.join(", ")).ok()).flatten().map(|value| (TRIED, value))
+}
+
+/// Says that a request shares another one's call (RFC 9211).
+pub(super) fn collapsed(list: &mut [(HeaderName, HeaderValue)]) {
+    for (name, value) in list {
+        if *name == CACHE_STATUS
+            && let Ok(text) = value.to_str()
+            && let Ok(more) = HeaderValue::try_from(text.replacen("fwd=miss", "fwd=miss; collapsed", 1))
+        {
+            *value = more;
+        }
+    }
 }
 
 /// Replaces headers of the same names: an upstream cache's say gives way to ours.

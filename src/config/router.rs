@@ -1,0 +1,373 @@
+//! Where requests go: providers, models, limits and prices.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{ApiKey, ConfigError, Span};
+
+/// `[providers.NAME]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Which API the provider speaks.
+    #[serde(default)]
+    pub kind: ProviderKind,
+    /// Address that paths such as `/chat/completions` are appended to, for example `https://api.openai.com/v1`. Azure and
+    /// Vertex can do without: theirs follows from `resource`, or from `project` and `location`.
+    pub base_url: Option<String>,
+    /// The key sent to the provider, literal or `env:NAME`. Without one, and without tenants, the caller's own
+    /// `Authorization` goes through.
+    pub api_key: Option<ApiKey>,
+    /// Several keys: each request takes one by chance, of those that the provider doesn't limit at the moment.
+    #[serde(default)]
+    pub api_keys: Vec<ApiKey>,
+    /// The header that the key goes in, where it isn't that of the provider's kind.
+    pub auth_header: Option<String>,
+    /// What stands before the key there, with its space: `"Bearer "`.
+    pub auth_prefix: Option<String>,
+    /// Further headers that every request gets.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Parameters that every request gets that doesn't set them.
+    #[serde(default)]
+    pub defaults: BTreeMap<String, toml::Value>,
+    /// Azure: the resource's name, the first part of its address.
+    pub resource: Option<String>,
+    /// Azure: the version of its API.
+    pub api_version: Option<String>,
+    /// Vertex: the project.
+    pub project: Option<String>,
+    /// Vertex: the region, or `global`.
+    pub location: Option<String>,
+    /// Vertex: a service account's key file, from which tokens are made.
+    pub service_account: Option<PathBuf>,
+    /// Time to open a connection.
+    #[serde(default = "Provider::default_connect_timeout")]
+    pub connect_timeout: Span,
+    /// Time until the first byte of an answer's body: the first token of a stream.
+    #[serde(default = "Provider::default_read_timeout")]
+    pub first_byte_timeout: Span,
+    /// Longest silence between two pieces of an answer.
+    #[serde(default = "Provider::default_read_timeout")]
+    pub read_timeout: Span,
+    /// Time for a whole answer.
+    #[serde(default = "Provider::default_timeout")]
+    pub timeout: Span,
+    /// Requests that each model of it may be working on at once; more wait, up to `queue`.
+    pub max_concurrent: Option<NonZero<usize>>,
+    /// Requests that may wait for that.
+    #[serde(default = "Provider::default_queue")]
+    pub queue: usize,
+}
+
+impl Provider {
+    fn default_connect_timeout() -> Span {
+        Span(Duration::from_secs(5))
+    }
+
+    fn default_read_timeout() -> Span {
+        Span(Duration::from_secs(300))
+    }
+
+    fn default_timeout() -> Span {
+        Span(Duration::from_secs(1800))
+    }
+
+    const fn default_queue() -> usize {
+        100
+    }
+
+    /// OpenAI itself, for a start without a settings file where `OPENAI_API_KEY` is set.
+    pub(super) fn openai_from_environment() -> Self {
+        Self {
+            kind: ProviderKind::Openai,
+            base_url: Some("https://api.openai.com/v1".into()),
+            api_key: Some(ApiKey::from_env("OPENAI_API_KEY")),
+            api_keys: Vec::new(),
+            auth_header: None,
+            auth_prefix: None,
+            headers: BTreeMap::new(),
+            defaults: BTreeMap::new(),
+            resource: None,
+            api_version: None,
+            project: None,
+            location: None,
+            service_account: None,
+            connect_timeout: Self::default_connect_timeout(),
+            first_byte_timeout: Self::default_read_timeout(),
+            read_timeout: Self::default_read_timeout(),
+            timeout: Self::default_timeout(),
+            max_concurrent: None,
+            queue: Self::default_queue(),
+        }
+    }
+
+    /// All its keys.
+    pub fn keys(&self) -> impl Iterator<Item = &ApiKey> {
+        self.api_key.iter().chain(&self.api_keys)
+    }
+
+    /// Where it is: `base_url`, or what follows from the other settings.
+    #[must_use]
+    pub fn address(&self) -> Option<String> {
+        if let Some(url) = &self.base_url {
+            return Some(url.clone());
+        }
+        match self.kind {
+            ProviderKind::Openai => None,
+            ProviderKind::Anthropic => Some("https://api.anthropic.com/v1".into()),
+            ProviderKind::Gemini => Some("https://generativelanguage.googleapis.com/v1beta".into()),
+            ProviderKind::Azure => Some(format!("https://{}.openai.azure.com/openai", self.resource.as_ref()?)),
+            ProviderKind::Vertex => {
+                let (project, location) = (self.project.as_ref()?, self.location.as_deref()?);
+                let host = if location == "global" { String::new() } else { format!("{location}-") };
+                Some(format!(
+                    "https://{host}aiplatform.googleapis.com/v1/projects/{project}/locations/{location}/publishers/google"
+                ))
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let url = self.address().ok_or(match self.kind {
+            ProviderKind::Azure => ("resource", "must be set, or base_url".to_owned()),
+            ProviderKind::Vertex => ("project", "must be set, and location, or base_url".to_owned()),
+            _ => ("base_url", "must be set".to_owned()),
+        })?;
+        let url = reqwest::Url::parse(&url);
+        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err(("base_url", "must be an http or https address, such as https://api.openai.com/v1".into()));
+        }
+        let only_for = |is_set: bool, kinds: &[ProviderKind]| is_set && !kinds.contains(&self.kind);
+        if only_for(self.resource.is_some() || self.api_version.is_some(), &[ProviderKind::Azure]) {
+            return Err(("resource", "resource and api_version are settings of kind = \"azure\"".into()));
+        }
+        let is_vertex = self.project.is_some() || self.location.is_some() || self.service_account.is_some();
+        if only_for(is_vertex, &[ProviderKind::Vertex]) {
+            return Err(("project", "project, location and service_account are settings of kind = \"vertex\"".into()));
+        }
+        let names = self.headers.keys().chain(&self.auth_header);
+        for name in names {
+            if reqwest::header::HeaderName::try_from(name.as_str()).is_err() {
+                return Err(("headers", format!("`{name}` can't be the name of a header")));
+            }
+        }
+        for (name, value) in &self.headers {
+            if reqwest::header::HeaderValue::try_from(value.as_str()).is_err() {
+                return Err(("headers", format!("the value of `{name}` can't be that of a header")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which API a provider speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// OpenAI's, which most others speak too.
+    #[default]
+    Openai,
+    /// OpenAI's at Microsoft: the model is a deployment and stands in the address.
+    Azure,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Google's `generateContent`, with an API key.
+    Gemini,
+    /// The same in Google's cloud, with a service account.
+    Vertex,
+}
+
+/// `[models.ALIAS]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Those whose conditions hold are tried until one answers.
+    pub targets: Vec<Target>,
+    /// Which is tried first.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Requests for this model, and their tokens, that all callers together may have a minute.
+    pub requests_per_minute: Option<NonZero<u32>>,
+    /// See `requests_per_minute`.
+    pub tokens_per_minute: Option<NonZero<u32>>,
+}
+
+/// In which order targets are tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// As they are written.
+    #[default]
+    Order,
+    /// By chance, the likelier the heavier.
+    Weight,
+    /// Those first that have answered soonest of late; one in twenty requests tries another one first.
+    Latency,
+}
+
+/// One model of one provider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// A name under `[providers]`.
+    pub provider: String,
+    /// The provider's name of the model; Azure's of the deployment.
+    pub model: String,
+    /// How often it is tried first, against the others' weights.
+    #[serde(default = "Target::default_weight")]
+    pub weight: f64,
+    /// Only requests of which all this is true go there.
+    #[serde(default)]
+    pub when: Conditions,
+    /// Parameters for requests that don't set them.
+    #[serde(default)]
+    pub defaults: BTreeMap<String, toml::Value>,
+    /// Parameters that requests get whatever they set.
+    #[serde(default)]
+    pub overrides: BTreeMap<String, toml::Value>,
+    /// Between which numbers parameters are kept.
+    #[serde(default)]
+    pub clamp: BTreeMap<String, Clamp>,
+}
+
+impl Target {
+    const fn default_weight() -> f64 {
+        1.0
+    }
+}
+
+/// What must be true of a request.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conditions {
+    /// Headers with their values.
+    pub headers: BTreeMap<String, String>,
+    /// Fields of the body with their values.
+    pub fields: BTreeMap<String, toml::Value>,
+    /// The caller is one of these tenants.
+    pub tenants: Vec<String>,
+    /// The prompt has at least so many tokens, about (four bytes each).
+    pub min_tokens: Option<usize>,
+    /// The prompt has at most so many tokens, about.
+    pub max_tokens: Option<usize>,
+}
+
+/// Between which numbers a parameter is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clamp {
+    /// At least.
+    pub min: Option<f64>,
+    /// At most.
+    pub max: Option<f64>,
+}
+
+/// `[prices."MODEL"]`: what a provider's model costs, in dollars for a million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Of a prompt.
+    pub input: f64,
+    /// Of an answer.
+    pub output: f64,
+    /// Of what the provider had cached of a prompt; like `input` where it isn't set.
+    pub cached_input: Option<f64>,
+}
+
+/// `[router]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Router {
+    /// Where models that no alias names go. May be omitted where there is only one provider.
+    pub default_provider: Option<String>,
+    /// How often a target is tried before the next one is.
+    pub attempts: NonZero<u32>,
+    /// For how long after a request has come it is still tried again.
+    pub retry_for: Span,
+    /// Failures in a row after which a target is left alone.
+    pub failures: NonZero<u32>,
+    /// For how long it is left alone at first; then one request tries it, and each time that fails it's twice as long, up to a
+    /// minute or what is set here.
+    pub recovery: Span,
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self {
+            default_provider: None,
+            attempts: NonZero::<u32>::MIN.saturating_add(1),
+            retry_for: Span(Duration::from_secs(30)),
+            failures: NonZero::<u32>::MIN.saturating_add(4),
+            recovery: Span(Duration::from_secs(5)),
+        }
+    }
+}
+
+/// `[access_log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLog {
+    /// `"stdout"`, or a file that lines are appended to. Nothing is written where it isn't set.
+    pub to: Option<String>,
+    /// The share of requests that get a line, from 0 to 1; those that fail always do.
+    pub sample: f64,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { to: None, sample: 1.0 }
+    }
+}
+
+/// What no type can express of all this together.
+pub(super) fn check(settings: &super::Settings) -> Result<(), ConfigError> {
+    let invalid = |key: String, why: String| Err(ConfigError::Invalid { key, why });
+    let known = || settings.providers.keys().cloned().collect::<Vec<_>>().join(", ");
+    for (alias, model) in &settings.models {
+        if model.targets.is_empty() {
+            return invalid(format!("models.{alias}.targets"), "needs at least one target".into());
+        }
+        for target in &model.targets {
+            let key = format!("models.{alias}.targets");
+            if !settings.providers.contains_key(&target.provider) {
+                let name = &target.provider;
+                let why = format!("there is no provider `{name}`; add [providers.{name}] or name one of: {}", known());
+                return invalid(key, why);
+            }
+            if !(target.weight.is_finite() && target.weight >= 0.0) {
+                return invalid(key, "a weight must be a number from 0 on".into());
+            }
+            if let Some(name) = target.clamp.iter().find(|(_, clamp)| clamp.min > clamp.max && clamp.max.is_some()) {
+                return invalid(key, format!("clamp.{}: min is above max", name.0));
+            }
+        }
+    }
+    if let Some(name) = &settings.router.default_provider
+        && !settings.providers.contains_key(name)
+    {
+        return invalid("router.default_provider".into(), format!("there is no provider `{name}`"));
+    }
+    for (name, provider) in &settings.providers {
+        provider.check().map_err(|(key, why)| ConfigError::Invalid { key: format!("providers.{name}.{key}"), why })?;
+    }
+    for (model, price) in &settings.prices {
+        let all = [Some(price.input), Some(price.output), price.cached_input];
+        if all.into_iter().flatten().any(|price| !price.is_finite() || price < 0.0) {
+            return invalid(format!("prices.{model}"), "prices must be numbers from 0 on".into());
+        }
+    }
+    if !(0.0..=1.0).contains(&settings.access_log.sample) {
+        return invalid("access_log.sample".into(), "must be between 0 and 1".into());
+    }
+    for (name, tenant) in &settings.tenants {
+        if tenant.dollars_per_month.is_some_and(|most| !most.is_finite() || most < 0.0) {
+            return invalid(format!("tenants.{name}.dollars_per_month"), "must be a number from 0 on".into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! What may change while the program runs: the settings, and what is made of them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use super::auth::{AmbiguousKey, Tenants};
+use crate::config::{self, ConfigError, Settings};
+use crate::router::{Router, RouterError};
+use crate::telemetry;
+
+/// An editor writes a file in several steps; only when nothing has happened for so long is it read.
+const SETTLED: Duration = Duration::from_millis(200);
+
+/// Settings with what is made of them. A request keeps those that it began with.
+pub struct Live {
+    /// As loaded and checked.
+    pub settings: Arc<Settings>,
+    /// All providers.
+    pub router: Router,
+    /// Who may call.
+    pub tenants: Tenants,
+}
+
+/// Where settings are read from.
+pub struct Source {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// One at a time.
+    pub(super) reading: Mutex<()>,
+}
+
+/// Why settings can't take the place of those before.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// They can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// See [`RouterError`].
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// See [`AmbiguousKey`].
+    #[error(transparent)]
+    Tenants(#[from] AmbiguousKey),
+}
+
+/// What came of a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Sections that have changed and count from now on.
+    pub changed: Vec<&'static str>,
+    /// Sections that have changed and count only after a restart.
+    pub after_restart: Vec<&'static str>,
+}
+
+impl Source {
+    /// Of a file.
+    #[must_use]
+    pub fn new(file: Option<PathBuf>) -> Self {
+        Self { file, reading: Mutex::default() }
+    }
+}
+
+impl Live {
+    /// Of settings; connections and what is known of providers are taken over from `before`.
+    ///
+    /// # Errors
+    /// See [`ReloadError`].
+    pub fn new(settings: Arc<Settings>, before: Option<&Self>) -> Result<Self, ReloadError> {
+        let router = Router::new(&settings, before.map(|before| &before.router))?;
+        Ok(Self { router, tenants: Tenants::new(&settings)?, settings })
+    }
+}
+
+impl App {
+    /// Reads the settings again. Requests in flight end with those that they began with; settings that can't be used leave
+    /// those before in force, and that is logged and counted.
+    ///
+    /// # Errors
+    /// See [`ReloadError`].
+    pub fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let _one_at_a_time = self.source.reading.lock();
+        let reloaded = self.read_again();
+        match &reloaded {
+            Ok(Reloaded { changed, after_restart }) => {
+                tracing::info!(?changed, ?after_restart, "the settings were read again");
+                if !after_restart.is_empty() {
+                    tracing::warn!(sections = ?after_restart, "these changed settings count only after a restart");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the settings can't be used; those before stay in force"),
+        }
+        telemetry::reloaded(reloaded.is_ok());
+        reloaded
+    }
+
+    fn read_again(&self) -> Result<Reloaded, ReloadError> {
+        let settings = config::load(self.source.file.as_deref(), std::env::vars())?;
+        let before = self.live();
+        // Who may be reached from elsewhere was checked for the address that is listened on.
+        let listen = self.settings.server.listen;
+        let checked = Settings { server: config::Server { listen, ..settings.server.clone() }, ..settings };
+        checked.check()?;
+        let reloaded = compared(&before.settings, &checked);
+        self.live.store(Arc::new(Live::new(Arc::new(checked), Some(&before))?));
+        Ok(reloaded)
+    }
+}
+
+/// A section of the settings, and how it is written down.
+type Section = (&'static str, fn(&Settings) -> String);
+
+/// Which sections differ, as far as they can be shown: a change of nothing but keys counts, but isn't told.
+fn compared(before: &Settings, after: &Settings) -> Reloaded {
+    let differ = |of: fn(&Settings) -> String| of(before) != of(after);
+    let live: [Section; 6] = [
+        ("providers", |settings| shown(&settings.providers)),
+        ("models", |settings| shown(&settings.models)),
+        ("prices", |settings| shown(&settings.prices)),
+        ("router", |settings| shown(&settings.router)),
+        ("tenants", |settings| shown(&settings.tenants)),
+        ("access_log", |settings| shown(&settings.access_log)),
+    ];
+    let fixed: [Section; 5] = [
+        ("server", |settings| shown(&settings.server)),
+        ("storage", |settings| shown(&settings.storage)),
+        ("embedding", |settings| shown(&settings.embedding)),
+        ("log", |settings| shown(&settings.log)),
+        ("caches", |settings| shown(&settings.caches)),
+    ];
+    Reloaded {
+        changed: live.into_iter().filter(|(_, of)| differ(*of)).map(|(name, _)| name).collect(),
+        after_restart: fixed.into_iter().filter(|(_, of)| differ(*of)).map(|(name, _)| name).collect(),
+    }
+}
+
+fn shown(section: &dyn std::fmt::Debug) -> String {
+    format!("{section:?}")
+}
+
+/// Reads the settings again whenever their file changes, or a SIGHUP comes.
+pub async fn watch(app: Arc<App>, stop: CancellationToken) {
+    let changed = Arc::new(Notify::new());
+    let _watcher = app.source.file.clone().and_then(|file| {
+        let told = Arc::clone(&changed);
+        watcher(&file, told)
+            .inspect_err(|error| tracing::warn!(%error, "changes of the settings can't be watched"))
+            .ok()
+    });
+    let mut hangups = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+        Ok(signal) => signal,
+        Err(error) => return tracing::warn!(%error, "SIGHUP can't be listened for"),
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = hangups.recv() => {}
+            () = changed.notified() => {
+                while tokio::time::timeout(SETTLED, changed.notified()).await.is_ok() {}
+            }
+        }
+        let app = Arc::clone(&app);
+        if let Err(error) = tokio::task::spawn_blocking(move || drop(app.reload())).await {
+            tracing::error!(%error, "reading the settings again ended badly");
+        }
+    }
+}
+
+/// Watches the directory, because editors, and Kubernetes, put another file in the old one's place.
+fn watcher(file: &std::path::Path, changed: Arc<Notify>) -> notify::Result<notify::RecommendedWatcher> {
+    let name = file.file_name().map(std::ffi::OsStr::to_owned);
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or_else(|| std::path::Path::new(".")).to_owned();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else { return };
+        let concerns = event.paths.iter().any(|path| path.file_name() == name.as_deref() || is_link_swap(path));
+        if concerns && !event.kind.is_access() {
+            changed.notify_one();
+        }
+    })?;
+    watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+/// Kubernetes changes a mounted file by changing the link `..data` beside it.
+fn is_link_swap(path: &std::path::Path) -> bool {
+    path.file_name().is_some_and(|name| name == "..data")
+}

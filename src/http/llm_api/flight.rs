@@ -1,0 +1,358 @@
+//! Equal requests under way share one provider call.
+//!
+//! A *flight* is that call: a task of its own reads the reply as fast as it comes, and everybody who asked reads along at
+//! their own pace, from the beginning, however late they joined. Who is slow holds nobody up, and neither does who goes away;
+//! when all have, the call is given up.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{Stream, unfold};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of a reply up to which others may still join; beyond, it isn't kept from its beginning for those who come.
+const JOINABLE: usize = 16 << 20;
+/// Bytes that the slowest reader may be behind; it is cut off then, because everybody's reply would have to be kept for it.
+const BEHIND: usize = 32 << 20;
+
+/// What a reply's end says to whoever reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Cut {
+    /// The provider broke off.
+    #[error("the provider broke off its answer")]
+    Broken,
+    /// This reader was too slow.
+    #[error("the answer was read too slowly")]
+    Slow,
+}
+
+/// All flights under way, by what was asked. `H` is what comes before a reply's body.
+pub(in crate::http) struct Flights<K, H>(Mutex<HashMap<K, Arc<Flight<H>>>>);
+
+impl<K, H> Default for Flights<K, H> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+/// One call with all who wait for it.
+pub(in crate::http) struct Flight<H> {
+    state: Mutex<State<H>>,
+    changed: Notify,
+    /// All who read have gone.
+    abandoned: CancellationToken,
+}
+
+struct State<H> {
+    head: Option<Result<Arc<H>, ()>>,
+    pieces: Vec<Bytes>,
+    size: usize,
+    end: Option<Result<(), Cut>>,
+    readers: usize,
+    joinable: bool,
+}
+
+/// How somebody comes to a flight.
+pub(super) enum Boarded<K: Hash + Eq + Clone, H> {
+    /// They have to make the call.
+    Leads(Pilot<K, H>, Reader<H>),
+    /// Another one's is under way.
+    Joins(Reader<H>),
+}
+
+/// Whoever makes the call tells here what comes of it. When it is dropped before its end, the reply was cut.
+pub(super) struct Pilot<K: Hash + Eq + Clone, H> {
+    flights: Arc<Flights<K, H>>,
+    key: K,
+    flight: Arc<Flight<H>>,
+}
+
+/// One reader's place in a reply.
+pub(super) struct Reader<H> {
+    flight: Arc<Flight<H>>,
+    at: usize,
+}
+
+impl<K: Hash + Eq + Clone, H> Flights<K, H> {
+    /// Joins the flight of `key`, or begins one.
+    pub(super) fn board(self: &Arc<Self>, key: K) -> Boarded<K, H> {
+        let flights = &mut *self.0.lock();
+        if let Some(flight) = flights.get(&key) {
+            let mut state = flight.state.lock();
+            if state.joinable && state.readers > 0 && !matches!(state.head, Some(Err(()))) {
+                state.readers += 1;
+                drop(state);
+                return Boarded::Joins(Reader { flight: Arc::clone(flight), at: 0 });
+            }
+        }
+        let state = State { head: None, pieces: Vec::new(), size: 0, end: None, readers: 1, joinable: true };
+        let flight =
+            Arc::new(Flight { state: Mutex::new(state), changed: Notify::new(), abandoned: CancellationToken::new() });
+        flights.insert(key.clone(), Arc::clone(&flight));
+        let pilot = Pilot { flights: Arc::clone(self), key, flight: Arc::clone(&flight) };
+        Boarded::Leads(pilot, Reader { flight, at: 0 })
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
+    /// The reply begins.
+    pub(super) fn begins(&self, head: H) {
+        self.flight.state.lock().head = Some(Ok(Arc::new(head)));
+        self.flight.changed.notify_waiters();
+    }
+
+    /// There is no reply that others could share.
+    pub(super) fn fails(self) {
+        self.leave();
+        self.flight.state.lock().head = Some(Err(()));
+        self.flight.changed.notify_waiters();
+    }
+
+    /// More of it.
+    pub(super) fn tells(&self, piece: Bytes) {
+        let state = &mut *self.flight.state.lock();
+        state.size += piece.len();
+        state.joinable &= state.size <= JOINABLE;
+        state.pieces.push(piece);
+        self.flight.changed.notify_waiters();
+    }
+
+    /// All of it so far.
+    pub(super) fn so_far(&self) -> Vec<Bytes> {
+        self.flight.state.lock().pieces.clone()
+    }
+
+    /// It has come to its end.
+    pub(super) fn ends(self) {
+        self.leave();
+        self.flight.state.lock().end = Some(Ok(()));
+        self.flight.changed.notify_waiters();
+    }
+
+    /// Until nobody reads any more.
+    pub(super) async fn is_abandoned(&self) {
+        self.flight.abandoned.cancelled().await;
+    }
+
+    /// Nobody joins from now on: who asks the same is answered from the cache.
+    fn leave(&self) {
+        let flights = &mut *self.flights.0.lock();
+        if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone, H> Drop for Pilot<K, H> {
+    fn drop(&mut self) {
+        self.leave();
+        let state = &mut *self.flight.state.lock();
+        state.head.get_or_insert(Err(()));
+        state.end.get_or_insert(Err(Cut::Broken));
+        self.flight.changed.notify_waiters();
+    }
+}
+
+impl<H> Reader<H> {
+    /// What comes before the body. None where the call failed in a way that is no answer to others.
+    pub(super) async fn head(&self) -> Option<Arc<H>> {
+        loop {
+            let changed = self.flight.changed.notified();
+            if let Some(head) = &self.flight.state.lock().head {
+                return head.clone().ok();
+            }
+            changed.await;
+        }
+    }
+
+    /// The body from its beginning.
+    pub(super) fn body(self) -> impl Stream<Item = Result<Bytes, Cut>> + use<H> {
+        unfold((self, false), |(mut reader, is_over)| async move {
+            if is_over {
+                return None;
+            }
+            let next = reader.next().await?;
+            let is_over = next.is_err();
+            Some((next, (reader, is_over)))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
+        loop {
+            let changed = self.flight.changed.notified();
+            {
+                let state = self.flight.state.lock();
+                if let Some(piece) = state.pieces.get(self.at) {
+                    self.at += 1;
+                    let piece = piece.clone();
+                    if state.size > BEHIND && state.pieces[self.at..].iter().map(Bytes::len).sum::<usize>() > BEHIND {
+                        return Some(Err(Cut::Slow));
+                    }
+                    return Some(Ok(piece));
+                }
+                if let Some(end) = state.end {
+                    return end.err().map(Err);
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl<H> Drop for Reader<H> {
+    fn drop(&mut self) {
+        let state = &mut *self.flight.state.lock();
+        state.readers -= 1;
+        if state.readers == 0 {
+            self.flight.abandoned.cancel();
+        }
+    }
+}
+
+/// Reads `body` into `pilot`'s flight. `before_end` is called with all of it before its last piece is told, where `is_whole`
+/// knows that it is the last one, so that whoever has read the whole reply can rely on that call having been made.
+pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
+    pilot: Pilot<K, H>,
+    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    is_whole: impl Fn(&[Bytes], usize) -> bool,
+    before_end: impl FnOnce(Vec<Bytes>),
+) {
+    let mut before_end = Some(before_end);
+    let mut so_far = pilot.so_far();
+    let mut size: usize = so_far.iter().map(Bytes::len).sum();
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = body.next() => next,
+            () = pilot.is_abandoned() => return,
+        };
+        match next {
+            Some(Ok(piece)) => {
+                size += piece.len();
+                so_far.push(piece.clone());
+                if is_whole(&so_far, size)
+                    && let Some(before_end) = before_end.take()
+                {
+                    before_end(so_far.clone());
+                }
+                pilot.tells(piece);
+            }
+            // What fails after its end has merely ended.
+            Some(Err(_)) if before_end.is_none() => return pilot.ends(),
+            Some(Err(_)) => return,
+            None => {
+                if let Some(before_end) = before_end.take() {
+                    before_end(so_far);
+                }
+                return pilot.ends();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, stream};
+
+    use super::*;
+
+    type All = Arc<Flights<&'static str, u8>>;
+
+    fn lead(all: &All) -> (Pilot<&'static str, u8>, Reader<u8>) {
+        match all.board("q") {
+            Boarded::Leads(pilot, reader) => (pilot, reader),
+            Boarded::Joins(_) => panic!("somebody else leads"),
+        }
+    }
+
+    fn join(all: &All) -> Reader<u8> {
+        match all.board("q") {
+            Boarded::Joins(reader) => reader,
+            Boarded::Leads(..) => panic!("nobody leads"),
+        }
+    }
+
+    async fn read(reader: Reader<u8>) -> Result<String, Cut> {
+        let pieces: Vec<_> = reader.body().collect().await;
+        let pieces: Result<Vec<Bytes>, Cut> = pieces.into_iter().collect();
+        pieces.map(|pieces| String::from_utf8(pieces.concat()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_comes_late_reads_from_the_beginning_and_then_along() {
+        let all = All::default();
+        let (pilot, first) = lead(&all);
+        assert!(first.head().now_or_never().is_none());
+        pilot.begins(7);
+        pilot.tells("a".into());
+        let late = join(&all);
+        assert_eq!(late.head().await.as_deref(), Some(&7));
+        let mut body = Box::pin(late.body());
+        assert_eq!(body.next().await.unwrap().unwrap(), "a");
+        let mut next = body.next();
+        assert!(futures_util::poll!(&mut next).is_pending());
+        pilot.tells("b".into());
+        assert_eq!(next.await.unwrap().unwrap(), "b");
+        pilot.ends();
+        assert!(body.next().await.is_none());
+        assert_eq!(read(first).await.unwrap(), "ab");
+        assert_eq!(all.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_nobodys_answer_and_a_cut_is_seen_by_all() {
+        let all = All::default();
+        let (pilot, first) = lead(&all);
+        let second = join(&all);
+        pilot.fails();
+        assert!(first.head().await.is_none() && second.head().await.is_none());
+        let (pilot, first) = lead(&all);
+        pilot.begins(0);
+        let second = join(&all);
+        let failing = stream::iter([Ok(Bytes::from("a")), Err(())]);
+        fly(pilot, failing, |_, _| false, |_| panic!("it isn't whole")).await;
+        assert_eq!((read(first).await, read(second).await), (Err(Cut::Broken), Err(Cut::Broken)));
+        assert_eq!(all.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_who_goes_away_holds_nobody_up_and_when_all_have_the_call_is_given_up() {
+        let all = All::default();
+        let (pilot, first) = lead(&all);
+        pilot.begins(0);
+        let second = join(&all);
+        drop(first);
+        assert!(pilot.is_abandoned().now_or_never().is_none());
+        drop(second);
+        fly(pilot, stream::pending::<Result<Bytes, ()>>(), |_, _| false, |_| panic!("it isn't whole")).await;
+        assert_eq!(all.len(), 0);
+        // Nobody waits any longer for one that is given up.
+        let (pilot, first) = lead(&all);
+        drop(first);
+        let (_other, _reader) = lead(&all);
+        drop(pilot);
+        assert_eq!(all.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_whole_is_kept_before_its_last_piece_is_told() {
+        let all = All::default();
+        let (pilot, first) = lead(&all);
+        pilot.begins(0);
+        let pieces = stream::iter([Ok(Bytes::from("a")), Ok(Bytes::from("b")), Err(())]);
+        let kept = Mutex::new(None);
+        fly(pilot, pieces, |_, size| size == 2, |all| *kept.lock() = Some(all.concat())).await;
+        assert_eq!(kept.lock().as_deref(), Some(&b"ab"[..]));
+        assert_eq!(read(first).await.unwrap(), "ab");
+    }
+}

@@ -1,0 +1,301 @@
+//! What a request may use, what it used, and where that is written down.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, Stream};
+use parking_lot::Mutex;
+
+use super::error::ApiError;
+use super::reply::Head;
+use crate::cache::Decision;
+use crate::config::Price;
+use crate::http::App;
+use crate::http::access_log::Line;
+use crate::http::auth::{Caller, KeyId};
+use crate::http::live::Live;
+use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tokens};
+use crate::store::Timestamp;
+use crate::telemetry;
+
+/// Bytes of a reply's end that tell what it used.
+const END: usize = 4096;
+/// Bytes that are about a token, where no provider tells.
+const BYTES_PER_TOKEN: u64 = 4;
+
+const COST: HeaderName = HeaderName::from_static("x-refrain-cost");
+const SAVED: HeaderName = HeaderName::from_static("x-refrain-saved");
+
+/// Requests that have been let in by their caller's limits, before their model is known.
+pub(super) struct Admitted {
+    app: Arc<App>,
+    live: Arc<Live>,
+    caller: Caller,
+    began: Instant,
+}
+
+/// What one request uses, from its coming to its end.
+pub(super) struct Meter {
+    app: Arc<App>,
+    live: Arc<Live>,
+    tenant: Arc<str>,
+    key: KeyId,
+    /// As the caller calls it.
+    model: String,
+    began: Instant,
+    decision: Mutex<Option<Arc<Decision>>>,
+}
+
+/// Who answered a request.
+#[derive(Debug, Clone)]
+pub(super) struct Served {
+    provider: String,
+    /// The provider's name of it.
+    model: Option<String>,
+    status: u16,
+    attempts: usize,
+    /// Whether it was another request's call.
+    joined: bool,
+}
+
+impl Served {
+    pub(super) fn by(head: &Head) -> Self {
+        Self {
+            provider: head.provider.clone(),
+            model: head.model.clone(),
+            status: head.status.as_u16(),
+            attempts: head.tried.len() + 1,
+            joined: false,
+        }
+    }
+
+    pub(super) fn joined(head: &Head) -> Self {
+        Self { joined: true, ..Self::by(head) }
+    }
+}
+
+impl Meter {
+    /// Lets a request in, if its caller's key has any left.
+    ///
+    /// # Errors
+    /// 429 where it has not.
+    pub(super) fn admit(app: &Arc<App>, live: &Arc<Live>, caller: &Caller) -> Result<Admitted, ApiError> {
+        let settings = live.settings.tenants.get(&*caller.tenant);
+        let allowance = settings.map_or_else(Allowance::default, |tenant| Allowance {
+            requests: tenant.requests_per_minute,
+            tokens: tenant.tokens_per_minute,
+        });
+        app.limits.keys.take(caller.key, allowance, tokio::time::Instant::now()).map_err(|over| {
+            telemetry::limited("key");
+            exceeded(over, "this API key")
+        })?;
+        Ok(Admitted { app: Arc::clone(app), live: Arc::clone(live), caller: caller.clone(), began: Instant::now() })
+    }
+
+    pub(super) fn decided(&self, decision: &Arc<Decision>) {
+        *self.decision.lock() = Some(Arc::clone(decision));
+    }
+
+    /// Whether the tenant may cost any more this month. What the cache answers costs nothing.
+    pub(super) fn may_spend(&self) -> Result<(), SendError> {
+        let most = self.live.settings.tenants.get(&*self.tenant).and_then(|tenant| tenant.dollars_per_month);
+        match most {
+            Some(most) if self.app.usage.spent(&self.tenant, today()) >= most => {
+                telemetry::limited("spend");
+                Err(SendError::Spent { most })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The cache answered, and so spared these tokens.
+    pub(super) fn hit(&self, mut response: Response, tokens: Option<Tokens>) -> Response {
+        let price = self.price_of_alias();
+        let sums = Sums::spared(tokens, price, false);
+        if sums.saved > 0.0 {
+            response.headers_mut().extend([dollars(SAVED, sums.saved)].into_iter().flatten());
+        }
+        self.book("cache", &sums);
+        self.line(200, "cache", None, 1, tokens, None);
+        response
+    }
+
+    /// No answer at all.
+    pub(super) fn failed(&self, status: StatusCode) {
+        self.line(status.as_u16(), "", None, 0, None, None);
+    }
+
+    /// What a reply costs, for its headers.
+    pub(super) fn cost_header(&self, head: &Head, tokens: Tokens) -> Option<(HeaderName, HeaderValue)> {
+        let price = self.price(&head.provider, head.model.as_deref())?;
+        dollars(COST, tokens.cost(price))
+    }
+
+    /// The same body; what it used is written down at its end.
+    pub(super) fn metered<E: Send + 'static>(
+        self: &Arc<Self>,
+        body: BoxStream<'static, Result<Bytes, E>>,
+        served: Served,
+    ) -> BoxStream<'static, Result<Bytes, E>> {
+        let meter = Arc::clone(self);
+        Metered { body, end: BytesMut::new(), size: 0, first: None, broken: false, served: Some((meter, served)) }
+            .boxed()
+    }
+
+    fn ended(&self, served: &Served, tokens: Option<Tokens>, size: u64, first: Option<Instant>, broken: bool) {
+        let is_success = (200..300).contains(&served.status);
+        let price = self.price(&served.provider, served.model.as_deref());
+        let sums = match (served.joined, is_success) {
+            (true, _) => Sums::spared(tokens, price, true),
+            (false, true) => Sums::forwarded(tokens, price),
+            // Nobody pays for what failed.
+            (false, false) => Sums::forwarded(Some(Tokens::default()), None),
+        };
+        self.book(&served.provider, &sums);
+        if is_success && !served.joined {
+            let used = tokens.map_or(size / BYTES_PER_TOKEN, |tokens| tokens.all());
+            self.app.limits.keys.spend(&self.key, used);
+            self.app.limits.models.spend(&self.model, used);
+            telemetry::tokens(&served.provider, &sums);
+        }
+        let status = if broken { 502 } else { served.status };
+        self.line(status, &served.provider, served.model.as_deref(), served.attempts, tokens, first);
+    }
+
+    fn book(&self, provider: &str, sums: &Sums) {
+        let account =
+            Account { tenant: self.tenant.to_string(), model: self.model.clone(), provider: provider.to_owned() };
+        telemetry::money(sums);
+        self.app.usage.add(today(), account, sums);
+    }
+
+    fn line(
+        &self,
+        status: u16,
+        provider: &str,
+        model: Option<&str>,
+        attempts: usize,
+        tokens: Option<Tokens>,
+        first: Option<Instant>,
+    ) {
+        let decision = self.decision.lock().clone();
+        self.app.access_log.write(&self.live.settings.access_log, || Line {
+            tenant: self.tenant.to_string(),
+            model: self.model.clone(),
+            provider: provider.to_owned(),
+            answered_as: model.map(str::to_owned),
+            status,
+            attempts,
+            outcome: decision.as_ref().map_or("bypass", |decision| decision.outcome.name()),
+            decision: decision.as_ref().map(|decision| decision.id.to_string()),
+            tokens,
+            seconds: self.began.elapsed().as_secs_f64(),
+            first_byte: first.map(|first| (first - self.began).as_secs_f64()),
+        });
+    }
+
+    fn price(&self, provider: &str, model: Option<&str>) -> Option<&Price> {
+        let model = model.unwrap_or(&self.model);
+        let prices = &self.live.settings.prices;
+        if prices.is_empty() {
+            return None;
+        }
+        prices.get(&format!("{provider}/{model}")).or_else(|| prices.get(model))
+    }
+
+    /// What the model would have cost that the cache answered for: its first target's price.
+    fn price_of_alias(&self) -> Option<&Price> {
+        match self.live.settings.models.get(&self.model).and_then(|model| model.targets.first()) {
+            Some(target) => self.price(&target.provider, Some(&target.model)),
+            None => self.price("", None),
+        }
+    }
+}
+
+impl Admitted {
+    /// The meter of a request for `model`, if that one has any left.
+    ///
+    /// # Errors
+    /// 429 where it has not.
+    pub(super) fn for_model(self, model: Option<&str>) -> Result<Meter, ApiError> {
+        let Self { app, live, caller, began } = self;
+        let model = model.unwrap_or_default().to_owned();
+        if let Some(settings) = live.settings.models.get(&model) {
+            let allowance = Allowance { requests: settings.requests_per_minute, tokens: settings.tokens_per_minute };
+            app.limits.models.take(model.clone(), allowance, tokio::time::Instant::now()).map_err(|over| {
+                telemetry::limited("model");
+                exceeded(over, &format!("the model `{model}`"))
+            })?;
+        }
+        let Caller { tenant, key } = caller;
+        Ok(Meter { app, live, tenant, key, model, began, decision: Mutex::default() })
+    }
+}
+
+/// A body that is counted.
+struct Metered<S> {
+    body: S,
+    end: BytesMut,
+    size: u64,
+    first: Option<Instant>,
+    broken: bool,
+    served: Option<(Arc<Meter>, Served)>,
+}
+
+impl<S> Metered<S> {
+    fn add(&mut self, piece: &[u8]) {
+        self.first.get_or_insert_with(Instant::now);
+        self.size += piece.len() as u64;
+        let piece = &piece[piece.len().saturating_sub(END)..];
+        let surplus = (self.end.len() + piece.len()).saturating_sub(END);
+        let _gone = self.end.split_to(surplus.min(self.end.len()));
+        self.end.extend_from_slice(piece);
+    }
+}
+
+impl<S, E> Stream for Metered<S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+{
+    type Item = Result<Bytes, E>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut self.body).poll_next(cx);
+        match &next {
+            Poll::Ready(Some(Ok(piece))) => self.add(piece),
+            Poll::Ready(Some(Err(_))) => self.broken = true,
+            _ => {}
+        }
+        next
+    }
+}
+
+/// Readers of a body whose length is known don't poll it past its end, and callers may go away: it is over when it is dropped.
+impl<S> Drop for Metered<S> {
+    fn drop(&mut self) {
+        if let Some((meter, served)) = self.served.take() {
+            meter.ended(&served, Tokens::at_end_of(&self.end), self.size, self.first, self.broken);
+        }
+    }
+}
+
+fn exceeded(over: Exceeded, whose: &str) -> ApiError {
+    let Exceeded { what, allowed, wait } = over;
+    let message = format!("{whose} may use {allowed} {what} a minute, and has");
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message);
+    error.with([(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1))])
+}
+
+fn dollars(name: HeaderName, amount: f64) -> Option<(HeaderName, HeaderValue)> {
+    Some((name, HeaderValue::try_from(format!("{amount:.8}")).ok()?))
+}
+
+fn today() -> Day {
+    Day::of_millis(Timestamp::now().0)
+}

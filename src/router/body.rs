@@ -1,0 +1,242 @@
+//! A provider's reply on its way to the caller.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use serde_json::{Value, json};
+use sse_stream::SseByteStream;
+
+use super::providers::{anthropic, gemini};
+use super::wire::{Converted, Dialect, Foreign};
+
+/// Bytes of a stream's end that tell whether it is whole.
+const END: usize = 4096;
+/// The largest reply that is converted.
+const LARGEST: usize = 64 << 20;
+/// What a stream of OpenAI's ends with.
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// A body's pieces as they arrive.
+pub type Pieces = BoxStream<'static, Result<Bytes, BodyError>>;
+
+/// Why a body can't be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The provider broke off, or went silent.
+    #[error("the provider broke off its answer")]
+    Broken(#[source] reqwest::Error),
+    /// It isn't what the provider's API says.
+    #[error("the provider's answer is not understood: {0}")]
+    Malformed(String),
+}
+
+impl BodyError {
+    /// Whether the provider was too slow.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Broken(error) if error.is_timeout())
+    }
+}
+
+/// The same pieces, and where the stream was cut, an event that says so.
+pub(super) fn told_when_cut(pieces: Pieces, dialect: Dialect, provider: String) -> Pieces {
+    let state = (Some(pieces), End::default());
+    stream::unfold(state, move |(pieces, mut end)| {
+        let provider = provider.clone();
+        async move {
+            let mut pieces: Pieces = pieces?;
+            let why = match pieces.next().await {
+                Some(Ok(piece)) => {
+                    end.add(&piece);
+                    return Some((Ok(piece), (Some(pieces), end)));
+                }
+                // What fails after its end mark has merely ended.
+                Some(Err(_)) if end.has_mark(dialect) => return None,
+                None if end.is_whole(dialect) => return None,
+                Some(Err(error)) => {
+                    // What came before leaves first, as far as the caller's socket takes it at once.
+                    tokio::task::yield_now().await;
+                    tracing::warn!(provider, %error, "a stream was cut");
+                    if error.is_timeout() { "went silent" } else { "broke off" }
+                }
+                None => {
+                    tracing::warn!(provider, "a stream ended early");
+                    "ended its answer early"
+                }
+            };
+            let message = format!("the provider `{provider}` {why}; the answer is not complete");
+            Some((Ok(cut_event(dialect, &message)), (None, end)))
+        }
+    })
+    .boxed()
+}
+
+fn cut_event(dialect: Dialect, message: &str) -> Bytes {
+    // Begun with an empty line, because a cut may be in the midst of an event.
+    match dialect {
+        Dialect::OpenAi => {
+            let error =
+                json!({"error": {"message": message, "type": "upstream_error", "param": null, "code": "stream_cut"}});
+            format!("\n\ndata: {error}\n\n")
+        }
+        Dialect::Anthropic => format!("\n\nevent: error\ndata: {}\n\n", anthropic::messages::error(502, message)),
+    }
+    .into()
+}
+
+/// The last bytes of a stream.
+#[derive(Default)]
+struct End(BytesMut);
+
+impl End {
+    fn add(&mut self, piece: &[u8]) {
+        let piece = &piece[piece.len().saturating_sub(END)..];
+        let surplus = (self.0.len() + piece.len()).saturating_sub(END);
+        if surplus > 0 {
+            let _gone = self.0.split_to(surplus.min(self.0.len()));
+        }
+        self.0.extend_from_slice(piece);
+    }
+
+    fn has(&self, mark: &[u8]) -> bool {
+        self.0.windows(mark.len()).any(|window| window == mark)
+    }
+
+    /// Whether a stream has come to its end mark, or to an error of its own.
+    fn has_mark(&self, dialect: Dialect) -> bool {
+        match dialect {
+            Dialect::OpenAi => self.has(b"[DONE]") || self.has(b"\"error\""),
+            Dialect::Anthropic => self.has(b"message_stop") || self.has(b"event: error"),
+        }
+    }
+
+    /// Whether a stream that was ended properly is whole: some providers say why it finished, and leave it at that.
+    fn is_whole(&self, dialect: Dialect) -> bool {
+        let finishes = [&b"\"finish_reason\":\""[..], b"\"finish_reason\": \""];
+        self.has_mark(dialect) || (dialect == Dialect::OpenAi && finishes.iter().any(|mark| self.has(mark)))
+    }
+}
+
+/// All of a body.
+pub(super) async fn whole(mut pieces: Pieces) -> Result<Bytes, BodyError> {
+    let mut all = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        all.extend_from_slice(&piece?);
+        if all.len() > LARGEST {
+            return Err(BodyError::Malformed(format!("it is larger than {} MiB", LARGEST >> 20)));
+        }
+    }
+    Ok(all.freeze())
+}
+
+/// A whole reply in OpenAI's shape.
+pub(super) fn completion(body: &[u8], converted: &Converted) -> Result<Bytes, BodyError> {
+    let malformed = |why: String| BodyError::Malformed(why);
+    let reply: Value = serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
+    let completion = match converted.from {
+        Foreign::Anthropic => {
+            anthropic::completion(&reply, converted.created).map_err(|why| malformed(why.to_string()))
+        }
+        Foreign::Gemini => {
+            gemini::completion(&reply, &converted.model, converted.created).map_err(|why| malformed(why.to_string()))
+        }
+    };
+    Ok(completion?.to_string().into())
+}
+
+/// An error in OpenAI's shape.
+pub(super) fn error(status: u16, body: &[u8], from: Foreign) -> Bytes {
+    match from {
+        Foreign::Anthropic => anthropic::error(status, body),
+        Foreign::Gemini => gemini::error(status, body),
+    }
+    .to_string()
+    .into()
+}
+
+/// A stream in OpenAI's shape.
+pub(super) fn chunks(pieces: Pieces, converted: &Converted) -> Pieces {
+    let state = Reader {
+        events: SseByteStream::new(pieces),
+        chunks: match converted.from {
+            Foreign::Anthropic => Chunks::Anthropic(anthropic::Chunks::new(converted.created, converted.include_usage)),
+            Foreign::Gemini => {
+                Chunks::Gemini(gemini::Chunks::new(&converted.model, converted.created, converted.include_usage))
+            }
+        },
+    };
+    stream::unfold(Some(state), |state| async move {
+        let mut state = state?;
+        loop {
+            match state.next().await {
+                Next::Nothing => {}
+                Next::Piece(piece) => return Some((Ok(piece), Some(state))),
+                Next::Last(piece) => return Some((Ok(piece), None)),
+            }
+        }
+    })
+    .boxed()
+}
+
+/// What reads a provider's own events.
+enum Chunks {
+    Anthropic(anthropic::Chunks),
+    Gemini(gemini::Chunks),
+}
+
+struct Reader {
+    events: SseByteStream<Pieces>,
+    chunks: Chunks,
+}
+
+enum Next {
+    Nothing,
+    Piece(Bytes),
+    Last(Bytes),
+}
+
+impl Reader {
+    async fn next(&mut self) -> Next {
+        let mut made = Vec::new();
+        let read = match self.events.next().await {
+            Some(Ok(event)) => match event.data.as_deref() {
+                None | Some("") => Ok(()),
+                Some(data) => match &mut self.chunks {
+                    Chunks::Anthropic(chunks) => chunks.event(data, &mut made).map_err(|fault| fault.to_string()),
+                    Chunks::Gemini(chunks) => chunks.event(data, &mut made).map_err(|fault| fault.to_string()),
+                },
+            },
+            Some(Err(error)) => Err(error.to_string()),
+            None => return Next::Last(self.finish()),
+        };
+        let out = written(&made);
+        match read {
+            Err(why) => Next::Last(joined(&out, &cut_event(Dialect::OpenAi, &why))),
+            Ok(()) if matches!(&self.chunks, Chunks::Anthropic(chunks) if chunks.is_complete()) => {
+                Next::Last(joined(&out, DONE))
+            }
+            Ok(()) if out.is_empty() => Next::Nothing,
+            Ok(()) => Next::Piece(out),
+        }
+    }
+
+    fn finish(&mut self) -> Bytes {
+        let mut made = Vec::new();
+        let finished = match &mut self.chunks {
+            Chunks::Anthropic(_) => Err("the provider ended its answer early".to_owned()),
+            Chunks::Gemini(chunks) => chunks.finish(&mut made).map_err(|fault| fault.to_string()),
+        };
+        let out = written(&made);
+        match finished {
+            Ok(()) => joined(&out, DONE),
+            Err(why) => joined(&out, &cut_event(Dialect::OpenAi, &why)),
+        }
+    }
+}
+
+fn joined(a: &[u8], b: &[u8]) -> Bytes {
+    [a, b].concat().into()
+}
+
+fn written(chunks: &[Value]) -> Bytes {
+    chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<String>().into()
+}

@@ -1,0 +1,100 @@
+//! How many requests a target works on at once, and how many wait for it.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// Lets so many in, and so many wait.
+#[derive(Debug, Default)]
+pub(super) struct Gate(Option<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    most: NonZero<usize>,
+    places: Arc<Semaphore>,
+    queue: usize,
+    waiting: AtomicUsize,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(#[expect(dead_code, reason = "held")] Option<OwnedSemaphorePermit>);
+
+/// Nobody else may wait, or waiting took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Gate {
+    pub(super) fn new(most: Option<NonZero<usize>>, queue: usize) -> Self {
+        Self(most.map(|most| Inner {
+            most,
+            places: Arc::new(Semaphore::new(most.get())),
+            queue,
+            waiting: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Whether one made with these settings would be the same.
+    pub(super) fn is_like(&self, most: Option<NonZero<usize>>, queue: usize) -> bool {
+        match (&self.0, most) {
+            (Some(inner), Some(most)) => inner.most == most && inner.queue == queue,
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// A place, at once or before `deadline`.
+    pub(super) async fn enter(&self, deadline: Instant) -> Result<Place, Full> {
+        let Some(Inner { places, queue, waiting, .. }) = &self.0 else { return Ok(Place(None)) };
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Ok(Place(Some(place)));
+        }
+        if waiting.fetch_add(1, Ordering::Relaxed) >= *queue {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full);
+        }
+        // Who goes away while waiting leaves the queue.
+        let _leaves = Leaves(waiting);
+        let entered = tokio::time::timeout_at(deadline, Arc::clone(places).acquire_owned()).await;
+        entered.ok().and_then(Result::ok).map(|place| Place(Some(place))).ok_or(Full)
+    }
+}
+
+struct Leaves<'w>(&'w AtomicUsize);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_are_let_in_so_many_wait_and_the_rest_is_turned_away() {
+        let gate = Gate::new(NonZero::new(1), 1);
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let first = gate.enter(deadline).await.unwrap();
+        let mut second = Box::pin(gate.enter(deadline));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert_eq!(gate.enter(deadline).await.unwrap_err(), Full);
+        drop(first);
+        let second = second.await.unwrap();
+        let third = Box::pin(gate.enter(deadline));
+        assert_eq!(third.await.unwrap_err(), Full);
+        assert_eq!(Instant::now(), deadline);
+        let mut gone = Box::pin(gate.enter(deadline + Duration::from_secs(1)));
+        assert!(futures_util::poll!(&mut gone).is_pending());
+        drop(gone);
+        drop(second);
+        assert!(gate.enter(deadline).await.is_ok());
+        assert!(Gate::default().enter(deadline).await.is_ok());
+    }
+}

@@ -1,0 +1,106 @@
+//! What is kept of an Anthropic-shaped reply: what is kept of the OpenAI-shaped one that says the same.
+
+use std::convert::Infallible;
+use std::fmt::Write;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use sse_stream::SseByteStream;
+
+use super::super::openai::{self, NotKept, Recording};
+use super::{Chunks, completion};
+
+/// What is kept of a message with the status 200: the whole of it, if it is one complete answer.
+///
+/// # Errors
+/// See [`NotKept`].
+pub fn record(body: &[u8]) -> Result<Recording, NotKept> {
+    let message: Value = serde_json::from_slice(body).map_err(|error| NotKept::Malformed(error.to_string()))?;
+    let completion = completion(&message, 0).map_err(|why| NotKept::Malformed(why.to_string()))?;
+    openai::record(completion.to_string().as_bytes())
+}
+
+/// What is kept of a streamed message.
+///
+/// # Errors
+/// See [`NotKept`].
+pub async fn record_stream(pieces: Vec<Bytes>) -> Result<Recording, NotKept> {
+    let mut events = SseByteStream::new(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)));
+    let mut chunks = Chunks::new(0, true);
+    let mut told = String::new();
+    while let Some(event) = events.next().await {
+        let event = event.map_err(|error| NotKept::Malformed(error.to_string()))?;
+        let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
+        let mut made = Vec::new();
+        chunks.event(&data, &mut made).map_err(|fault| NotKept::Malformed(fault.to_string()))?;
+        for chunk in made {
+            // Writing to a string can't fail.
+            let _ = write!(told, "data: {chunk}\n\n");
+        }
+        if chunks.is_complete() {
+            told.push_str("data: [DONE]\n\n");
+            return openai::record_stream(vec![told.into()]).await;
+        }
+    }
+    Err(NotKept::BrokenOff)
+}
+
+/// Whether the pieces end with the event that ends a message.
+#[must_use]
+pub fn has_ended(pieces: &[Bytes]) -> bool {
+    const TAIL: usize = 128;
+    let mut tail: Vec<u8> = pieces.iter().rev().flat_map(|piece| piece.iter().rev().copied()).take(TAIL).collect();
+    tail.reverse();
+    let is_blank_line = ["\n\n", "\r\n\r\n"].iter().any(|end| tail.ends_with(end.as_bytes()));
+    const MARK: &[u8] = b"event: message_stop";
+    is_blank_line && tail.windows(MARK.len()).any(|window| window == MARK)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn streamed(events: &[Value]) -> String {
+        let kind = |event: &Value| event["type"].as_str().unwrap_or_default().to_owned();
+        events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", kind(event))).collect()
+    }
+
+    fn cut(text: &str, size: usize) -> Vec<Bytes> {
+        text.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect()
+    }
+
+    #[tokio::test]
+    async fn a_message_and_its_stream_are_kept_alike_and_only_when_whole() {
+        let usage = json!({"input_tokens": 3, "output_tokens": 2});
+        let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude",
+            "content": [{"type": "text", "text": "Paris"}], "stop_reason": "end_turn", "stop_sequence": null, "usage": usage});
+        let whole = record(message.to_string().as_bytes()).unwrap();
+        assert_eq!(whole.answer.text, "Paris");
+        let mut begun = message.clone();
+        begun["content"] = json!([]);
+        begun["stop_reason"] = Value::Null;
+        let events = [
+            json!({"type": "message_start", "message": begun}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Par"}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "is"}}),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}),
+            json!({"type": "message_stop"}),
+        ];
+        let text = streamed(&events);
+        for size in [1, 7, 10_000] {
+            assert_eq!(record_stream(cut(&text, size)).await.unwrap().answer.text, "Paris");
+            assert!(has_ended(&cut(&text, size)));
+        }
+        let early = streamed(&events[..6]);
+        assert_eq!(record_stream(cut(&early, 50)).await, Err(NotKept::BrokenOff));
+        assert!(!has_ended(&cut(&early, 50)));
+        let mut limited = message;
+        limited["stop_reason"] = "max_tokens".into();
+        assert_eq!(record(limited.to_string().as_bytes()), Err(NotKept::Incomplete("length".into())));
+    }
+}

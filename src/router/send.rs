@@ -1,0 +1,655 @@
+//! Sending a request to a provider, to the next one where that fails, and handing the reply on as it comes.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::Router;
+use super::body::{self, BodyError, Pieces};
+use super::conditions::Asked;
+use super::gate::Place;
+use super::health::Outcome;
+use super::keys::Taken;
+use super::provider::Provider;
+use super::providers::gemini;
+use super::retry_after;
+use super::route::{Route, RouteError};
+use super::target::Try;
+use super::wire::{self, Dialect, Foreign, Prepared, Reading, Unconvertible};
+use crate::telemetry::{self, Step};
+
+/// Headers that concern one connection, not the message (RFC 9110, section 7.6.1), or that are set anew for the next.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    HeaderName::from_static("keep-alive"),
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::HOST,
+    header::CONTENT_LENGTH,
+];
+
+/// Headers by which providers know who calls, and who pays.
+const CREDENTIALS: [&str; 7] = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "openai-organization",
+    "openai-project",
+];
+
+/// Bodies beyond this are converted on a blocking thread.
+const CONVERT_INLINE: usize = 256 << 10;
+/// Whole replies up to this size are read before they are handed on: one that is cut can be asked for again.
+const READ_FIRST: usize = 1 << 20;
+/// The first pause before a target is tried again, doubled each time up to the longest, and shortened by chance by up to half.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A request to be forwarded.
+pub struct Outgoing<'o> {
+    /// Its method.
+    pub method: Method,
+    /// The path after `/v1`, with its query: `/chat/completions`.
+    pub path: &'o str,
+    /// The caller's headers.
+    pub headers: &'o HeaderMap,
+    /// Whose request it is.
+    pub tenant: &'o str,
+    /// The API in whose shapes it is.
+    pub dialect: Dialect,
+    /// Whether the caller's own credentials may go to the provider: only where they are not keys of ours.
+    pub trust_credentials: bool,
+    /// Whether nothing is done twice where it is sent twice. Others are sent again only where they can't have arrived.
+    pub is_repeatable: bool,
+}
+
+/// A provider's response, whatever its status.
+pub struct Upstream {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, without those that concern the connection.
+    pub headers: HeaderMap,
+    /// Its body's length, where the provider told it.
+    pub content_length: Option<usize>,
+    /// Its body, as it arrives.
+    pub body: Pieces,
+    /// The API in whose shapes it is.
+    pub dialect: Dialect,
+    /// Who answered, and with which model, where one was asked for.
+    pub provider: String,
+    /// See `provider`.
+    pub model: Option<String>,
+    /// Those that were asked before, and what they did.
+    pub tried: Vec<Tried>,
+}
+
+/// A try that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// The provider.
+    pub provider: String,
+    /// What it did, in a word or its status.
+    pub what: String,
+}
+
+/// No provider answered at all.
+#[derive(Debug, thiserror::Error)]
+#[error("provider `{provider}` {what}")]
+pub struct UpstreamError {
+    /// The last one that was asked.
+    pub provider: String,
+    /// What it did.
+    pub what: &'static str,
+    /// Whether it was too slow rather than unreachable.
+    pub timeout: bool,
+    /// All that were asked.
+    pub tried: Vec<Tried>,
+    /// For the log.
+    #[source]
+    pub source: Option<BodyError>,
+}
+
+/// Why a request got no answer from a provider.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It is for nobody.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// Nobody answered.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// It can't be said in the provider's API.
+    #[error("the model's provider can't take this request: {0}")]
+    Unconvertible(#[from] Unconvertible),
+    /// All that could answer have failed of late, or want to be left alone.
+    #[error("every provider of this model has failed of late or is limited; try again in {} s", wait.as_secs().max(1))]
+    LeftAlone {
+        /// Until the first of them may be tried again.
+        wait: Duration,
+        /// Whether that is because of a limit.
+        is_limit: bool,
+        /// All that were asked.
+        tried: Vec<Tried>,
+    },
+    /// The tenant has cost as much this month as it may.
+    #[error("this tenant's budget of {most} dollars a month is used up; what the cache holds is still answered")]
+    Spent {
+        /// Dollars a month.
+        most: f64,
+    },
+    /// The call ended in a way that it shouldn't.
+    #[error("the call to the provider ended unexpectedly")]
+    Ended,
+    /// As many requests wait already as may.
+    #[error("as many requests for this model are under way, and wait, as the settings allow")]
+    Full {
+        /// All that were asked.
+        tried: Vec<Tried>,
+    },
+}
+
+/// What one try came to.
+enum Attempt {
+    /// This is the answer, or as good as any other will be.
+    Answer(Box<Upstream>),
+    /// Perhaps another try or another target does better.
+    Failed(Failure),
+}
+
+struct Failure {
+    what: String,
+    /// What the caller gets if nobody does better.
+    answer: Result<Box<Upstream>, SendError>,
+    /// How long the provider wants to be left alone.
+    wait: Option<Duration>,
+    is_limit: bool,
+    /// Whether the target as a whole is at its end, so that another try is of no use.
+    is_final: bool,
+}
+
+impl Outgoing<'_> {
+    /// Sends `body` to where `model` lives, or to the default provider where the request names none. Targets that fail hand
+    /// over to the next, after another try; the last one's answer stands, whatever it is.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send_by_model(
+        &self,
+        router: &Router,
+        model: Option<&str>,
+        body: &Bytes,
+    ) -> Result<Upstream, SendError> {
+        let routes = match model {
+            Some(model) => router.route(model, &Asked::new(self.headers, self.tenant, body), draw())?,
+            None => vec![router.direct_route(router.provider_for(None)?)?],
+        };
+        let begun = Instant::now();
+        let mut tried = Vec::new();
+        let mut last = None;
+        for (place, route) in routes.iter().enumerate() {
+            let now = Instant::now();
+            if !route.state.health.lock().is_open(now) {
+                continue;
+            }
+            let has_next = routes[place + 1..].iter().any(|next| next.state.health.lock().is_open(now));
+            match self.try_route(router, route, body, begun, has_next, &mut tried).await {
+                Attempt::Answer(mut upstream) => {
+                    upstream.tried = tried;
+                    return Ok(*upstream);
+                }
+                Attempt::Failed(failure) => last = Some(failure.answer),
+            }
+            if place + 1 < routes.len() {
+                tracing::info!(provider = route.target.provider.name, "trying the next target");
+            }
+        }
+        match last {
+            Some(Ok(mut upstream)) => {
+                // The last try is the answer, and not one that came to nothing.
+                tried.pop();
+                upstream.tried = tried;
+                Ok(*upstream)
+            }
+            Some(Err(error)) => Err(error.with(tried)),
+            None => {
+                let now = Instant::now();
+                let opens = routes.iter().filter_map(|route| route.state.health.lock().opens_at(now)).min();
+                let is_limit = routes.iter().all(|route| !route.state.health.lock().is_broken());
+                Err(SendError::LeftAlone { wait: opens.map_or(PAUSE, |at| at - now), is_limit, tried })
+            }
+        }
+    }
+
+    /// One target, as often as it is worth it.
+    async fn try_route(
+        &self,
+        router: &Router,
+        route: &Route<'_>,
+        body: &Bytes,
+        begun: Instant,
+        has_next: bool,
+        tried: &mut Vec<Tried>,
+    ) -> Attempt {
+        let until = begun + router.retries.within;
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            let failure = match self.attempt(router, route, body, until).await {
+                answer @ Attempt::Answer(_) => return answer,
+                Attempt::Failed(failure) => failure,
+            };
+            let provider = &route.target.provider;
+            tried.push(Tried { provider: provider.name.clone(), what: failure.what.clone() });
+            telemetry::retry(&provider.name);
+            if failure.is_final || attempt >= router.retries.attempts {
+                return Attempt::Failed(failure);
+            }
+            // One that is limited isn't better in a moment; the next one may be free.
+            let wait = failure.wait.unwrap_or(pause.mul_f64(1.0 - draw() / 2.0));
+            if (failure.is_limit && has_next) || Instant::now() + wait > until {
+                return Attempt::Failed(failure);
+            }
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        unreachable!("attempts end with a return")
+    }
+
+    async fn attempt(&self, router: &Router, route: &Route<'_>, body: &Bytes, until: Instant) -> Attempt {
+        let provider = &route.target.provider;
+        let is_final = |what: &str, error: SendError| {
+            let (what, answer) = (what.to_owned(), Err(error));
+            Attempt::Failed(Failure { what, answer, wait: None, is_limit: false, is_final: true })
+        };
+        let prepared = match self.prepare(route, body).await {
+            Ok(prepared) => prepared,
+            Err(error) => return is_final("unsuited", error.into()),
+        };
+        let Ok(place) = route.state.gate.enter(until).await else {
+            return is_final("full", SendError::Full { tried: Vec::new() });
+        };
+        let attempt = route.state.begin(router.retries.patience);
+        let (headers, key) = match self.headers_for(provider).await {
+            Ok(headers) => headers,
+            Err(error) => {
+                attempt.end(|_| Outcome::Failed);
+                tracing::error!(provider = provider.name, error = telemetry::cause(&error), "no token for a provider");
+                let what = "refused to say who we are";
+                return is_final("token", provider.error(what, false, None).into());
+            }
+        };
+        let sent = self.send_prepared(provider, prepared, headers, place).await;
+        self.judge(route, sent, attempt, key)
+    }
+
+    async fn prepare(&self, route: &Route<'_>, body: &Bytes) -> Result<Prepared, Unconvertible> {
+        let (target, provider) = (route.target, &route.target.provider);
+        let model = route.model;
+        let body = match model {
+            Some(model) => target.adjustments.apply(body, model),
+            None => body.clone(),
+        };
+        let path = self.path;
+        if body.len() <= CONVERT_INLINE || !wire::is_taken_apart(provider, self.dialect, path) {
+            return wire::prepare(provider, self.dialect, path, model, body);
+        }
+        let (provider, dialect) = (Arc::clone(provider), self.dialect);
+        let (path, model) = (path.to_owned(), model.map(str::to_owned));
+        let converting =
+            tokio::task::spawn_blocking(move || wire::prepare(&provider, dialect, &path, model.as_deref(), body));
+        converting.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "converting a request failed");
+            Err(Unconvertible("it could not be converted".into()))
+        })
+    }
+
+    /// Sends a body as it comes to `provider`, once.
+    ///
+    /// # Errors
+    /// Where it couldn't be reached.
+    pub async fn send_to(&self, provider: &Provider, body: reqwest::Body) -> Result<Upstream, UpstreamError> {
+        let headers = match self.headers_for(provider).await {
+            Ok((headers, _)) => headers,
+            Err(error) => {
+                tracing::error!(provider = provider.name, error = telemetry::cause(&error), "no token for a provider");
+                return Err(provider.error("refused to say who we are", false, None));
+            }
+        };
+        self.send_raw(provider, self.path, body, headers).await
+    }
+
+    async fn send_raw(
+        &self,
+        provider: &Provider,
+        path: &str,
+        body: reqwest::Body,
+        headers: HeaderMap,
+    ) -> Result<Upstream, UpstreamError> {
+        let started = Instant::now();
+        let request = provider.client.request(self.method.clone(), provider.url(path));
+        let sending = request.headers(headers).body(body).timeout(provider.timeout).send();
+        let response = match tokio::time::timeout(provider.first_byte_timeout, sending).await {
+            Ok(response) => response,
+            Err(_) => {
+                telemetry::upstream(&provider.name, None);
+                return Err(provider.error("did not answer in time", true, None));
+            }
+        };
+        match response {
+            Ok(mut response) => {
+                telemetry::step(Step::Upstream, started.elapsed());
+                telemetry::upstream(&provider.name, Some(response.status().as_u16()));
+                let mut headers = std::mem::take(response.headers_mut());
+                let content_length = headers.get(header::CONTENT_LENGTH).cloned();
+                remove_connection_headers(&mut headers);
+                // The body isn't changed, so its length holds on the way back.
+                headers.extend(content_length.iter().map(|length| (header::CONTENT_LENGTH, length.clone())));
+                let broken = |error: reqwest::Error| BodyError::Broken(error.without_url());
+                Ok(Upstream {
+                    status: response.status(),
+                    headers,
+                    content_length: content_length.and_then(|length| length.to_str().ok()?.parse().ok()),
+                    body: response.bytes_stream().map(move |piece| piece.map_err(broken)).boxed(),
+                    dialect: self.dialect,
+                    provider: provider.name.clone(),
+                    model: None,
+                    tried: Vec::new(),
+                })
+            }
+            Err(error) => {
+                telemetry::upstream(&provider.name, None);
+                let source = error.without_url();
+                let cause = telemetry::cause(&source);
+                tracing::warn!(provider = provider.name, cause, "provider did not answer");
+                let what = match &source {
+                    error if error.is_connect() => "can't be reached",
+                    error if error.is_timeout() => "did not answer in time",
+                    _ => "broke off before it answered",
+                };
+                let timeout = source.is_timeout() && !source.is_connect();
+                Err(provider.error(what, timeout, Some(BodyError::Broken(source))))
+            }
+        }
+    }
+
+    /// Sends what was prepared, and waits for the first byte of a good answer: as long as nothing has reached the caller,
+    /// another target can still do better.
+    async fn send_prepared(
+        &self,
+        provider: &Provider,
+        prepared: Prepared,
+        headers: HeaderMap,
+        place: Place,
+    ) -> Result<Upstream, UpstreamError> {
+        let started = Instant::now();
+        let Prepared { path, body, reading } = prepared;
+        let mut upstream = self.send_raw(provider, &path, body.into(), headers).await?;
+        let is_stream = is_event_stream(&upstream.headers);
+        if !upstream.status.is_success() {
+            match &reading {
+                Reading::AsItIs(dialect) => upstream.dialect = *dialect,
+                Reading::Converted(converted) => upstream = converted_error(upstream, converted.from).await,
+            }
+            return Ok(upstream.holding(place));
+        }
+        let left = (started + provider.first_byte_timeout).saturating_duration_since(Instant::now());
+        let first = match tokio::time::timeout(left, upstream.body.next()).await {
+            Ok(Some(Ok(first))) => Some(first),
+            Ok(None) => None,
+            Ok(Some(Err(error))) => {
+                let timeout = error.is_timeout();
+                let what = if timeout { "went silent before its answer" } else { "broke off before its answer" };
+                return Err(provider.error(what, timeout, Some(error)));
+            }
+            Err(_) => return Err(provider.error("did not begin its answer in time", true, None)),
+        };
+        upstream.body = stream::iter(first.map(Ok)).chain(upstream.body).boxed();
+        match reading {
+            Reading::AsItIs(dialect) => {
+                upstream.dialect = dialect;
+                if is_stream {
+                    upstream.body = body::told_when_cut(upstream.body, dialect, provider.name.clone());
+                } else if upstream.content_length.is_some_and(|length| length <= READ_FIRST) {
+                    let read = body::whole(upstream.body).await.map_err(|error| {
+                        tracing::warn!(provider = provider.name, %error, "an answer was cut");
+                        provider.error("broke off its answer", error.is_timeout(), Some(error))
+                    })?;
+                    upstream.body = stream::iter([Ok(read)]).boxed();
+                }
+            }
+            Reading::Converted(converted) => {
+                upstream.dialect = Dialect::OpenAi;
+                upstream.content_length = None;
+                for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
+                    upstream.headers.remove(name);
+                }
+                if converted.is_stream {
+                    upstream.body = body::chunks(upstream.body, &converted);
+                    upstream.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                } else {
+                    let read = body::whole(upstream.body).await;
+                    let read = read.and_then(|bytes| body::completion(&bytes, &converted));
+                    let completion = read.map_err(|error| {
+                        tracing::warn!(provider = provider.name, %error, "an answer can't be used");
+                        let timeout = error.is_timeout();
+                        provider.error("gave no usable answer", timeout, Some(error))
+                    })?;
+                    upstream.content_length = Some(completion.len());
+                    upstream.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                    upstream.body = stream::iter([Ok(completion)]).boxed();
+                }
+            }
+        }
+        Ok(upstream.holding(place))
+    }
+
+    /// Learns from how a try ended, and says whether another one may do better.
+    fn judge(
+        &self,
+        route: &Route<'_>,
+        sent: Result<Upstream, UpstreamError>,
+        attempt: Try,
+        key: Option<Taken>,
+    ) -> Attempt {
+        let provider = &route.target.provider;
+        match sent {
+            Ok(mut upstream) => {
+                let status = upstream.status.as_u16();
+                upstream.model = route.model.map(str::to_owned);
+                let is_retryable = matches!(status, 408 | 409 | 429) || status >= 500;
+                let wait = if is_retryable { retry_after::wait(&upstream.headers, SystemTime::now()) } else { None };
+                let mut has_another_key = false;
+                attempt.end(|took| match (status, key) {
+                    (429, Some(key)) => {
+                        let now = Instant::now();
+                        has_another_key = provider.keys.has_another(key, now);
+                        provider.keys.cool(key, wait.unwrap_or(PAUSE * 10), now);
+                        if has_another_key { Outcome::Unknown } else { Outcome::Limited(wait) }
+                    }
+                    (429, None) => Outcome::Limited(wait),
+                    // As asked for with 503 when a provider is overloaded.
+                    (500.., _) if wait.is_some() => Outcome::Limited(wait),
+                    (500.., _) => Outcome::Failed,
+                    _ => Outcome::Answered(took),
+                });
+                if !is_retryable {
+                    return Attempt::Answer(Box::new(upstream));
+                }
+                let is_limit = status == 429 && !has_another_key;
+                Attempt::Failed(Failure {
+                    what: status.to_string(),
+                    answer: Ok(Box::new(upstream)),
+                    wait: if has_another_key { Some(Duration::ZERO) } else { wait },
+                    is_limit,
+                    // What may have been done, though it was answered badly, isn't done again.
+                    is_final: !self.is_repeatable && status != 429,
+                })
+            }
+            Err(error) => {
+                attempt.end(|_| Outcome::Failed);
+                let is_unsent = error.what == "can't be reached";
+                Attempt::Failed(Failure {
+                    what: if error.timeout {
+                        "timeout".into()
+                    } else if is_unsent {
+                        "unreachable".into()
+                    } else {
+                        "broken".into()
+                    },
+                    wait: None,
+                    is_limit: false,
+                    is_final: !self.is_repeatable && !is_unsent,
+                    answer: Err(error.into()),
+                })
+            }
+        }
+    }
+
+    /// The headers for a provider, and which of its keys they carry.
+    async fn headers_for(&self, provider: &Provider) -> Result<(HeaderMap, Option<Taken>), super::tokens::TokenError> {
+        let mut headers = self.headers.clone();
+        remove_connection_headers(&mut headers);
+        // Answers must be readable to be stored, and are mostly short.
+        headers.remove(header::ACCEPT_ENCODING);
+        headers.remove(header::CACHE_CONTROL);
+        let ours: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with("x-refrain-")).cloned().collect();
+        for name in ours {
+            headers.remove(name);
+        }
+        headers.remove(header::COOKIE);
+        // The caller's own credentials are meant for one provider, and go to the default one only.
+        if !self.trust_credentials || !provider.wants_credentials() {
+            for name in CREDENTIALS {
+                headers.remove(name);
+            }
+        }
+        for (name, value) in &provider.headers {
+            // What a caller says of the version of an API that it speaks counts.
+            if self.dialect == Dialect::Anthropic && headers.contains_key(name) {
+                continue;
+            }
+            headers.insert(name.clone(), value.clone());
+        }
+        let taken = provider.keys.take(draw(), Instant::now());
+        let secret = match (&taken, &provider.tokens) {
+            (Some((_, key)), _) => Some(key.expose().to_owned()),
+            (None, Some(tokens)) => Some(tokens.get(&provider.client).await?),
+            (None, None) => None,
+        };
+        headers.extend(secret.and_then(|secret| provider.authorization(&secret)));
+        Ok((headers, taken.map(|(taken, _)| taken)))
+    }
+}
+
+impl Upstream {
+    /// How many were asked, the one that answered included.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.tried.len() + 1
+    }
+
+    /// Whether it is a stream of events.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        is_event_stream(&self.headers)
+    }
+
+    /// Keeps the place until the body has been read or given up.
+    fn holding(mut self, place: Place) -> Self {
+        let held = move |piece| {
+            let _held = &place;
+            piece
+        };
+        self.body = self.body.map(held).boxed();
+        self
+    }
+}
+
+impl Provider {
+    fn error(&self, what: &'static str, timeout: bool, source: Option<BodyError>) -> UpstreamError {
+        UpstreamError { provider: self.name.clone(), what, timeout, tried: Vec::new(), source }
+    }
+}
+
+impl SendError {
+    fn with(self, all: Vec<Tried>) -> Self {
+        match self {
+            Self::Upstream(error) => Self::Upstream(UpstreamError { tried: all, ..error }),
+            Self::Full { .. } => Self::Full { tried: all },
+            Self::LeftAlone { wait, is_limit, .. } => Self::LeftAlone { wait, is_limit, tried: all },
+            Self::Route(_) | Self::Unconvertible(_) | Self::Spent { .. } | Self::Ended => self,
+        }
+    }
+
+    /// Those that were asked in vain.
+    #[must_use]
+    pub fn tried(&self) -> &[Tried] {
+        match self {
+            Self::Upstream(UpstreamError { tried, .. }) | Self::Full { tried } | Self::LeftAlone { tried, .. } => tried,
+            Self::Route(_) | Self::Unconvertible(_) | Self::Spent { .. } | Self::Ended => &[],
+        }
+    }
+}
+
+/// A provider's error in OpenAI's shape.
+async fn converted_error(mut upstream: Upstream, from: Foreign) -> Upstream {
+    let status = upstream.status.as_u16();
+    let bytes = body::whole(upstream.body).await.unwrap_or_default();
+    if from == Foreign::Gemini
+        && let Some(delay) = gemini::retry_delay(&bytes)
+        && !upstream.headers.contains_key(header::RETRY_AFTER)
+    {
+        // Rounded up: whoever comes too early is refused again.
+        upstream.headers.insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs_f64().ceil().max(0.0) as u64));
+    }
+    let error = body::error(status, &bytes, from);
+    upstream.headers.remove(header::CONTENT_ENCODING);
+    upstream.headers.remove(header::CONTENT_LENGTH);
+    upstream.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    upstream.content_length = Some(error.len());
+    upstream.dialect = Dialect::OpenAi;
+    upstream.body = stream::iter([Ok(error)]).boxed();
+    upstream
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+/// From 0 to 1, evenly.
+fn draw() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let bits = STATE.hash_one(COUNT.fetch_add(1, Ordering::Relaxed)) >> 11;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+    let draw = bits as f64 / (1u64 << 53) as f64;
+    draw
+}
+
+fn remove_connection_headers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}

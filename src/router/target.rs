@@ -1,0 +1,72 @@
+//! One model of one provider, and what is known of it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::adjust::Adjustments;
+use super::conditions::Conditions;
+use super::gate::Gate;
+use super::health::{Health, Outcome, Patience};
+use super::order::Candidate;
+use super::provider::Provider;
+
+/// One model of one provider.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) provider: Arc<Provider>,
+    /// The provider's name of it.
+    pub(super) model: String,
+    pub(super) weight: f64,
+    pub(super) conditions: Conditions,
+    pub(super) adjustments: Adjustments,
+    /// None where each model that is asked for has its own.
+    pub(super) state: Option<Arc<State>>,
+}
+
+/// What is known of a target; it outlives a change of the settings.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) health: Mutex<Health>,
+    pub(super) gate: Gate,
+}
+
+/// A try that has begun. Where nothing is said of how it ended, nothing is learned from it.
+pub(super) struct Try {
+    state: Arc<State>,
+    patience: Patience,
+    begun: Instant,
+    has_ended: bool,
+}
+
+impl Target {
+    pub(super) fn candidate(&self, now: Instant) -> Candidate {
+        let health = self.state.as_ref().map(|state| state.health.lock().clone()).unwrap_or_default();
+        Candidate { weight: self.weight, latency: health.latency(), is_open: health.is_fit(now) }
+    }
+}
+
+impl State {
+    /// A try begins.
+    pub(super) fn begin(self: &Arc<Self>, patience: Patience) -> Try {
+        self.health.lock().begin();
+        Try { state: Arc::clone(self), patience, begun: Instant::now(), has_ended: false }
+    }
+}
+
+impl Try {
+    pub(super) fn end(mut self, outcome: impl FnOnce(std::time::Duration) -> Outcome) {
+        let now = Instant::now();
+        self.has_ended = true;
+        self.state.health.lock().end(outcome(now - self.begun), now, self.patience);
+    }
+}
+
+impl Drop for Try {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.state.health.lock().end(Outcome::Unknown, Instant::now(), self.patience);
+        }
+    }
+}
