@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::decisions::{Decisions, Label, Logged, MOST};
+use super::judge::{Judge, Pair};
 use super::lookup::{Decision, DecisionId};
 use super::registry::{Cache, Setup};
 use crate::config::Reliability;
@@ -238,6 +239,7 @@ pub(super) struct Fresh<'a> {
     pub(super) entry: EntryId,
     pub(super) scope: ScopeKey,
     pub(super) text: TextHash,
+    pub(super) prompt: &'a str,
     pub(super) answer: &'a Answer,
 }
 
@@ -278,7 +280,9 @@ impl Cache {
             case,
             likenesses,
             entry: fresh.entry,
+            prompt: fresh.prompt.to_owned(),
             answer: text.to_owned(),
+            judge: self.judge.get().cloned(),
             store: Arc::clone(&self.store),
             key: self.key,
             learning: Arc::clone(&self.learning),
@@ -291,7 +295,13 @@ impl Cache {
     pub fn answered(&self, question: &Question, answer: &Answer, attributes: &Attributes) {
         let scope = ScopeKey::new(self.key, question.fingerprint.bytes());
         let text = TextHash::of(&question.text);
-        self.learn_from(&Fresh { entry: EntryId::new(scope, text, attributes), scope, text, answer });
+        self.learn_from(&Fresh {
+            entry: EntryId::new(scope, text, attributes),
+            scope,
+            text,
+            prompt: &question.text,
+            answer,
+        });
     }
 
     /// Until all labels that are known have been learned from; replays wait for it after each request.
@@ -354,7 +364,9 @@ struct Comparison {
     case: Arc<Case>,
     likenesses: Vec<Likeness>,
     entry: EntryId,
+    prompt: String,
     answer: String,
+    judge: Option<Arc<dyn Judge>>,
     store: Arc<dyn Store>,
     key: CacheKey,
     learning: Arc<Learning>,
@@ -364,12 +376,18 @@ struct Comparison {
 impl Comparison {
     async fn run(self) {
         let mut right = Vec::with_capacity(self.likenesses.len());
+        let mut source = Source::Meaning;
         for (likeness, evidence) in self.likenesses.iter().zip(&self.case.evidence) {
             right.push(match likeness {
                 Likeness::Same => Some(true),
                 Likeness::Different => Some(false),
                 // What can't be found out is no label.
-                Likeness::Unclear => self.compare(evidence.entry).await.unwrap_or_default(),
+                Likeness::Unclear => self.compare(evidence.entry).await.ok().flatten().map(|(right, from)| {
+                    if from == Source::Judge {
+                        source = from;
+                    }
+                    right
+                }),
             });
         }
         if let Some(same) = right.iter().position(|right| *right == Some(true)) {
@@ -377,17 +395,24 @@ impl Comparison {
             self.learning.learner.lock().join(self.entry, class);
         }
         if right.iter().any(Option::is_some) {
-            self.learning.learn(self.id, &self.case, &right, Source::Meaning, &self.setup);
+            self.learning.learn(self.id, &self.case, &right, source, &self.setup);
         }
     }
 
-    async fn compare(&self, candidate: EntryId) -> Result<Option<bool>, StoreError> {
+    /// Whether the candidate's answer says the same, and who says so. A judge is asked where the vectors of the two don't tell.
+    async fn compare(&self, candidate: EntryId) -> Result<Option<(bool, Source)>, StoreError> {
         let Some(entry) = self.store.get(self.key, candidate, Timestamp::now()).await? else { return Ok(None) };
-        Ok(match decide::compare(&self.answer, said(&entry.answer)) {
+        let stored = said(&entry.answer);
+        let by_meaning = match decide::compare(&self.answer, stored) {
             Likeness::Same => Some(true),
             Likeness::Different => Some(false),
-            Likeness::Unclear => same_meaning(&self.setup.embedder, &self.answer, said(&entry.answer)).await,
-        })
+            Likeness::Unclear => same_meaning(&self.setup.embedder, &self.answer, stored).await,
+        };
+        let Some(judge) = self.judge.as_ref().filter(|_| by_meaning.is_none()) else {
+            return Ok(by_meaning.map(|right| (right, Source::Meaning)));
+        };
+        let judged = judge.agree(Pair { question: &self.prompt, fresh: &self.answer, stored }).await;
+        Ok(judged.map(|right| (right, Source::Judge)))
     }
 }
 

@@ -4,6 +4,7 @@
 //! callers speak HTTP or replay traces; its store and its embedder know nothing of each other.
 
 mod decisions;
+mod judge;
 mod known;
 mod learning;
 mod lookup;
@@ -15,6 +16,7 @@ mod transfer;
 mod tuning;
 
 pub use decisions::{Label, Logged};
+pub use judge::{Judge, Pair};
 pub use learning::{About, Feedback, Heard, NotHeard};
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;

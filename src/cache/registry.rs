@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
+use super::judge::Judge;
 use super::known::Memory;
 use super::learning::{LEARNER, Learning};
 use super::pending::Pending;
@@ -24,6 +25,9 @@ use crate::telemetry;
 /// Where a cache's statistics are kept in the store.
 const STATISTICS: &str = "statistics";
 
+/// Who says whether two answers say the same, once there is somebody.
+pub(super) type JudgeSlot = Arc<std::sync::OnceLock<Arc<dyn Judge>>>;
+
 /// All caches of all tenants.
 pub struct Caches {
     settings: Arc<Settings>,
@@ -37,6 +41,7 @@ pub struct Caches {
     pub(super) reembedding: Mutex<Option<Reembedding>>,
     caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
     known: Arc<Memory>,
+    judge: JudgeSlot,
     /// What decides, with a count, which would-be hits are audited; see [`Caches::open_with_draws`].
     salt: u64,
 }
@@ -55,6 +60,7 @@ pub struct Cache {
     pub(super) pending: Pending,
     pub(super) learning: Arc<Learning>,
     pub(super) known: Arc<Memory>,
+    pub(super) judge: JudgeSlot,
     history: Mutex<History>,
     /// Held while a change of the policy is made durable: one at a time.
     pub(super) tuning: tokio::sync::Mutex<()>,
@@ -111,6 +117,7 @@ impl Caches {
             importing: Semaphore::new(EMBEDDED_AT_ONCE),
             caches: RwLock::default(),
             known: Arc::default(),
+            judge: JudgeSlot::default(),
             salt,
         };
         let embedder = caches.embedder();
@@ -223,6 +230,13 @@ impl Caches {
         Ok(())
     }
 
+    /// From now on `judge` is asked whether answers say the same, where nothing else tells. The first one stays.
+    pub fn judged_by(&self, judge: Arc<dyn Judge>) {
+        if self.judge.set(judge).is_err() {
+            tracing::warn!("there is a judge already");
+        }
+    }
+
     /// Forgets decisions: nothing follows from those of another model's cosines.
     pub(super) async fn forget_decisions(&self) {
         let keys: Vec<CacheKey> = self.caches.read().keys().copied().collect();
@@ -292,6 +306,7 @@ impl Caches {
                 settings.reliability.unwrap_or_default(),
             )),
             known: Arc::clone(&self.known),
+            judge: JudgeSlot::clone(&self.judge),
             history: Mutex::default(),
             tuning: tokio::sync::Mutex::default(),
             statistics: Mutex::default(),

@@ -74,6 +74,7 @@ impl Cache {
             vector,
         };
         let (scope, text, answer) = (entry.scope(), TextHash::of(&entry.prompt), entry.answer.clone());
+        let prompt = entry.prompt.clone();
         let stored = match self.store.put(entry.clone()).await {
             // The model was changed since the prompt was embedded.
             Err(StoreError::OtherModel) => {
@@ -87,7 +88,7 @@ impl Cache {
             log_failure(&self.name.id, error);
         }
         let id = stored?;
-        self.learn_from(&Fresh { entry: id, scope, text, answer: &answer });
+        self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer });
         Ok(id)
     }
 

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 pub use cache::{CacheSettings, Policy, Reliability};
 pub use load::{ConfigError, load};
-pub use router::{AccessLog, Clamp, Conditions, Model, Price, Provider, ProviderKind, Router, Strategy, Target};
+pub use router::{AccessLog, Clamp, Conditions, Judge, Model, Price, Provider, ProviderKind, Router, Strategy, Target};
 pub use secret::ApiKey;
 pub use units::{ByteLimit, Span};
 
@@ -48,6 +48,8 @@ pub struct Settings {
     pub models: BTreeMap<String, Model>,
     /// What models cost, by the provider's name of them, or by `provider/model`.
     pub prices: BTreeMap<String, Price>,
+    /// Who says whether two answers say the same.
+    pub judge: Option<Judge>,
     /// Forwarding.
     pub router: Router,
     /// A line for each request.

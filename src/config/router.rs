@@ -308,6 +308,37 @@ impl Default for Router {
     }
 }
 
+/// `[judge]`: a model that says whether two answers say the same, where nothing else tells.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judge {
+    /// As a request would name it.
+    pub model: String,
+    /// How often it is asked a minute at most.
+    #[serde(default = "Judge::default_per_minute")]
+    pub requests_per_minute: NonZero<u32>,
+    /// How often it is asked a day (UTC) at most.
+    #[serde(default = "Judge::default_per_day")]
+    pub requests_per_day: u32,
+    /// How long it may take.
+    #[serde(default = "Judge::default_timeout")]
+    pub timeout: Span,
+}
+
+impl Judge {
+    const fn default_per_minute() -> NonZero<u32> {
+        NonZero::<u32>::MIN.saturating_add(29)
+    }
+
+    const fn default_per_day() -> u32 {
+        5000
+    }
+
+    const fn default_timeout() -> Span {
+        Span(Duration::from_secs(30))
+    }
+}
+
 /// `[access_log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]

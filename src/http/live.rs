@@ -119,10 +119,11 @@ type Section = (&'static str, fn(&Settings) -> String);
 /// Which sections differ, as far as they can be shown: a change of nothing but keys counts, but isn't told.
 fn compared(before: &Settings, after: &Settings) -> Reloaded {
     let differ = |of: fn(&Settings) -> String| of(before) != of(after);
-    let live: [Section; 6] = [
+    let live: [Section; 7] = [
         ("providers", |settings| shown(&settings.providers)),
         ("models", |settings| shown(&settings.models)),
         ("prices", |settings| shown(&settings.prices)),
+        ("judge", |settings| shown(&settings.judge)),
         ("router", |settings| shown(&settings.router)),
         ("tenants", |settings| shown(&settings.tenants)),
         ("access_log", |settings| shown(&settings.access_log)),

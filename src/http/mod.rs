@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod cache_api;
 pub mod control;
+mod judge;
 pub mod live;
 mod llm_api;
 pub mod ndjson;
@@ -81,6 +82,11 @@ impl App {
             usage: Usage::default(),
             access_log: AccessLog::default(),
         }
+    }
+
+    /// Lets the caches ask a model whether two answers say the same, as soon as the settings name one.
+    pub fn judge(self: &Arc<Self>) {
+        self.caches.judged_by(Arc::new(judge::ModelJudge::new(self)));
     }
 
     /// The settings of now, with what is made of them.

@@ -20,6 +20,7 @@ const EMBEDDINGS: &str = "refrain_embeddings_total";
 const DEGRADED: &str = "refrain_degraded_total";
 const UPSTREAM: &str = "refrain_upstream_responses_total";
 const RETRIES: &str = "refrain_upstream_failed_tries_total";
+const JUDGED: &str = "refrain_judgements_total";
 const RELOADS: &str = "refrain_reloads_total";
 const LIMITED: &str = "refrain_limited_total";
 const TOKENS: &str = "refrain_provider_tokens_total";
@@ -99,6 +100,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
     describe_counter!(DEGRADED, "Requests that went on without the cache, by the part that failed them");
     describe_counter!(UPSTREAM, "Provider responses by provider and status class");
     describe_counter!(RETRIES, "Tries by provider that came to nothing and left room for another one");
+    describe_counter!(JUDGED, "Pairs of answers that a model was to compare, by what it said");
     describe_counter!(RELOADS, "How often the settings were read again, by result");
     describe_counter!(LIMITED, "Requests that were turned away, by the limit");
     describe_counter!(TOKENS, "Tokens that providers read and wrote, as far as they tell");
@@ -219,6 +221,11 @@ pub fn upstream(provider: &str, status: Option<u16>) {
 /// A try of `provider` came to nothing.
 pub fn retry(provider: &str) {
     counter!(RETRIES, "provider" => provider.to_owned()).increment(1);
+}
+
+/// The judge was asked whether two answers say the same, and what came of it.
+pub fn judged(what: &'static str) {
+    counter!(JUDGED, "judgement" => what).increment(1);
 }
 
 /// The settings were read again, with or without success.

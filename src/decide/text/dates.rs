@@ -35,17 +35,13 @@ const RELATIVE: [&str; 8] = ["today", "tomorrow", "yesterday", "tonight", "weeke
 /// Behind these, *march* and *may* are months.
 const BEFORE_MONTHS: [&str; 9] = ["in", "of", "since", "until", "by", "next", "last", "this", "early"];
 
-/// Whether two prompts name different days or months. Numbers of days and years are numbers.
-pub(super) fn differ(a: &[Token], b: &[Token]) -> bool {
-    dates(a) != dates(b)
-}
-
 /// Whether a word is the name of a day or a month.
 pub(super) fn is_name(word: &Token) -> bool {
     DAYS.iter().chain(&MONTHS).any(|name| word.lower == *name)
 }
 
-fn dates(tokens: &[Token]) -> BTreeSet<&str> {
+/// The days and months that a prompt names. Numbers of days and years are numbers.
+pub(super) fn dates(tokens: &[Token]) -> BTreeSet<&'static str> {
     let mut dates = BTreeSet::new();
     for (at, token) in tokens.iter().enumerate() {
         let name = token.lower.strip_suffix("'s").unwrap_or(&token.lower);
@@ -76,7 +72,7 @@ mod tests {
 
     #[test]
     fn days_and_months_are_known_and_verbs_are_not() {
-        let differ = |a: &str, b: &str| differ(&split(a), &split(b));
+        let differ = |a: &str, b: &str| dates(&split(a)) != dates(&split(b));
         assert!(differ("open on Sunday", "open on Monday") && differ("weather tomorrow", "weather"));
         assert!(differ("in May", "in June") && differ("3 Mar 2024", "3 Apr 2024"));
         assert!(!differ("May I march?", "Can I march?") && !differ("on Sundays", "each sunday"));

@@ -10,13 +10,29 @@ const TITLE: f32 = 0.6;
 
 /// Whether each of two prompts names something that the other doesn't. Names are told by their capitals where the prompts
 /// are English (German has them everywhere), and by letters mixed with digits or capitals in any language.
-pub(super) fn differ(a: &[Token], b: &[Token], in_english: bool) -> bool {
-    let (mine, theirs) = (names(a, in_english), names(b, in_english));
-    let lacks = |tokens: &[Token], name: &str| !tokens.iter().any(|token| token.stem() == name);
-    mine.iter().any(|name| lacks(b, name)) && theirs.iter().any(|name| lacks(a, name))
+pub(super) fn differ((a, mine): (&[Token], &Names), (b, theirs): (&[Token], &Names), in_english: bool) -> bool {
+    let lacks = |tokens: &[Token], name: &String| !tokens.iter().any(|token| token.stem() == name);
+    mine.of(in_english).iter().any(|name| lacks(b, name)) && theirs.of(in_english).iter().any(|name| lacks(a, name))
 }
 
-fn names(tokens: &[Token], in_english: bool) -> BTreeSet<&str> {
+/// The names in a prompt, by their stems.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    in_any_language: BTreeSet<String>,
+    in_english: BTreeSet<String>,
+}
+
+impl Names {
+    pub(super) fn in_text(tokens: &[Token]) -> Self {
+        Self { in_any_language: names(tokens, false), in_english: names(tokens, true) }
+    }
+
+    fn of(&self, in_english: bool) -> &BTreeSet<String> {
+        if in_english { &self.in_english } else { &self.in_any_language }
+    }
+}
+
+fn names(tokens: &[Token], in_english: bool) -> BTreeSet<String> {
     let words = || tokens.iter().filter(|token| token.kind == Kind::Word);
     #[expect(clippy::cast_precision_loss, reason = "a share of words")]
     let capitals = words().filter(|token| is_capitalised(token)).count() as f32 / words().count().max(1) as f32;
@@ -26,7 +42,7 @@ fn names(tokens: &[Token], in_english: bool) -> BTreeSet<&str> {
         let is_capital = is_capitalised(token) && !token.is_first && !is_i && !dates::is_name(token);
         is_mixed(token) || (by_capitals && is_capital)
     };
-    words().filter(is_name).map(Token::stem).collect()
+    words().filter(is_name).map(|token| token.stem().to_owned()).collect()
 }
 
 fn is_capitalised(token: &Token) -> bool {
@@ -48,7 +64,10 @@ mod tests {
 
     #[test]
     fn other_names_differ_and_further_ones_do_not() {
-        let differ = |a: &str, b: &str| differ(&split(a), &split(b), true);
+        let differ = |a: &str, b: &str| {
+            let (a, b) = (split(a), split(b));
+            differ((&a, &Names::in_text(&a)), (&b, &Names::in_text(&b)), true)
+        };
         assert!(differ("Who was the first king of Spain?", "Who was the first king of France?"));
         assert!(differ("is gpt-4 good", "is gpt-3 good") && differ("what is an iPhone", "what is a MacBook"));
         assert!(!differ("Is Paris nice?", "Is it nice in paris?") && !differ("WHAT IS IT", "WHAT WAS THAT"));

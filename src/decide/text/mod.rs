@@ -17,8 +17,13 @@ mod scope_words;
 mod tokens;
 mod units;
 
+use std::collections::BTreeSet;
+
+use entities::Names;
 use language::Language;
+use numbers::Numbers;
 use tokens::{Stems, Token};
+use units::Units;
 
 /// A prompt, taken apart once for all comparisons.
 #[derive(Debug, Clone)]
@@ -27,6 +32,12 @@ pub struct Parsed {
     /// Of all tokens, and of those that say something of their own.
     stems: Stems,
     content: Stems,
+    numbers: Numbers,
+    units: Units,
+    dates: BTreeSet<&'static str>,
+    is_negated: bool,
+    names: Names,
+    scope: BTreeSet<&'static str>,
     language: Language,
     code: Vec<String>,
     quotes: Vec<String>,
@@ -73,6 +84,12 @@ impl Parsed {
         Self {
             stems: Stems::of(&tokens, |_| true),
             content: Stems::of(&tokens, tokens::is_content),
+            numbers: Numbers::of(&tokens),
+            units: units::units(&tokens),
+            dates: dates::dates(&tokens),
+            is_negated: negation::is_negated(&tokens),
+            names: Names::in_text(&tokens),
+            scope: scope_words::meanings(&tokens),
             code: code::blocks(text),
             quotes: quotes::quoted(text),
             language,
@@ -90,13 +107,13 @@ impl Differences {
         Self {
             overlap: a.stems.overlap(&b.stems),
             content_overlap: a.content.overlap(&b.content),
-            numbers: numbers::differ(x, y, in_english),
-            units: units::differ(x, y),
-            dates: in_english && dates::differ(x, y),
-            negation: in_english && negation::differs(x, y),
-            entities: entities::differ(x, y, in_english),
+            numbers: a.numbers.differ(&b.numbers, in_english),
+            units: units::differ(&a.units, &b.units),
+            dates: in_english && a.dates != b.dates,
+            negation: in_english && a.is_negated != b.is_negated,
+            entities: entities::differ((x, &a.names), (y, &b.names), in_english),
             quotes: a.quotes != b.quotes,
-            scope_words: in_english && scope_words::differ(x, y),
+            scope_words: in_english && a.scope != b.scope,
             opposites: in_english && opposites::differ(x, y),
             order: order::differs(x, y),
             language: a.language.differs(b.language),

@@ -7,12 +7,8 @@ const NEGATORS: [&str; 17] = [
     "cant", "dont", "wont", "doesnt", "isnt",
 ];
 
-/// Whether just one of two prompts is negated.
-pub(super) fn differs(a: &[Token], b: &[Token]) -> bool {
-    is_negated(a) != is_negated(b)
-}
-
-fn is_negated(tokens: &[Token]) -> bool {
+/// Whether a prompt is negated.
+pub(super) fn is_negated(tokens: &[Token]) -> bool {
     tokens.iter().enumerate().any(|(at, token)| {
         let only = tokens.get(at + 1).is_some_and(|next| next.is("only") || next.is("just"));
         token.lower.ends_with("n't") || (NEGATORS.contains(&token.lower.as_str()) && !only)
@@ -26,7 +22,7 @@ mod tests {
 
     #[test]
     fn negation_counts_however_it_is_said() {
-        let differs = |a: &str, b: &str| differs(&split(a), &split(b));
+        let differs = |a: &str, b: &str| is_negated(&split(a)) != is_negated(&split(b));
         assert!(differs("is it safe", "isn't it safe") && differs("with sugar", "without sugar"));
         assert!(!differs("I can't go", "I'm unable to go") && !differs("don\u{2019}t go", "never go"));
         assert!(!differs("it is not only cheap", "it is cheap"));

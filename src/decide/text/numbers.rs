@@ -1,5 +1,8 @@
 //! Numbers, in digits or in words.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::tokens::{Kind, Token};
 
 /// *One* is left out: it mostly isn't a number.
@@ -46,27 +49,37 @@ const WORDS: [(&str, &str); 40] = [
     ("tenth", "10"),
 ];
 
-/// Whether two prompts name different numbers.
-pub(super) fn differ(a: &[Token], b: &[Token], in_english: bool) -> bool {
-    values(a, in_english) != values(b, in_english)
+/// What numbers a prompt names, each as its shortest spelling, in an order of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Numbers {
+    in_digits: Vec<String>,
+    /// With those in words.
+    in_english: Vec<String>,
 }
 
-/// All numbers, each as its shortest spelling, in an order of their own.
-fn values(tokens: &[Token], in_english: bool) -> Vec<String> {
-    let mut values = Vec::new();
-    for token in tokens {
-        match token.kind {
-            Kind::Number => values.extend(parts(&token.lower).map(shortest)),
-            Kind::Word if in_english => {
-                let known = WORDS.iter().find(|(word, _)| *word == token.lower);
-                values.extend(known.map(|(_, value)| (*value).to_owned()));
+impl Numbers {
+    pub(super) fn of(tokens: &[Token]) -> Self {
+        let (mut in_digits, mut in_words) = (Vec::new(), Vec::new());
+        for token in tokens {
+            match token.kind {
+                Kind::Number => in_digits.extend(parts(&token.lower).map(shortest)),
+                Kind::Word => in_words.extend(VALUES.get(token.lower.as_str()).map(|value| (*value).to_owned())),
+                Kind::Sign => {}
             }
-            _ => {}
         }
+        in_digits.sort_unstable();
+        in_words.extend_from_slice(&in_digits);
+        in_words.sort_unstable();
+        Self { in_digits, in_english: in_words }
     }
-    values.sort_unstable();
-    values
+
+    /// Whether two prompts name different numbers.
+    pub(super) fn differ(&self, other: &Self, in_english: bool) -> bool {
+        if in_english { self.in_english != other.in_english } else { self.in_digits != other.in_digits }
+    }
 }
+
+static VALUES: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| WORDS.into_iter().collect());
 
 /// The numbers of a date, a time or a range.
 fn parts(number: &str) -> impl Iterator<Item = &str> {
@@ -105,7 +118,7 @@ mod tests {
 
     #[test]
     fn more_fewer_and_other_numbers_differ_and_their_order_does_not() {
-        let differ = |a: &str, b: &str| differ(&split(a), &split(b), true);
+        let differ = |a: &str, b: &str| Numbers::of(&split(a)).differ(&Numbers::of(&split(b)), true);
         assert!(differ("top 10 films", "top films") && differ("5 of 7", "5 of 8") && differ("at 12:30", "at 12:45"));
         assert!(!differ("5 of 7", "7 of five") && !differ("the 2nd of 3", "2 of three"));
         assert!(!differ("charged twice", "charged 2 times") && differ("the third act", "the fourth act"));

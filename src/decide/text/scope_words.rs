@@ -68,12 +68,8 @@ static BY_FIRST: LazyLock<HashMap<&str, Vec<Phrase>>> = LazyLock::new(|| {
     phrases
 });
 
-/// Whether one of two prompts narrows, widens or places what it asks for otherwise than the other.
-pub(super) fn differ(a: &[Token], b: &[Token]) -> bool {
-    meanings(a) != meanings(b)
-}
-
-fn meanings(tokens: &[Token]) -> BTreeSet<&'static str> {
+/// How a prompt narrows, widens or places what it asks for.
+pub(super) fn meanings(tokens: &[Token]) -> BTreeSet<&'static str> {
     let mut meanings = BTreeSet::new();
     let mut at = 0;
     while at < tokens.len() {
@@ -98,7 +94,7 @@ mod tests {
 
     #[test]
     fn phrases_that_say_the_same_are_the_same() {
-        let differ = |a: &str, b: &str| differ(&split(a), &split(b));
+        let differ = |a: &str, b: &str| meanings(&split(a)) != meanings(&split(b));
         assert!(differ("before lunch", "after lunch") && differ("at least five", "at most five"));
         assert!(differ("show files", "show all files") && differ("every day", "every day except Monday"));
         assert!(!differ("less than five", "under five") && !differ("all of them", "every one"));

@@ -26,6 +26,8 @@ pub(super) struct Token {
     pub(super) lower: String,
     /// Whether a sentence may begin with it.
     pub(super) is_first: bool,
+    /// Bytes of `lower` that are its stem.
+    stem: usize,
 }
 
 impl Token {
@@ -36,7 +38,7 @@ impl Token {
 
     /// Without the endings that English puts to a word: good enough to see that two forms belong together.
     pub(super) fn stem(&self) -> &str {
-        stem(&self.lower)
+        &self.lower[..self.stem]
     }
 }
 
@@ -95,7 +97,8 @@ pub(super) fn split(text: &str) -> Vec<Token> {
         };
         let (token, after) = rest.split_at(length);
         let lower = token.to_lowercase().replace('\u{2019}', "'");
-        tokens.push(Token { kind, text: token.into(), lower, is_first });
+        let stem = stem(&lower).len();
+        tokens.push(Token { kind, text: token.into(), lower, is_first, stem });
         is_first = false;
         rest = after;
     }

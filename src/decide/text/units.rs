@@ -71,7 +71,7 @@ const UNITS: [(Quantity, &str, &[&str]); 61] = [
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Quantity {
+pub(super) enum Quantity {
     Length,
     Mass,
     Volume,
@@ -87,14 +87,13 @@ enum Quantity {
 }
 
 /// Whether two prompts measure the same quantity in different units. That one of them names no unit is no difference.
-pub(super) fn differ(a: &[Token], b: &[Token]) -> bool {
-    let (a, b) = (units(a), units(b));
-    let of = |units: &BTreeSet<(Quantity, &'static str)>, quantity: Quantity| -> Vec<&'static str> {
+pub(super) fn differ(a: &Units, b: &Units) -> bool {
+    let of = |units: &Units, quantity: Quantity| -> Vec<&'static str> {
         units.iter().filter(|(its, _)| *its == quantity).map(|(_, unit)| *unit).collect()
     };
     a.iter().any(|(quantity, _)| {
-        let theirs = of(&b, *quantity);
-        !theirs.is_empty() && theirs != of(&a, *quantity)
+        let theirs = of(b, *quantity);
+        !theirs.is_empty() && theirs != of(a, *quantity)
     })
 }
 
@@ -104,7 +103,10 @@ static SPELLINGS: LazyLock<HashMap<&str, (Quantity, &str)>> = LazyLock::new(|| {
     all.flat_map(|(quantity, unit, spellings)| spellings.iter().map(|text| (*text, (*quantity, *unit)))).collect()
 });
 
-fn units(tokens: &[Token]) -> BTreeSet<(Quantity, &'static str)> {
+/// What a prompt measures, and in what.
+pub(super) type Units = BTreeSet<(Quantity, &'static str)>;
+
+pub(super) fn units(tokens: &[Token]) -> Units {
     tokens.iter().filter_map(|token| SPELLINGS.get(token.lower.as_str()).copied()).collect()
 }
 
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn other_units_of_one_quantity_differ() {
-        let differ = |a: &str, b: &str| differ(&split(a), &split(b));
+        let differ = |a: &str, b: &str| differ(&units(&split(a)), &units(&split(b)));
         assert!(differ("5 km", "5 miles") && differ("$5", "5 euros") && differ("in USD and EUR", "in USD"));
         assert!(!differ("5 km", "five kilometres") && !differ("5 km in 2 hours", "5 km") && !differ("5%", "5 percent"));
     }
