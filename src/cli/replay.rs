@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::CommandError;
 use crate::config::{self, DEFAULT_CACHE, Policy, Settings};
 use crate::decide::Share;
-use crate::embed::{Embedder, Model};
+use crate::embed::{Embedder, Embedding, Model};
 use crate::replay::report::{self, Report};
 use crate::replay::{Candidate, Counts, Replayed, Tally, Trace, hits_at, replay};
 
@@ -39,6 +39,10 @@ pub(super) struct ReplayArguments {
     /// Replay them in another order, the same for the same number.
     #[arg(long, value_name = "SEED")]
     shuffle: Option<u64>,
+    /// Use the trace's own vectors instead of embedding its prompts: the name of a Parquet file's column, such as `emb_ada`, or
+    /// `embedding` for lines of JSON. Requests without one find equal texts only.
+    #[arg(long, value_name = "COLUMN")]
+    embeddings: Option<String>,
     /// Write a page with plots.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -54,7 +58,7 @@ enum PolicyName {
 /// Replays a trace and prints what each policy made of it.
 pub(super) fn run(settings: Settings, arguments: &ReplayArguments) -> Result<(), CommandError> {
     let candidates = candidates(&settings, arguments)?;
-    let mut trace = read(&arguments.trace)?;
+    let mut trace = read(&arguments.trace, arguments.embeddings.as_deref())?;
     if let Some(seed) = arguments.shuffle {
         shuffle(&mut trace.requests, seed);
     }
@@ -65,6 +69,10 @@ pub(super) fn run(settings: Settings, arguments: &ReplayArguments) -> Result<(),
         let loading = embedding.clone();
         let model = tokio::task::spawn_blocking(move || Model::load(&loading)).await??;
         let embedder = Embedder::start(model, &embedding)?;
+        let embedder = match &arguments.embeddings {
+            Some(column) => own_vectors(&embedder, &trace, column)?,
+            None => embedder,
+        };
         let bar = ProgressBar::new((trace.requests.len() * candidates.len()) as u64)
             .with_style(ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} requests {per_sec} {eta}")?);
         let replayed = replay(&settings, embedder, &trace, &candidates, &|| bar.inc(1)).await?;
@@ -112,8 +120,18 @@ fn candidates(settings: &Settings, arguments: &ReplayArguments) -> Result<Vec<Ca
     Ok(policies.iter().flat_map(of).collect())
 }
 
-fn read(path: &Path) -> Result<Trace, CommandError> {
-    let trace = Trace::open(path, usize::MAX, None)?;
+/// An embedder of the vectors that the trace brings along.
+fn own_vectors(embedder: &Embedder, trace: &Trace, column: &str) -> Result<Embedder, CommandError> {
+    let with_vector = trace
+        .requests
+        .iter()
+        .filter_map(|request| Some((request.prompt.as_str(), Embedding::normalised(request.embedding.clone()?)?)));
+    let none = || format!("no request of the trace has a vector in `{column}`");
+    Ok(embedder.giving(column, with_vector).ok_or_else(none)?)
+}
+
+fn read(path: &Path, embeddings: Option<&str>) -> Result<Trace, CommandError> {
+    let trace = Trace::open(path, usize::MAX, embeddings)?;
     for (number, why) in &trace.broken {
         eprintln!("line {number} is passed over: {why}");
     }

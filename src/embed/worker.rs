@@ -5,6 +5,7 @@
 //! flight are embedded once, and recent embeddings are remembered.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,10 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::encoder::Waker;
 use super::error::EmbedError;
 use super::manifest::Manifest;
-use super::model::{Model, ModelIdentity};
+use super::model::{Model, ModelDigest, ModelIdentity};
 use super::queue::{Arrival, Done, Queue, TextKey};
 use super::tokens::max_bytes;
-use super::vector::TextEmbedding;
+use super::vector::{Embedding, TextEmbedding};
 use crate::config;
 use crate::telemetry::{self, EmbeddingSource, Step};
 
@@ -56,6 +57,8 @@ pub struct Embedder {
     waker: Waker,
     identity: Arc<ModelIdentity>,
     manifest: Arc<Manifest>,
+    /// Vectors that somebody else made, in place of the model's.
+    given: Option<Arc<HashMap<TextKey, TextEmbedding>>>,
 }
 
 impl Embedder {
@@ -83,6 +86,34 @@ impl Embedder {
             waker,
             identity,
             manifest,
+            given: None,
+        })
+    }
+
+    /// One that gives texts the vectors that somebody else made, under the name `name`, and embeds nothing. What the model's cosines are
+    /// worth says nothing of these. None where there are none, or not all have one dimension.
+    #[must_use]
+    pub fn giving<'t>(&self, name: &str, vectors: impl IntoIterator<Item = (&'t str, Embedding)>) -> Option<Self> {
+        let digest = ModelDigest::new(name);
+        let manifest =
+            Manifest { prior: None, min_cosine: None, query_prefix: String::new(), ..(*self.manifest).clone() };
+        let given: HashMap<TextKey, TextEmbedding> = vectors
+            .into_iter()
+            .map(|(text, vector)| {
+                let embedding = TextEmbedding { vector, blurred: false, tokens: 0, model: digest.clone() };
+                (*blake3::hash(text.as_bytes()).as_bytes(), embedding)
+            })
+            .collect();
+        let dimension = given.values().next()?.vector.dimension();
+        if given.values().any(|other| other.vector.dimension() != dimension) {
+            return None;
+        }
+        let identity = ModelIdentity { name: name.to_owned(), dimension, digest };
+        Some(Self {
+            identity: Arc::new(identity),
+            manifest: Arc::new(Manifest { dimension, ..manifest }),
+            given: Some(Arc::new(given)),
+            ..self.clone()
         })
     }
 
@@ -112,6 +143,9 @@ impl Embedder {
             Prefix::None => Cow::Borrowed(text),
         };
         let key = *blake3::hash(text.as_bytes()).as_bytes();
+        if let Some(given) = &self.given {
+            return given.get(&key).cloned().ok_or_else(|| EmbedError::Unfit("no vector was given for it".into()));
+        }
         if let Some(known) = self.memo.get(&key) {
             telemetry::embedding(EmbeddingSource::Memo);
             return Ok(known);

@@ -1,5 +1,7 @@
 """The error budget through the front door: decisions, labels by what is stored, feedback, quarantine, drift, restarts."""
 
+import signal
+
 import pytest
 
 BUDGET = """
@@ -223,3 +225,25 @@ def test_a_fixed_threshold_keeps_reported_answers_back_too(start_refrain):
     assert search(server, "fixed", "How do I reset my password?")["data"] == []
     assert store(server, "fixed", "How do I reset my password?", "Click.") == entry
     assert search(server, "fixed", "How can I reset my password?")["data"]
+
+
+def test_decisions_outlive_a_restart_and_take_their_labels_then(start_refrain):
+    server = start_refrain(BUDGET)
+    entry = store(server, "kept", "How do I reset my password?", "Click on forgot password.")
+    first = search(server, "kept", "How can I reset my password?")["decision"]
+    second = search(server, "kept", "How could I reset my password?")["decision"]
+    assert first["outcome"] == second["outcome"] == "semantic_hit"
+    before = server.http.get(f"/v1/caches/kept/decisions/{first['id']}").json()
+    server.restart()
+    after = server.http.get(f"/v1/caches/kept/decisions/{first['id']}").json()
+    assert after["pCorrect"] == pytest.approx(before["pCorrect"]) and after["cut"] == pytest.approx(before["cut"])
+    assert after["candidates"][0]["features"] == pytest.approx(before["candidates"][0]["features"])
+    assert all(after[name] == before[name] for name in ["id", "at", "outcome", "budget", "labels"])
+    told = feedback(server, "kept", decisionId=first["id"], correct=False).json()
+    assert told["recorded"] and told["entryId"] == entry and set(told["servedTo"]) == {first["id"], second["id"]}
+    # Feedback is kept at once: not even kill -9 undoes it.
+    server.restart(signal.SIGKILL)
+    assert not feedback(server, "kept", decisionId=first["id"], correct=False).json()["recorded"]
+    labels = server.http.get(f"/v1/caches/kept/decisions/{first['id']}").json()["labels"]
+    assert [(label["source"], label["right"]) for label in labels] == [("feedback", False)]
+    assert search(server, "kept", "How might I reset my password?")["data"] == []

@@ -70,3 +70,27 @@ def test_what_was_exported_can_be_replayed(tmp_path):
     trace.write_text("".join(json.dumps({"prompt": text, "response": group}) + "\n" for text, group in TRACE))
     out = run(tmp_path / "data", "replay", trace, "--min-cosine", "0.85")
     assert rows(out) == {"static 0.85": [6, 1, 3]}, out
+
+
+def test_a_trace_may_bring_its_own_vectors(tmp_path):
+    # Nothing like what the shipped model says, and of another dimension.
+    vectors = [[1, 0, 0], [0, 1, 0], [0.99, 0.1, 0], [1, 0, 0], [0, 0, 1], [0, 0.99, 0.1]]
+    lines = [json.dumps({"prompt": text, "group": group, "embedding": vector}) for (text, group), vector in zip(TRACE, vectors)]
+    lines += [json.dumps({"prompt": "no vector", "group": "x"}), json.dumps({"prompt": "too short", "group": "x", "embedding": [1, 0]})]
+    ended = refrain(tmp_path / "data", "replay", write(tmp_path / "trace.jsonl", lines), "--min-cosine", "0.85", "--embeddings", "embedding")
+    assert ended.returncode == 0 and "its embedding has 2 dimensions" in ended.stderr, ended
+    # The third is near the first, the last near the second, whatever they say.
+    assert rows(ended.stdout) == {"static 0.85": [7, 1, 2]}, ended.stdout
+    ended = refrain(tmp_path / "data", "replay", write(tmp_path / "none.jsonl", TRACE), "--embeddings", "embedding")
+    assert ended.returncode != 0 and "no request of the trace has a vector" in ended.stderr
+
+
+def test_odd_traces_are_replayed_like_others(tmp_path):
+    one_group = [(f"{prompt} {n}", "same") for n in range(20) for prompt, _ in TRACE]
+    no_hits = [(f"{n} is a number that is unlike any other in {n * n} ways", f"group {n}") for n in range(60)]
+    # The same prompt with answers that contradict each other.
+    contradictory = [("What is the rate today?", f"group {n % 3}") for n in range(60)]
+    for name, trace in [("one group", one_group), ("no hits", no_hits), ("contradictory", contradictory)]:
+        ended = refrain(tmp_path / "data", "replay", write(tmp_path / "trace.jsonl", trace), "--budget", "0.02", "--policy", "budget", "--policy", "per-entry")
+        assert ended.returncode == 0 and "panicked" not in ended.stderr, (name, ended)
+        assert len([line for line in ended.stdout.splitlines() if line.startswith(("budget 0.02", "per-entry 0.02"))]) >= 2, (name, ended.stdout)

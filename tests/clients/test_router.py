@@ -241,6 +241,8 @@ class Flaky:
                     return
                 if what == "slow stream":
                     return self.stream()
+                if isinstance(what, dict):
+                    return self.send(200, completion(what["says"]), {})
                 self.send(200, completion("Fine."), {})
 
             def send(self, status, value, headers):
@@ -631,6 +633,45 @@ def test_a_line_for_each_request(start_refrain, flaky, tmp_path, names):
     assert (miss["refrain.outcome"], hit["refrain.outcome"], failed["http.response.status_code"]) == ("miss", "exact_hit", 500)
     assert miss["gen_ai.provider.name"] == "a" and miss["gen_ai.usage.output_tokens"] == 500 and miss["gen_ai.request.model"] == "m"
     assert failed["error.type"] == "500" and "Hello" not in log.read_text()
+
+
+def test_a_judge_is_asked_where_answers_are_neither_alike_nor_unlike(start_refrain, flaky, other, names):
+    server = start_refrain(f"""
+[caches.default]
+policy = "budget"
+[judge]
+model = "wise/judge"
+requests_per_day = 1
+[providers.a]
+base_url = "{flaky.url}"
+[providers.wise]
+base_url = "{other.url}"
+[router]
+default_provider = "a"
+""")
+    answers = [
+        "You can change the delivery address of an order in the app until the parcel has been handed to the courier, under Orders.",
+        "Only our support team changes the delivery address of an order: please call them before five in the afternoon, with the order number at hand.",
+        "Addresses are changed by our support team only, so please call them before five in the afternoon and have your order number at hand.",
+    ]
+    flaky.does(*({"says": answer} for answer in answers))
+    other.does({"says": "DIFFERENT"}, {"says": "SAME"})
+    asked = ["How do I change the delivery address of my order?", "How can I change my order's delivery address?", "How could I change the delivery address of an order?"]
+    cache, decisions = names(), []
+    for text in asked:
+        # Nothing is sure enough, so each goes to the provider, and its answer says whether what was near would have been right.
+        reply = post(server, text, cache=cache, headers={"x-refrain-max-error-rate": "0"})
+        assert reply.headers["x-cache-status"] == "Miss"
+        decisions.append(reply.headers["x-refrain-decision"])
+    deadline = time.monotonic() + 20
+    while 'judgement="not_asked"' not in server.http.get("/metrics").text:
+        assert time.monotonic() < deadline, server.http.get("/metrics").text
+        time.sleep(0.05)
+    assert len(other.bodies) == 1, "as often as it may be"
+    shown = json.loads(other.bodies[0]["messages"][1]["content"])
+    assert shown == {"question": asked[1], "answer 1": answers[1], "answer 2": answers[0]} and other.bodies[0]["model"] == "judge"
+    told = server.http.get(f"/v1/caches/{cache}/decisions/{decisions[1]}").json()
+    assert [(label["source"], label["right"]) for label in told["labels"]] == [("judge", False)]
 
 
 def test_langchain_asks_like_anybody(dialects, names):
