@@ -67,8 +67,11 @@ impl Decisions {
         if let Some(question) = question {
             self.waiting.insert(question, id);
         }
+        // Of one that nothing was near to, and that served nothing, there is nothing to tell that its reply didn't.
+        if logged.case.is_some() || logged.served.is_some() || !logged.decision.candidates.is_empty() {
+            self.unsaved.insert(id);
+        }
         self.by_id.insert(id, logged);
-        self.unsaved.insert(id);
         self.by_age.push_back((now, id));
         let is_old = |(at, _): &(Timestamp, DecisionId)| now.since(*at) > self.keep_millis;
         while self.by_age.len() > MOST || self.by_age.front().is_some_and(is_old) {

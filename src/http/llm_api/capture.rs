@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 
+use super::flight::TAIL;
+
 /// Largest reply that is kept.
 const LIMIT: usize = 16 << 20;
 
@@ -14,31 +16,32 @@ const LIMIT: usize = 16 << 20;
 /// fails before its end, or that its reader gives up, is forgotten; what fails after its end mark has merely ended.
 pub(super) struct Capture<S, F> {
     inner: S,
-    pieces: Vec<Bytes>,
+    /// In one piece: pieces as they come from a connection each hold on to its whole buffer.
+    body: Vec<u8>,
     size: usize,
     /// From `Content-Length`. Readers of a body whose length is known don't poll it past its end.
     expected: Option<usize>,
     /// Whether the pieces so far are all of a body that marks its end itself.
-    has_ended: fn(&[Bytes]) -> bool,
+    has_ended: fn(&[u8]) -> bool,
     is_whole: bool,
     complete: Option<F>,
 }
 
-impl<S, F: FnOnce(Vec<Bytes>)> Capture<S, F> {
-    pub(super) fn new(inner: S, expected: Option<usize>, has_ended: fn(&[Bytes]) -> bool, complete: F) -> Self {
-        Self { inner, pieces: Vec::new(), size: 0, expected, has_ended, is_whole: false, complete: Some(complete) }
+impl<S, F: FnOnce(Bytes)> Capture<S, F> {
+    pub(super) fn new(inner: S, expected: Option<usize>, has_ended: fn(&[u8]) -> bool, complete: F) -> Self {
+        Self { inner, body: Vec::new(), size: 0, expected, has_ended, is_whole: false, complete: Some(complete) }
     }
 
     fn keep(&mut self, piece: &Bytes) {
         self.size += piece.len();
         if self.size > LIMIT {
             self.complete = None;
-            self.pieces.clear();
+            self.body = Vec::new();
         }
         if self.complete.is_some() {
-            self.pieces.push(piece.clone());
+            self.body.extend_from_slice(piece);
         }
-        if self.expected == Some(self.size) || (self.has_ended)(&self.pieces) {
+        if self.expected == Some(self.size) || (self.has_ended)(&self.body[self.body.len().saturating_sub(TAIL)..]) {
             self.is_whole = true;
             self.finish();
         }
@@ -46,7 +49,7 @@ impl<S, F: FnOnce(Vec<Bytes>)> Capture<S, F> {
 
     fn finish(&mut self) {
         if let Some(complete) = self.complete.take() {
-            complete(std::mem::take(&mut self.pieces));
+            complete(std::mem::take(&mut self.body).into());
         }
     }
 }
@@ -54,7 +57,7 @@ impl<S, F: FnOnce(Vec<Bytes>)> Capture<S, F> {
 impl<S, F, E> Stream for Capture<S, F>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
-    F: FnOnce(Vec<Bytes>) + Unpin,
+    F: FnOnce(Bytes) + Unpin,
 {
     type Item = Result<Bytes, E>;
 
@@ -82,10 +85,10 @@ mod tests {
     async fn capture(items: Vec<Result<&'static str, ()>>, expected: Option<usize>, take: usize) -> Option<String> {
         let kept = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&kept);
-        let ended = |pieces: &[Bytes]| pieces.last().is_some_and(|piece| piece == "end");
+        let ended = |end: &[u8]| end.ends_with(b"end");
         let inner = stream::iter(items.into_iter().map(|item| item.map(Bytes::from)));
-        let capture = Capture::new(inner, expected, ended, move |pieces: Vec<Bytes>| {
-            *keep.lock().unwrap() = Some(pieces.concat());
+        let capture = Capture::new(inner, expected, ended, move |body: Bytes| {
+            *keep.lock().unwrap() = Some(body.to_vec());
         });
         let _read: Vec<_> = capture.take(take).collect().await;
         let kept = kept.lock().unwrap().take();

@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
-use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::ask::Ask;
@@ -158,16 +157,16 @@ impl Request {
                     let is_keepable = !upstream.headers.contains_key(axum::http::header::CONTENT_ENCODING);
                     let (head, body) = Head::of(upstream);
                     let (length, dialect, is_stream) = (head.length, head.dialect, head.is_stream);
-                    let is_whole = move |pieces: &[Bytes], size: usize| {
-                        length == Some(size) || (is_stream && has_ended(dialect, pieces))
+                    let is_whole = move |so_far: usize, end: &[u8]| {
+                        length == Some(so_far) || (is_stream && has_ended(dialect, end))
                     };
                     let body = request.meter.metered(body, Served::by(&head));
                     pilot.begins(head);
                     // The answer is read from the flight, as everybody else reads it.
                     let _ = told.send(Ok(None));
-                    let keep = move |pieces| {
+                    let keep = move |body| {
                         if is_keepable {
-                            keeper.keep(pieces, dialect, is_stream);
+                            keeper.keep(body, dialect, is_stream);
                         }
                     };
                     fly(pilot, body, is_whole, keep).await;

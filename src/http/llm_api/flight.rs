@@ -15,10 +15,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of a reply up to which others may still join; beyond, it isn't kept from its beginning for those who come.
-const JOINABLE: usize = 16 << 20;
-/// Bytes that the slowest reader may be behind; it is cut off then, because everybody's reply would have to be kept for it.
-const BEHIND: usize = 32 << 20;
+/// The longest reply. It is kept whole for as long as anybody reads it.
+const LONGEST: usize = 64 << 20;
+/// Bytes that a reader gets at once.
+const PIECE: usize = 64 << 10;
+/// Bytes of a reply's end that are shown to whoever knows whether it is whole.
+pub(super) const TAIL: usize = 256;
 
 /// What a reply's end says to whoever reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +28,9 @@ pub(super) enum Cut {
     /// The provider broke off.
     #[error("the provider broke off its answer")]
     Broken,
-    /// This reader was too slow.
-    #[error("the answer was read too slowly")]
-    Slow,
+    /// It is longer than is kept.
+    #[error("the answer is too long")]
+    TooLong,
 }
 
 /// All flights under way, by what was asked. `H` is what comes before a reply's body.
@@ -50,11 +52,10 @@ pub(in crate::http) struct Flight<H> {
 
 struct State<H> {
     head: Option<Result<Arc<H>, ()>>,
-    pieces: Vec<Bytes>,
-    size: usize,
+    /// All of the body so far, in one piece: pieces as they come from a connection each hold on to its whole buffer.
+    body: Vec<u8>,
     end: Option<Result<(), Cut>>,
     readers: usize,
-    joinable: bool,
 }
 
 /// How somebody comes to a flight.
@@ -84,13 +85,13 @@ impl<K: Hash + Eq + Clone, H> Flights<K, H> {
         let flights = &mut *self.0.lock();
         if let Some(flight) = flights.get(&key) {
             let mut state = flight.state.lock();
-            if state.joinable && state.readers > 0 && !matches!(state.head, Some(Err(()))) {
+            if state.readers > 0 && !matches!(state.head, Some(Err(()))) {
                 state.readers += 1;
                 drop(state);
                 return Boarded::Joins(Reader { flight: Arc::clone(flight), at: 0 });
             }
         }
-        let state = State { head: None, pieces: Vec::new(), size: 0, end: None, readers: 1, joinable: true };
+        let state = State { head: None, body: Vec::new(), end: None, readers: 1 };
         let flight =
             Arc::new(Flight { state: Mutex::new(state), changed: Notify::new(), abandoned: CancellationToken::new() });
         flights.insert(key.clone(), Arc::clone(&flight));
@@ -118,18 +119,28 @@ impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
         self.flight.changed.notify_waiters();
     }
 
-    /// More of it.
-    pub(super) fn tells(&self, piece: Bytes) {
+    /// More of it. Returns how long it is with that.
+    pub(super) fn tells(&self, piece: &[u8]) -> usize {
         let state = &mut *self.flight.state.lock();
-        state.size += piece.len();
-        state.joinable &= state.size <= JOINABLE;
-        state.pieces.push(piece);
+        state.body.extend_from_slice(piece);
         self.flight.changed.notify_waiters();
+        state.body.len()
+    }
+
+    /// How long it is, and its end.
+    fn tail(&self) -> (usize, Vec<u8>) {
+        let state = self.flight.state.lock();
+        (state.body.len(), state.body[state.body.len().saturating_sub(TAIL)..].to_vec())
     }
 
     /// All of it so far.
-    pub(super) fn so_far(&self) -> Vec<Bytes> {
-        self.flight.state.lock().pieces.clone()
+    fn body(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.flight.state.lock().body)
+    }
+
+    /// It is given up, because of this.
+    fn cuts(self, why: Cut) {
+        self.flight.state.lock().end = Some(Err(why));
     }
 
     /// It has come to its end.
@@ -192,12 +203,10 @@ impl<H> Reader<H> {
             let changed = self.flight.changed.notified();
             {
                 let state = self.flight.state.lock();
-                if let Some(piece) = state.pieces.get(self.at) {
-                    self.at += 1;
-                    let piece = piece.clone();
-                    if state.size > BEHIND && state.pieces[self.at..].iter().map(Bytes::len).sum::<usize>() > BEHIND {
-                        return Some(Err(Cut::Slow));
-                    }
+                let rest = &state.body[self.at..];
+                if !rest.is_empty() {
+                    let piece = Bytes::copy_from_slice(&rest[..rest.len().min(PIECE)]);
+                    self.at += piece.len();
                     return Some(Ok(piece));
                 }
                 if let Some(end) = state.end {
@@ -219,17 +228,16 @@ impl<H> Drop for Reader<H> {
     }
 }
 
-/// Reads `body` into `pilot`'s flight. `before_end` is called with all of it before its last piece is told, where `is_whole`
-/// knows that it is the last one, so that whoever has read the whole reply can rely on that call having been made.
+/// Reads `body` into `pilot`'s flight. `before_end` is called with all of it before its last piece is told, where `is_whole`, which
+/// is shown its length and its end, knows that it is the last one, so that whoever has read the whole reply can rely on that call
+/// having been made.
 pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
     pilot: Pilot<K, H>,
     mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
-    is_whole: impl Fn(&[Bytes], usize) -> bool,
-    before_end: impl FnOnce(Vec<Bytes>),
+    is_whole: impl Fn(usize, &[u8]) -> bool,
+    before_end: impl FnOnce(Bytes),
 ) {
     let mut before_end = Some(before_end);
-    let mut so_far = pilot.so_far();
-    let mut size: usize = so_far.iter().map(Bytes::len).sum();
     loop {
         let next = tokio::select! {
             biased;
@@ -238,21 +246,23 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
         };
         match next {
             Some(Ok(piece)) => {
-                size += piece.len();
-                so_far.push(piece.clone());
-                if is_whole(&so_far, size)
+                let (length, mut tail) = pilot.tail();
+                tail.extend_from_slice(&piece[piece.len().saturating_sub(TAIL)..]);
+                if is_whole(length + piece.len(), &tail[tail.len().saturating_sub(TAIL)..])
                     && let Some(before_end) = before_end.take()
                 {
-                    before_end(so_far.clone());
+                    before_end([pilot.body(), piece.clone()].concat().into());
                 }
-                pilot.tells(piece);
+                if pilot.tells(&piece) > LONGEST {
+                    return pilot.cuts(Cut::TooLong);
+                }
             }
             // What fails after its end has merely ended.
             Some(Err(_)) if before_end.is_none() => return pilot.ends(),
             Some(Err(_)) => return,
             None => {
                 if let Some(before_end) = before_end.take() {
-                    before_end(so_far);
+                    before_end(pilot.body());
                 }
                 return pilot.ends();
             }
@@ -294,14 +304,14 @@ mod tests {
         let (pilot, first) = lead(&all);
         assert!(first.head().now_or_never().is_none());
         pilot.begins(7);
-        pilot.tells("a".into());
+        pilot.tells(b"a");
         let late = join(&all);
         assert_eq!(late.head().await.as_deref(), Some(&7));
         let mut body = Box::pin(late.body());
         assert_eq!(body.next().await.unwrap().unwrap(), "a");
         let mut next = body.next();
         assert!(futures_util::poll!(&mut next).is_pending());
-        pilot.tells("b".into());
+        pilot.tells(b"b");
         assert_eq!(next.await.unwrap().unwrap(), "b");
         pilot.ends();
         assert!(body.next().await.is_none());
@@ -351,7 +361,7 @@ mod tests {
         pilot.begins(0);
         let pieces = stream::iter([Ok(Bytes::from("a")), Ok(Bytes::from("b")), Err(())]);
         let kept = Mutex::new(None);
-        fly(pilot, pieces, |_, size| size == 2, |all| *kept.lock() = Some(all.concat())).await;
+        fly(pilot, pieces, |length, end| length == 2 && end == b"ab", |all| *kept.lock() = Some(all)).await;
         assert_eq!(kept.lock().as_deref(), Some(&b"ab"[..]));
         assert_eq!(read(first).await.unwrap(), "ab");
     }

@@ -30,11 +30,11 @@ pub(super) struct Keeper {
     pub(super) asked: Instant,
 }
 
-/// Whether the pieces so far are all of a stream.
-pub(super) fn has_ended(dialect: Dialect, pieces: &[Bytes]) -> bool {
+/// Whether a stream that ends so far with `end` is all there.
+pub(super) fn has_ended(dialect: Dialect, end: &[u8]) -> bool {
     match dialect {
-        Dialect::OpenAi => openai::has_ended(pieces),
-        Dialect::Anthropic => anthropic::has_ended(pieces),
+        Dialect::OpenAi => openai::has_ended(end),
+        Dialect::Anthropic => anthropic::has_ended(end),
     }
 }
 
@@ -46,28 +46,28 @@ impl Keeper {
         head: &Head,
     ) -> BoxStream<'static, Result<Bytes, E>> {
         let (dialect, is_stream, length) = (head.dialect, head.is_stream, head.length);
-        let ended: fn(&[Bytes]) -> bool = match (is_stream, dialect) {
+        let ended: fn(&[u8]) -> bool = match (is_stream, dialect) {
             (false, _) => |_| false,
             (true, Dialect::OpenAi) => openai::has_ended,
             (true, Dialect::Anthropic) => anthropic::has_ended,
         };
-        Capture::new(body, length, ended, move |pieces| self.keep(pieces, dialect, is_stream)).boxed()
+        Capture::new(body, length, ended, move |body| self.keep(body, dialect, is_stream)).boxed()
     }
 
-    pub(super) fn keep(self, pieces: Vec<Bytes>, dialect: Dialect, is_stream: bool) {
+    pub(super) fn keep(self, body: Bytes, dialect: Dialect, is_stream: bool) {
         let Ok((cache, _)) = &self.ask.asked else { return };
         let pending = cache.begin_save(&self.question);
         let saves = self.app.saves.clone();
-        saves.spawn(self.save(pieces, dialect, is_stream, pending));
+        saves.spawn(self.save(body, dialect, is_stream, pending));
     }
 
-    async fn save(self, pieces: Vec<Bytes>, dialect: Dialect, is_stream: bool, pending: PendingSave) {
+    async fn save(self, body: Bytes, dialect: Dialect, is_stream: bool, pending: PendingSave) {
         let took = self.asked.elapsed();
         let recorded = match (dialect, is_stream) {
-            (Dialect::OpenAi, true) => openai::record_stream(pieces).await,
-            (Dialect::OpenAi, false) => openai::record(&pieces.concat()),
-            (Dialect::Anthropic, true) => anthropic::record_stream(pieces).await,
-            (Dialect::Anthropic, false) => anthropic::record(&pieces.concat()),
+            (Dialect::OpenAi, true) => openai::record_stream(body).await,
+            (Dialect::OpenAi, false) => openai::record(&body),
+            (Dialect::Anthropic, true) => anthropic::record_stream(body).await,
+            (Dialect::Anthropic, false) => anthropic::record(&body),
         };
         match recorded {
             Ok(recording) => self.store(recording, took).await,

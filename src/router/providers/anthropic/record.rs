@@ -25,8 +25,8 @@ pub fn record(body: &[u8]) -> Result<Recording, NotKept> {
 ///
 /// # Errors
 /// See [`NotKept`].
-pub async fn record_stream(pieces: Vec<Bytes>) -> Result<Recording, NotKept> {
-    let mut events = SseByteStream::new(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)));
+pub async fn record_stream(body: Bytes) -> Result<Recording, NotKept> {
+    let mut events = SseByteStream::new(stream::iter([Ok::<_, Infallible>(body)]));
     let mut chunks = Chunks::new(0, true);
     let mut told = String::new();
     while let Some(event) = events.next().await {
@@ -40,21 +40,18 @@ pub async fn record_stream(pieces: Vec<Bytes>) -> Result<Recording, NotKept> {
         }
         if chunks.is_complete() {
             told.push_str("data: [DONE]\n\n");
-            return openai::record_stream(vec![told.into()]).await;
+            return openai::record_stream(told.into()).await;
         }
     }
     Err(NotKept::BrokenOff)
 }
 
-/// Whether the pieces end with the event that ends a message.
+/// Whether a body that ends with `end` ends with the event that ends a message.
 #[must_use]
-pub fn has_ended(pieces: &[Bytes]) -> bool {
-    const TAIL: usize = 128;
-    let mut tail: Vec<u8> = pieces.iter().rev().flat_map(|piece| piece.iter().rev().copied()).take(TAIL).collect();
-    tail.reverse();
-    let is_blank_line = ["\n\n", "\r\n\r\n"].iter().any(|end| tail.ends_with(end.as_bytes()));
+pub fn has_ended(end: &[u8]) -> bool {
     const MARK: &[u8] = b"event: message_stop";
-    is_blank_line && tail.windows(MARK.len()).any(|window| window == MARK)
+    let is_blank_line = ["\n\n", "\r\n\r\n"].iter().any(|line| end.ends_with(line.as_bytes()));
+    is_blank_line && end.windows(MARK.len()).any(|window| window == MARK)
 }
 
 #[cfg(test)]
@@ -68,8 +65,8 @@ mod tests {
         events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", kind(event))).collect()
     }
 
-    fn cut(text: &str, size: usize) -> Vec<Bytes> {
-        text.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect()
+    async fn read(text: &str) -> Result<Recording, NotKept> {
+        record_stream(Bytes::copy_from_slice(text.as_bytes())).await
     }
 
     #[tokio::test]
@@ -92,13 +89,11 @@ mod tests {
             json!({"type": "message_stop"}),
         ];
         let text = streamed(&events);
-        for size in [1, 7, 10_000] {
-            assert_eq!(record_stream(cut(&text, size)).await.unwrap().answer.text, "Paris");
-            assert!(has_ended(&cut(&text, size)));
-        }
+        assert_eq!(read(&text).await.unwrap().answer.text, "Paris");
+        assert!(has_ended(text.as_bytes()));
         let early = streamed(&events[..6]);
-        assert_eq!(record_stream(cut(&early, 50)).await, Err(NotKept::BrokenOff));
-        assert!(!has_ended(&cut(&early, 50)));
+        assert_eq!(read(&early).await, Err(NotKept::BrokenOff));
+        assert!(!has_ended(early.as_bytes()));
         let mut limited = message;
         limited["stop_reason"] = "max_tokens".into();
         assert_eq!(record(limited.to_string().as_bytes()), Err(NotKept::Incomplete("length".into())));

@@ -21,8 +21,8 @@ const OBJECT: (&str, &str) = ("object", "chat.completion");
 ///
 /// # Errors
 /// See [`NotKept`].
-pub async fn record_stream(pieces: Vec<Bytes>) -> Result<Recording, NotKept> {
-    let mut events = SseByteStream::new(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)));
+pub async fn record_stream(body: Bytes) -> Result<Recording, NotKept> {
+    let mut events = SseByteStream::new(stream::iter([Ok::<_, Infallible>(body)]));
     let mut whole = Whole::default();
     while let Some(event) = events.next().await {
         let event = event.map_err(|error| NotKept::Malformed(error.to_string()))?;
@@ -41,15 +41,12 @@ pub async fn record_stream(pieces: Vec<Bytes>) -> Result<Recording, NotKept> {
     Err(NotKept::BrokenOff)
 }
 
-/// Whether the pieces end with the end mark, so that nothing more can follow: many clients close the connection then,
-/// and don't wait for the provider to close its own.
+/// Whether a body that ends with `end` ends with the end mark, so that nothing more can follow: many clients close the
+/// connection then, and don't wait for the provider to close its own.
 #[must_use]
-pub fn has_ended(pieces: &[Bytes]) -> bool {
-    const TAIL: usize = 32;
-    let mut tail: Vec<u8> = pieces.iter().rev().flat_map(|piece| piece.iter().rev().copied()).take(TAIL).collect();
-    tail.reverse();
-    let event = tail.trim_ascii_end();
-    let blank_line = ["\n\n", "\r\n\r\n", "\r\r"].iter().any(|end| tail.ends_with(end.as_bytes()));
+pub fn has_ended(end: &[u8]) -> bool {
+    let event = end.trim_ascii_end();
+    let blank_line = ["\n\n", "\r\n\r\n", "\r\r"].iter().any(|line| end.ends_with(line.as_bytes()));
     blank_line && (event.ends_with(b"data: [DONE]") || event.ends_with(b"data:[DONE]"))
 }
 
@@ -189,12 +186,11 @@ mod tests {
     async fn kept(events: &[Value]) -> Result<Recording, NotKept> {
         let mut text: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
         text.push_str("data: [DONE]\n\n");
-        cut(&text, 7).await
+        read(&text).await
     }
 
-    /// The same bytes in pieces of `size`, as a network may deliver them.
-    async fn cut(text: &str, size: usize) -> Result<Recording, NotKept> {
-        record_stream(text.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect()).await
+    async fn read(text: &str) -> Result<Recording, NotKept> {
+        record_stream(Bytes::copy_from_slice(text.as_bytes())).await
     }
 
     fn chunk(delta: Value) -> Value {
@@ -281,21 +277,17 @@ mod tests {
         assert_eq!(kept(&[text.clone(), second, end("stop")]).await, Err(NotKept::Choices(2)));
         for end_mark in ["", "data: [DON", "data: [DONE]"] {
             let broken = format!("data: {text}\n\ndata: {}\n\n{end_mark}", end("stop"));
-            assert_eq!(cut(&broken, 9).await, Err(NotKept::BrokenOff), "{end_mark}");
+            assert_eq!(read(&broken).await, Err(NotKept::BrokenOff), "{end_mark}");
         }
-        assert!(matches!(cut("data: {oops\n\n", 50).await, Err(NotKept::Malformed(_))));
+        assert!(matches!(read("data: {oops\n\n").await, Err(NotKept::Malformed(_))));
     }
 
     #[test]
-    fn the_end_mark_ends_a_stream_however_it_is_cut() {
-        let ended = |text: &str, size: usize| {
-            has_ended(&text.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect::<Vec<_>>())
-        };
-        for size in [1, 3, 100] {
-            assert!(ended("data: {}\n\ndata: [DONE]\n\n", size) && ended("data:[DONE]\r\n\r\n", size));
-            assert!(!ended("data: [DONE]", size) && !ended("data: [DONE]\n", size) && !ended("", size));
-            assert!(!ended("data: {\"content\": \"data: [DONE]\"}\n\n", size));
-        }
+    fn the_end_mark_ends_a_stream() {
+        let ended = |text: &str| has_ended(text.as_bytes());
+        assert!(ended("data: {}\n\ndata: [DONE]\n\n") && ended("data:[DONE]\r\n\r\n"));
+        assert!(!ended("data: [DONE]") && !ended("data: [DONE]\n") && !ended(""));
+        assert!(!ended("data: {\"content\": \"data: [DONE]\"}\n\n"));
     }
 
     #[tokio::test]
@@ -303,9 +295,7 @@ mod tests {
         let (a, b) = (chunk(json!({"content": "hi"})), end("stop"));
         for end_of_line in ["\n", "\r\n", "\r"] {
             let text = format!(": ping|data: {a}||data: {b}||data: [DONE]||").replace('|', end_of_line);
-            for size in [1, 2, 1000] {
-                assert_eq!(cut(&text, size).await.unwrap().answer.text, "hi", "{end_of_line:?} {size}");
-            }
+            assert_eq!(read(&text).await.unwrap().answer.text, "hi", "{end_of_line:?}");
         }
     }
 }
