@@ -61,7 +61,7 @@ async fn serve(settings: Settings, file: Option<PathBuf>, vectors: Vectors) -> R
     tokio::spawn(async move { recalled.recall_decisions().await });
     let app = Arc::new(App::new(live, live::Source::new(file), caches, metrics));
     app.restore_usage().await;
-    app.judge();
+    app.go_on_behind();
     tokio::spawn(live::watch(Arc::clone(&app), stop.clone()));
 
     tokio::spawn(stop_on_signal(stop.clone()));

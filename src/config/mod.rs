@@ -19,7 +19,9 @@ use serde::Deserialize;
 
 pub use cache::{CacheSettings, Policy, Reliability};
 pub use load::{ConfigError, load};
-pub use router::{AccessLog, Clamp, Conditions, Judge, Model, Price, Provider, ProviderKind, Router, Strategy, Target};
+pub use router::{
+    AccessLog, Clamp, Conditions, Judge, Model, Price, Provider, ProviderKind, Router, Strategy, Target, Traces,
+};
 pub use secret::ApiKey;
 pub use units::{ByteLimit, Span};
 
@@ -54,6 +56,8 @@ pub struct Settings {
     pub router: Router,
     /// A line for each request.
     pub access_log: AccessLog,
+    /// Where spans go.
+    pub traces: Option<Traces>,
 }
 
 /// `[server]`

@@ -339,6 +339,37 @@ impl Judge {
     }
 }
 
+/// `[traces]`: spans, sent to an OpenTelemetry collector.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// Its address, to which `/v1/traces` is appended (OTLP over HTTP, in JSON).
+    pub endpoint: String,
+    /// The share of traces that begin here which are sent, from 0 to 1; callers' own traces say so themselves.
+    #[serde(default = "Traces::default_sample")]
+    pub sample: f64,
+    /// Headers that it wants.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Traces {
+    const fn default_sample() -> f64 {
+        1.0
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let url = reqwest::Url::parse(&self.endpoint);
+        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err("endpoint must be an http or https address, such as http://127.0.0.1:4318".into());
+        }
+        if !(0.0..=1.0).contains(&self.sample) {
+            return Err("sample must be between 0 and 1".into());
+        }
+        Ok(())
+    }
+}
+
 /// `[access_log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -391,6 +422,9 @@ pub(super) fn check(settings: &super::Settings) -> Result<(), ConfigError> {
         if all.into_iter().flatten().any(|price| !price.is_finite() || price < 0.0) {
             return invalid(format!("prices.{model}"), "prices must be numbers from 0 on".into());
         }
+    }
+    if let Some(Err(why)) = settings.traces.as_ref().map(Traces::check) {
+        return invalid("traces".into(), why);
     }
     if !(0.0..=1.0).contains(&settings.access_log.sample) {
         return invalid("access_log.sample".into(), "must be between 0 and 1".into());

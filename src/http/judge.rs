@@ -118,12 +118,12 @@ async fn ask(app: &App, settings: &config::Judge, pair: Pair<'_>) -> Option<Stri
 /// Its last word that says either; a model that thinks aloud ends with its judgement.
 fn read(answer: &str) -> Option<bool> {
     let words = answer.split(|c: char| !c.is_ascii_alphabetic()).map(str::to_ascii_uppercase);
-    let judgements = words.filter_map(|word| match word.as_str() {
+    let mut judgements = words.filter_map(|word| match word.as_str() {
         "SAME" => Some(true),
         "DIFFERENT" => Some(false),
         _ => None,
     });
-    judgements.last()
+    judgements.next_back()
 }
 
 #[cfg(test)]

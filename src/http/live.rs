@@ -119,7 +119,7 @@ type Section = (&'static str, fn(&Settings) -> String);
 /// Which sections differ, as far as they can be shown: a change of nothing but keys counts, but isn't told.
 fn compared(before: &Settings, after: &Settings) -> Reloaded {
     let differ = |of: fn(&Settings) -> String| of(before) != of(after);
-    let live: [Section; 7] = [
+    let live: [Section; 8] = [
         ("providers", |settings| shown(&settings.providers)),
         ("models", |settings| shown(&settings.models)),
         ("prices", |settings| shown(&settings.prices)),
@@ -127,6 +127,7 @@ fn compared(before: &Settings, after: &Settings) -> Reloaded {
         ("router", |settings| shown(&settings.router)),
         ("tenants", |settings| shown(&settings.tenants)),
         ("access_log", |settings| shown(&settings.access_log)),
+        ("traces", |settings| shown(&settings.traces)),
     ];
     let fixed: [Section; 5] = [
         ("server", |settings| shown(&settings.server)),

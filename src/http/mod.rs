@@ -11,6 +11,7 @@ pub mod live;
 mod llm_api;
 pub mod ndjson;
 mod serve;
+mod traces;
 mod usage;
 
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub struct App {
     /// What was used in all.
     usage: Usage,
     access_log: AccessLog,
+    traces: traces::Traces,
 }
 
 /// What was used of late, by whom limits are for.
@@ -81,11 +83,14 @@ impl App {
             limits: InUse::default(),
             usage: Usage::default(),
             access_log: AccessLog::default(),
+            traces: traces::Traces::default(),
         }
     }
 
-    /// Lets the caches ask a model whether two answers say the same, as soon as the settings name one.
-    pub fn judge(self: &Arc<Self>) {
+    /// What goes on behind requests: spans are sent, and the caches may ask a model whether two answers say the same, as soon as the
+    /// settings say where and which.
+    pub fn go_on_behind(self: &Arc<Self>) {
+        traces::Traces::send(self);
         self.caches.judged_by(Arc::new(judge::ModelJudge::new(self)));
     }
 

@@ -37,6 +37,7 @@ pub use body::{BodyError, Pieces};
 pub use limits::{Allowance, Exceeded, Limits};
 pub use provider::Provider;
 pub use route::RouteError;
+pub(crate) use send::draw;
 pub use send::{Outgoing, SendError, Tried, Upstream, UpstreamError};
 pub use usage::{Account, Day, Sums, Tokens, Usage};
 pub use wire::Dialect;

@@ -629,7 +629,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// From 0 to 1, evenly.
-fn draw() -> f64 {
+pub(crate) fn draw() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -674,6 +674,55 @@ default_provider = "a"
     assert [(label["source"], label["right"]) for label in told["labels"]] == [("judge", False)]
 
 
+def test_spans_of_requests_and_calls_reach_a_collector(start_refrain, flaky, names):
+    import http.server
+
+    documents = []
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            documents.append((self.path, self.headers.get("x-key"), json.loads(self.rfile.read(int(self.headers["content-length"])))))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    server = start_refrain(f"""
+[providers.a]
+base_url = "{flaky.url}"
+[traces]
+endpoint = "http://127.0.0.1:{collector.server_port}"
+headers = {{ x-key = "k" }}
+""")
+    trace, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    headers = {"traceparent": f"00-{trace}-{caller}-01"}
+    flaky.does((500, {}), "ok")
+    post(server, "Hi", cache=names(), headers=headers)
+    post(server, "Hi", cache=names(), headers=headers)
+    post(server, "Hello?")
+    spans, deadline = [], time.monotonic() + 10
+    while len(spans) < 5:
+        assert time.monotonic() < deadline, spans
+        time.sleep(0.05)
+        spans = [span for _, _, document in list(documents) for span in document["resourceSpans"][0]["scopeSpans"][0]["spans"]]
+    assert {(path, key) for path, key, _ in documents} == {("/v1/traces", "k")}
+    of = lambda span: {item["key"]: next(iter(item["value"].values())) for item in span["attributes"]}
+    ours = [span for span in spans if span["traceId"] == trace]
+    (call,) = [span for span in ours if span["kind"] == 3]
+    miss, hit = sorted((span for span in ours if span["kind"] == 2), key=lambda span: span["startTimeUnixNano"])
+    assert miss["parentSpanId"] == hit["parentSpanId"] == caller and call["parentSpanId"] == miss["spanId"]
+    assert (of(miss)["refrain.outcome"], of(hit)["refrain.outcome"]) == ("miss", "exact_hit")
+    assert of(call)["refrain.attempts"] == "2" and of(call)["gen_ai.usage.output_tokens"] == "500"
+    assert flaky.seen[-2]["traceparent"] == f"00-{trace}-{call['spanId']}-01"
+    other = [span for span in spans if span["traceId"] != trace]
+    assert {span["kind"] for span in other} == {2, 3} and len({span["traceId"] for span in other}) == 1
+    collector.shutdown()
+
+
 def test_langchain_asks_like_anybody(dialects, names):
     from langchain_openai import ChatOpenAI
 

@@ -1,5 +1,6 @@
 //! `POST /v1/chat/completions` and Anthropic's `POST /v1/messages`: answered from the cache, or forwarded and remembered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use super::reply::{Head, handed_on, played_back};
 use crate::cache::Found;
 use crate::http::App;
 use crate::http::live::Live;
+use crate::http::traces::TRACEPARENT;
 use crate::prompt::{Question, Reach};
 use crate::router::providers::openai::Delivery;
 use crate::router::{Dialect, Outgoing, SendError, Upstream};
@@ -65,7 +67,7 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let live = app.live();
     let caller = live.tenants.identify(&headers)?;
-    let meter = Meter::admit(&app, &live, &caller)?;
+    let meter = Meter::admit(&app, &live, &caller, &headers)?;
     let ask = Ask::read(&app, dialect, caller, uri.query(), headers, body).await?;
     let meter = Arc::new(meter.for_model(ask.model.as_deref())?);
     let request = Request { app, live, ask: Arc::new(ask), meter };
@@ -223,16 +225,20 @@ impl Request {
 
     async fn send(&self) -> Result<Upstream, SendError> {
         let ask = &self.ask;
+        self.meter.may_spend()?;
+        let mut headers = Cow::Borrowed(&ask.headers);
+        if let Some(context) = self.meter.calls() {
+            headers.to_mut().insert(TRACEPARENT, context);
+        }
         let outgoing = Outgoing {
             method: Method::POST,
             path: &ask.path,
-            headers: &ask.headers,
+            headers: &headers,
             tenant: &ask.caller.tenant,
             dialect: ask.dialect,
             trust_credentials: self.live.tenants.is_local(),
             is_repeatable: true,
         };
-        self.meter.may_spend()?;
         outgoing.send_by_model(&self.live.router, ask.model.as_deref(), &ask.body).await
     }
 }

@@ -3,9 +3,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -20,7 +20,8 @@ use crate::http::App;
 use crate::http::access_log::Line;
 use crate::http::auth::{Caller, KeyId};
 use crate::http::live::Live;
-use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tokens};
+use crate::http::traces::{Kind, Span, Traced, Traces};
+use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tokens, draw};
 use crate::store::Timestamp;
 use crate::telemetry;
 
@@ -38,6 +39,7 @@ pub(super) struct Admitted {
     live: Arc<Live>,
     caller: Caller,
     began: Instant,
+    traced: Option<Traced>,
 }
 
 /// What one request uses, from its coming to its end.
@@ -50,6 +52,9 @@ pub(super) struct Meter {
     model: String,
     began: Instant,
     decision: Mutex<Option<Arc<Decision>>>,
+    /// Its place in a trace, and that of the call to a provider.
+    traced: Option<Traced>,
+    call: Mutex<Option<Traced>>,
 }
 
 /// Who answered a request.
@@ -85,7 +90,12 @@ impl Meter {
     ///
     /// # Errors
     /// 429 where it has not.
-    pub(super) fn admit(app: &Arc<App>, live: &Arc<Live>, caller: &Caller) -> Result<Admitted, ApiError> {
+    pub(super) fn admit(
+        app: &Arc<App>,
+        live: &Arc<Live>,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<Admitted, ApiError> {
         let settings = live.settings.tenants.get(&*caller.tenant);
         let allowance = settings.map_or_else(Allowance::default, |tenant| Allowance {
             requests: tenant.requests_per_minute,
@@ -95,11 +105,22 @@ impl Meter {
             telemetry::limited("key");
             exceeded(over, "this API key")
         })?;
-        Ok(Admitted { app: Arc::clone(app), live: Arc::clone(live), caller: caller.clone(), began: Instant::now() })
+        let traced = Traces::begin(live.settings.traces.as_ref(), headers, draw());
+        let (app, live) = (Arc::clone(app), Arc::clone(live));
+        Ok(Admitted { app, live, caller: caller.clone(), began: Instant::now(), traced })
     }
 
     pub(super) fn decided(&self, decision: &Arc<Decision>) {
         *self.decision.lock() = Some(Arc::clone(decision));
+    }
+
+    /// A call to a provider begins. What to tell it of the trace, if it is one of ours.
+    pub(super) fn calls(&self) -> Option<HeaderValue> {
+        let traced = self.traced?;
+        let context = traced.context.child();
+        let call = Traced { context, parent: Some(traced.context.span()), began: SystemTime::now() };
+        *self.call.lock() = Some(call);
+        HeaderValue::try_from(context.header()).ok()
     }
 
     /// Whether the tenant may cost any more this month. What the cache answers costs nothing.
@@ -158,6 +179,7 @@ impl Meter {
             (false, false) => Sums::forwarded(Some(Tokens::default()), None),
         };
         self.book(&served.provider, &sums);
+        self.end_call(served, tokens, broken);
         if is_success && !served.joined {
             let used = tokens.map_or(size / BYTES_PER_TOKEN, |tokens| tokens.all());
             self.app.limits.keys.spend(&self.key, used);
@@ -185,6 +207,7 @@ impl Meter {
         first: Option<Instant>,
     ) {
         let decision = self.decision.lock().clone();
+        self.end_request(status, provider, decision.as_deref());
         self.app.access_log.write(&self.live.settings.access_log, || Line {
             tenant: self.tenant.to_string(),
             model: self.model.clone(),
@@ -197,6 +220,56 @@ impl Meter {
             tokens,
             seconds: self.began.elapsed().as_secs_f64(),
             first_byte: first.map(|first| (first - self.began).as_secs_f64()),
+        });
+    }
+
+    /// The span of the call, which is over.
+    fn end_call(&self, served: &Served, tokens: Option<Tokens>, broken: bool) {
+        let Some(call) = self.call.lock().take().filter(|_| !served.joined) else { return };
+        let mut attributes = vec![
+            ("gen_ai.operation.name", "chat".into()),
+            ("gen_ai.provider.name", served.provider.clone().into()),
+            ("gen_ai.request.model", served.model.as_ref().unwrap_or(&self.model).clone().into()),
+            ("http.response.status_code", served.status.into()),
+            ("refrain.attempts", served.attempts.into()),
+        ];
+        if let Some(tokens) = tokens {
+            attributes.push(("gen_ai.usage.input_tokens", tokens.input.into()));
+            attributes.push(("gen_ai.usage.output_tokens", tokens.output.into()));
+        }
+        self.app.traces.end(Span {
+            context: call.context,
+            parent: call.parent,
+            kind: Kind::Client,
+            name: format!("chat {}", served.model.as_ref().unwrap_or(&self.model)),
+            began: call.began,
+            attributes,
+            failed: broken || served.status >= 400,
+        });
+    }
+
+    /// The span of the request, which is over.
+    fn end_request(&self, status: u16, provider: &str, decision: Option<&Decision>) {
+        let Some(traced) = self.traced else { return };
+        let mut attributes = vec![
+            ("gen_ai.operation.name", "chat".into()),
+            ("gen_ai.request.model", self.model.clone().into()),
+            ("http.response.status_code", status.into()),
+            ("refrain.tenant", self.tenant.to_string().into()),
+            ("refrain.answered_by", provider.into()),
+        ];
+        if let Some(decision) = decision {
+            attributes.push(("refrain.outcome", decision.outcome.name().into()));
+            attributes.push(("refrain.decision", decision.id.to_string().into()));
+        }
+        self.app.traces.end(Span {
+            context: traced.context,
+            parent: traced.parent,
+            kind: Kind::Server,
+            name: format!("chat {}", self.model),
+            began: traced.began,
+            attributes,
+            failed: status >= 500,
         });
     }
 
@@ -224,7 +297,7 @@ impl Admitted {
     /// # Errors
     /// 429 where it has not.
     pub(super) fn for_model(self, model: Option<&str>) -> Result<Meter, ApiError> {
-        let Self { app, live, caller, began } = self;
+        let Self { app, live, caller, began, traced } = self;
         let model = model.unwrap_or_default().to_owned();
         if let Some(settings) = live.settings.models.get(&model) {
             let allowance = Allowance { requests: settings.requests_per_minute, tokens: settings.tokens_per_minute };
@@ -234,7 +307,8 @@ impl Admitted {
             })?;
         }
         let Caller { tenant, key } = caller;
-        Ok(Meter { app, live, tenant, key, model, began, decision: Mutex::default() })
+        let (decision, call) = (Mutex::default(), Mutex::default());
+        Ok(Meter { app, live, tenant, key, model, began, decision, traced, call })
     }
 }
 

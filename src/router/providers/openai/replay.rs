@@ -189,7 +189,7 @@ mod tests {
             prop_assert_eq!(deliverable(Delivery::StreamWithUsage)(&first.answer), usage);
             let events = stream(&first.answer, usage, "id", 1, "m");
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let second = runtime.block_on(record_stream(events)).unwrap();
+            let second = runtime.block_on(record_stream(events.concat().into())).unwrap();
             let again: Value = serde_json::from_str(second.answer.completion.as_deref().unwrap()).unwrap();
             prop_assert_eq!(again, whole);
             prop_assert_eq!(second.answer.text, first.answer.text);
