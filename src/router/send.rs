@@ -325,7 +325,7 @@ impl Outgoing<'_> {
                 return Err(provider.error("refused to say who we are", false, None));
             }
         };
-        self.send_raw(provider, self.path, body, headers).await
+        self.send_raw(provider, &wire::path_at(provider, self.path), body, headers).await
     }
 
     async fn send_raw(

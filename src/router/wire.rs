@@ -143,6 +143,14 @@ pub(super) fn is_taken_apart(provider: &Provider, dialect: Dialect, path: &str) 
         }
 }
 
+/// A path that names no model, as `provider` wants it.
+pub(super) fn path_at(provider: &Provider, path: &str) -> String {
+    match provider.kind {
+        ProviderKind::Azure => at_azure(provider, path, None),
+        _ => path.to_owned(),
+    }
+}
+
 fn parse(body: &[u8]) -> Result<Value, Unconvertible> {
     serde_json::from_slice(body).map_err(|error| Unconvertible(format!("the body is not valid JSON: {error}")))
 }

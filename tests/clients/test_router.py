@@ -137,6 +137,22 @@ def test_requests_reach_each_provider_in_its_own_shape(client, aimock, account):
     assert "assertion=" in account[1][0]
 
 
+def test_models_of_every_kind_are_listed_and_other_paths_pass_through(dialects, aimock):
+    ids = {model.id for model in dialects.openai().models.list()}
+    assert set(KINDS) <= ids and "all-MiniLM-L6-v2" in ids
+    body = {"model": "openai", "input": "What is the capital of France?"}
+    reply = dialects.http.post("/v1/responses", json=body)
+    assert reply.status_code == 200 and "Paris" in reply.text and aimock.last()["body"]["model"] == "openai-model"
+
+
+def test_paths_without_a_model_reach_azure_with_its_version(start_refrain, flaky):
+    server = start_refrain(f'[providers.azure]\nkind = "azure"\nbase_url = "{flaky.url}"\napi_key = "k"\napi_version = "2025-01-01"\n')
+    server.http.post("/v1/batches?limit=2", json={}, headers={"x-refrain-provider": "azure"})
+    server.http.post("/v1/batches", json={})
+    assert flaky.paths == ["/v1/batches?limit=2&api-version=2025-01-01", "/v1/batches?api-version=2025-01-01"]
+    assert flaky.seen[0]["api-key"] == "k"
+
+
 def test_errors_come_in_openais_shape_from_everybody(client):
     for kind in KINDS:
         with pytest.raises(openai.APIStatusError) as error:
@@ -215,7 +231,7 @@ class Flaky:
         import http.server
 
         flaky = self
-        self.script, self.times, self.bodies, self.seen = [], [], [], []
+        self.script, self.times, self.bodies, self.seen, self.paths = [], [], [], [], []
         self.gate = threading.Event()
         self.lock = threading.Lock()
 
@@ -223,11 +239,12 @@ class Flaky:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.read()
                 with flaky.lock:
                     flaky.times.append(time.monotonic())
                     flaky.bodies.append(json.loads(body))
                     flaky.seen.append(dict(self.headers))
+                    flaky.paths.append(self.path)
                     what = flaky.script.pop(0) if flaky.script else "ok"
                 if what == "stall":
                     flaky.gate.wait(30)
@@ -244,6 +261,16 @@ class Flaky:
                 if isinstance(what, dict):
                     return self.send(200, completion(what["says"]), {})
                 self.send(200, completion("Fine."), {})
+
+            def read(self):
+                if "content-length" in self.headers:
+                    return self.rfile.read(int(self.headers["content-length"]))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
 
             def send(self, status, value, headers):
                 body = json.dumps(value).encode()

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::handlers::{entry_id, existing, read};
+use super::asked::{Named, Whole};
+use super::handlers::entry_id;
 use super::problem::Problem;
 use super::reader::Reader;
 use super::reply::CandidateReply;
@@ -30,27 +29,18 @@ const MOST: usize = 100;
 
 /// `GET /v1/caches/{cacheId}/decisions/{id}`
 pub(in crate::http) async fn decision(
-    State(app): State<Arc<App>>,
-    Path((id, decision)): Path<(String, String)>,
-    headers: HeaderMap,
+    Named(cache): Named,
+    Path((_, decision)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let cache = existing(&app, &headers, &id)?;
-    let logged =
-        cache.decision(decision_id(&decision)?).await.map_err(CacheError::from)?.ok_or_else(|| {
-            Problem::not_found(format!("the cache `{id}` knows no decision {decision}, or no longer"))
-        })?;
+    let logged = cache.decision(decision_id(&decision)?).await.map_err(CacheError::from)?.ok_or_else(|| {
+        Problem::not_found(format!("the cache `{}` knows no decision {decision}, or no longer", cache.id()))
+    })?;
     Ok(Json(explained(&logged)).into_response())
 }
 
 /// `POST /v1/caches/{cacheId}/feedback`
-pub(in crate::http) async fn feedback(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let cache = existing(&app, &headers, &id)?;
-    let feedback = read_feedback(&read(&app, body).await?)?;
+pub(in crate::http) async fn feedback(Named(cache): Named, Whole(body): Whole) -> Result<Response, Problem> {
+    let feedback = read_feedback(&body)?;
     let Heard { recorded, entry, quarantined, served_to } = cache.feedback(feedback).await?;
     let served_to: Vec<String> = served_to.iter().map(ToString::to_string).collect();
     let reply = json!({
@@ -60,14 +50,7 @@ pub(in crate::http) async fn feedback(
 }
 
 /// `POST /v1/caches/{cacheId}/simulate`
-pub(in crate::http) async fn simulate(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let cache = existing(&app, &headers, &id)?;
-    let body = read(&app, body).await?;
+pub(in crate::http) async fn simulate(Named(cache): Named, Whole(body): Whole) -> Result<Response, Problem> {
     let mut reader = Reader::new(if body.is_empty() { b"{}" } else { &body })?;
     let budgets = numbers(&mut reader, "budgets", 0.0..=0.5).unwrap_or(BUDGETS.to_vec());
     let thresholds = numbers(&mut reader, "thresholds", -1.0..=1.0).unwrap_or(THRESHOLDS.to_vec());
@@ -81,35 +64,23 @@ pub(in crate::http) async fn simulate(
 }
 
 /// `GET /v1/caches/{cacheId}`
-pub(in crate::http) async fn show(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let cache = existing(&app, &headers, &id)?;
+pub(in crate::http) async fn show(State(app): State<Arc<App>>, Named(cache): Named) -> Result<Response, Problem> {
     Ok(Json(shown(&app, &cache)).into_response())
 }
 
 /// `PUT /v1/caches/{cacheId}`
 pub(in crate::http) async fn tune(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Named(cache): Named,
+    Whole(body): Whole,
 ) -> Result<Response, Problem> {
-    let cache = existing(&app, &headers, &id)?;
-    let tuning = read_tuning(&read(&app, body).await?)?;
+    let tuning = read_tuning(&body)?;
     app.caches.tune(&cache, tuning, &cache.name().tenant, app.live().tenants.is_local()).await?;
     Ok(Json(shown(&app, &cache)).into_response())
 }
 
 /// `POST /v1/caches/{cacheId}/undo`
-pub(in crate::http) async fn undo(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let cache = existing(&app, &headers, &id)?;
+pub(in crate::http) async fn undo(State(app): State<Arc<App>>, Named(cache): Named) -> Result<Response, Problem> {
     app.caches.undo(&cache, &cache.name().tenant, app.live().tenants.is_local()).await?;
     Ok(Json(shown(&app, &cache)).into_response())
 }

@@ -1,5 +1,6 @@
 //! The cache API: LangCache's REST API, with fields of our own.
 
+mod asked;
 mod handlers;
 mod learning;
 mod problem;

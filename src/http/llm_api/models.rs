@@ -66,5 +66,11 @@ async fn list(live: &Live, caller: &Caller, provider: &Provider, headers: &Heade
     let upstream = outgoing.send_to(provider, reqwest::Body::default()).await.ok()?;
     let body: BytesMut = upstream.body.try_collect().await.ok()?;
     let list: Value = serde_json::from_slice(&body).ok()?;
-    list["data"].as_array().cloned()
+    // Google names them `models/NAME`.
+    let of_google = |model: &Value| {
+        let id = model["name"].as_str()?.trim_start_matches("models/");
+        Some(json!({"id": id, "object": "model", "created": 0, "owned_by": "google"}))
+    };
+    let others = || list["models"].as_array().map(|models| models.iter().filter_map(of_google).collect());
+    list["data"].as_array().cloned().or_else(others)
 }
