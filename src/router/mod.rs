@@ -6,7 +6,9 @@
 mod adjust;
 mod body;
 mod conditions;
+mod error;
 mod gate;
+mod headers;
 mod health;
 mod keys;
 mod limits;
@@ -34,11 +36,12 @@ use health::Patience;
 use target::{State, Target};
 
 pub use body::{BodyError, Pieces};
+pub use error::{SendError, Tried, UpstreamError};
 pub use limits::{Allowance, Exceeded, Limits};
 pub use provider::Provider;
 pub use route::RouteError;
 pub(crate) use send::draw;
-pub use send::{Outgoing, SendError, Tried, Upstream, UpstreamError};
+pub use send::{Outgoing, Upstream};
 pub use usage::{Account, Day, Sums, Tokens, Usage};
 pub use wire::Dialect;
 

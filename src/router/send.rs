@@ -5,48 +5,25 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::Router;
 use super::body::{self, BodyError, Pieces};
 use super::conditions::Asked;
+use super::error::{SendError, Tried, UpstreamError};
 use super::gate::Place;
+use super::headers::remove_connection_headers;
 use super::health::Outcome;
 use super::keys::Taken;
 use super::provider::Provider;
 use super::providers::gemini;
 use super::retry_after;
-use super::route::{Route, RouteError};
+use super::route::Route;
 use super::target::Try;
 use super::wire::{self, Dialect, Foreign, Prepared, Reading, Unconvertible};
 use crate::telemetry::{self, Step};
-
-/// Headers that concern one connection, not the message (RFC 9110, section 7.6.1), or that are set anew for the next.
-const HOP_BY_HOP: [HeaderName; 10] = [
-    HeaderName::from_static("keep-alive"),
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::HOST,
-    header::CONTENT_LENGTH,
-];
-
-/// Headers by which providers know who calls, and who pays.
-const CREDENTIALS: [&str; 7] = [
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "ocp-apim-subscription-key",
-    "openai-organization",
-    "openai-project",
-];
 
 /// Bodies beyond this are converted on a blocking thread.
 const CONVERT_INLINE: usize = 256 << 10;
@@ -92,71 +69,6 @@ pub struct Upstream {
     pub model: Option<String>,
     /// Those that were asked before, and what they did.
     pub tried: Vec<Tried>,
-}
-
-/// A try that came to nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
-    /// The provider.
-    pub provider: String,
-    /// What it did, in a word or its status.
-    pub what: String,
-}
-
-/// No provider answered at all.
-#[derive(Debug, thiserror::Error)]
-#[error("provider `{provider}` {what}")]
-pub struct UpstreamError {
-    /// The last one that was asked.
-    pub provider: String,
-    /// What it did.
-    pub what: &'static str,
-    /// Whether it was too slow rather than unreachable.
-    pub timeout: bool,
-    /// All that were asked.
-    pub tried: Vec<Tried>,
-    /// For the log.
-    #[source]
-    pub source: Option<BodyError>,
-}
-
-/// Why a request got no answer from a provider.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// It is for nobody.
-    #[error(transparent)]
-    Route(#[from] RouteError),
-    /// Nobody answered.
-    #[error(transparent)]
-    Upstream(#[from] UpstreamError),
-    /// It can't be said in the provider's API.
-    #[error("the model's provider can't take this request: {0}")]
-    Unconvertible(#[from] Unconvertible),
-    /// All that could answer have failed of late, or want to be left alone.
-    #[error("every provider of this model has failed of late or is limited; try again in {} s", wait.as_secs().max(1))]
-    LeftAlone {
-        /// Until the first of them may be tried again.
-        wait: Duration,
-        /// Whether that is because of a limit.
-        is_limit: bool,
-        /// All that were asked.
-        tried: Vec<Tried>,
-    },
-    /// The tenant has cost as much this month as it may.
-    #[error("this tenant's budget of {most} dollars a month is used up; what the cache holds is still answered")]
-    Spent {
-        /// Dollars a month.
-        most: f64,
-    },
-    /// The call ended in a way that it shouldn't.
-    #[error("the call to the provider ended unexpectedly")]
-    Ended,
-    /// As many requests wait already as may.
-    #[error("as many requests for this model are under way, and wait, as the settings allow")]
-    Full {
-        /// All that were asked.
-        tried: Vec<Tried>,
-    },
 }
 
 /// What one try came to.
@@ -243,7 +155,9 @@ impl Outgoing<'_> {
     ) -> Attempt {
         let until = begun + router.retries.within;
         let mut pause = PAUSE;
-        for attempt in 1.. {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
             let failure = match self.attempt(router, route, body, until).await {
                 answer @ Attempt::Answer(_) => return answer,
                 Attempt::Failed(failure) => failure,
@@ -251,7 +165,7 @@ impl Outgoing<'_> {
             let provider = &route.target.provider;
             tried.push(Tried { provider: provider.name.clone(), what: failure.what.clone() });
             telemetry::retry(&provider.name);
-            if failure.is_final || attempt >= router.retries.attempts {
+            if failure.is_final || attempts >= router.retries.attempts {
                 return Attempt::Failed(failure);
             }
             // One that is limited isn't better in a moment; the next one may be free.
@@ -262,7 +176,6 @@ impl Outgoing<'_> {
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        unreachable!("attempts end with a return")
     }
 
     async fn attempt(&self, router: &Router, route: &Route<'_>, body: &Bytes, until: Instant) -> Attempt {
@@ -514,42 +427,6 @@ impl Outgoing<'_> {
             }
         }
     }
-
-    /// The headers for a provider, and which of its keys they carry.
-    async fn headers_for(&self, provider: &Provider) -> Result<(HeaderMap, Option<Taken>), super::tokens::TokenError> {
-        let mut headers = self.headers.clone();
-        remove_connection_headers(&mut headers);
-        // Answers must be readable to be stored, and are mostly short.
-        headers.remove(header::ACCEPT_ENCODING);
-        headers.remove(header::CACHE_CONTROL);
-        let ours: Vec<HeaderName> =
-            headers.keys().filter(|name| name.as_str().starts_with("x-refrain-")).cloned().collect();
-        for name in ours {
-            headers.remove(name);
-        }
-        headers.remove(header::COOKIE);
-        // The caller's own credentials are meant for one provider, and go to the default one only.
-        if !self.trust_credentials || !provider.wants_credentials() {
-            for name in CREDENTIALS {
-                headers.remove(name);
-            }
-        }
-        for (name, value) in &provider.headers {
-            // What a caller says of the version of an API that it speaks counts.
-            if self.dialect == Dialect::Anthropic && headers.contains_key(name) {
-                continue;
-            }
-            headers.insert(name.clone(), value.clone());
-        }
-        let taken = provider.keys.take(draw(), Instant::now());
-        let secret = match (&taken, &provider.tokens) {
-            (Some((_, key)), _) => Some(key.expose().to_owned()),
-            (None, Some(tokens)) => Some(tokens.get(&provider.client).await?),
-            (None, None) => None,
-        };
-        headers.extend(secret.and_then(|secret| provider.authorization(&secret)));
-        Ok((headers, taken.map(|(taken, _)| taken)))
-    }
 }
 
 impl Upstream {
@@ -573,32 +450,6 @@ impl Upstream {
         };
         self.body = self.body.map(held).boxed();
         self
-    }
-}
-
-impl Provider {
-    fn error(&self, what: &'static str, timeout: bool, source: Option<BodyError>) -> UpstreamError {
-        UpstreamError { provider: self.name.clone(), what, timeout, tried: Vec::new(), source }
-    }
-}
-
-impl SendError {
-    fn with(self, all: Vec<Tried>) -> Self {
-        match self {
-            Self::Upstream(error) => Self::Upstream(UpstreamError { tried: all, ..error }),
-            Self::Full { .. } => Self::Full { tried: all },
-            Self::LeftAlone { wait, is_limit, .. } => Self::LeftAlone { wait, is_limit, tried: all },
-            Self::Route(_) | Self::Unconvertible(_) | Self::Spent { .. } | Self::Ended => self,
-        }
-    }
-
-    /// Those that were asked in vain.
-    #[must_use]
-    pub fn tried(&self) -> &[Tried] {
-        match self {
-            Self::Upstream(UpstreamError { tried, .. }) | Self::Full { tried } | Self::LeftAlone { tried, .. } => tried,
-            Self::Route(_) | Self::Unconvertible(_) | Self::Spent { .. } | Self::Ended => &[],
-        }
     }
 }
 
@@ -639,17 +490,4 @@ pub(crate) fn draw() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
     let draw = bits as f64 / (1u64 << 53) as f64;
     draw
-}
-
-fn remove_connection_headers(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
-        headers.remove(name);
-    }
 }

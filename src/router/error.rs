@@ -1,0 +1,99 @@
+//! Why a request got no answer, and who was asked.
+
+use std::time::Duration;
+
+use super::body::BodyError;
+use super::provider::Provider;
+use super::route::RouteError;
+use super::wire::Unconvertible;
+
+/// A try that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// The provider.
+    pub provider: String,
+    /// What it did, in a word or its status.
+    pub what: String,
+}
+
+/// No provider answered at all.
+#[derive(Debug, thiserror::Error)]
+#[error("provider `{provider}` {what}")]
+pub struct UpstreamError {
+    /// The last one that was asked.
+    pub provider: String,
+    /// What it did.
+    pub what: &'static str,
+    /// Whether it was too slow rather than unreachable.
+    pub timeout: bool,
+    /// All that were asked.
+    pub tried: Vec<Tried>,
+    /// For the log.
+    #[source]
+    pub source: Option<BodyError>,
+}
+
+/// Why a request got no answer from a provider.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It is for nobody.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// Nobody answered.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// It can't be said in the provider's API.
+    #[error("the model's provider can't take this request: {0}")]
+    Unconvertible(#[from] Unconvertible),
+    /// All that could answer have failed of late, or want to be left alone.
+    #[error("every provider of this model has failed of late or is limited; try again in {} s", wait.as_secs().max(1))]
+    LeftAlone {
+        /// Until the first of them may be tried again.
+        wait: Duration,
+        /// Whether that is because of a limit.
+        is_limit: bool,
+        /// All that were asked.
+        tried: Vec<Tried>,
+    },
+    /// The tenant has cost as much this month as it may.
+    #[error("this tenant's budget of {most} dollars a month is used up; what the cache holds is still answered")]
+    Spent {
+        /// Dollars a month.
+        most: f64,
+    },
+    /// The call ended in a way that it shouldn't.
+    #[error("the call to the provider ended unexpectedly")]
+    Ended,
+    /// As many requests wait already as may.
+    #[error("as many requests for this model are under way, and wait, as the settings allow")]
+    Full {
+        /// All that were asked.
+        tried: Vec<Tried>,
+    },
+}
+
+impl Provider {
+    pub(super) fn error(&self, what: &'static str, timeout: bool, source: Option<BodyError>) -> UpstreamError {
+        UpstreamError { provider: self.name.clone(), what, timeout, tried: Vec::new(), source }
+    }
+}
+
+impl SendError {
+    pub(super) fn with(self, all: Vec<Tried>) -> Self {
+        match self {
+            Self::Upstream(error) => Self::Upstream(UpstreamError { tried: all, ..error }),
+            Self::Full { .. } => Self::Full { tried: all },
+            Self::LeftAlone { wait, is_limit, .. } => Self::LeftAlone { wait, is_limit, tried: all },
+            Self::Route(_) | Self::Unconvertible(_) | Self::Spent { .. } | Self::Ended => self,
+        }
+    }
+
+    /// Those that were asked in vain.
+    #[must_use]
+    pub fn tried(&self) -> &[Tried] {
+        match self {
+            Self::Upstream(UpstreamError { tried, .. }) | Self::Full { tried } | Self::LeftAlone { tried, .. } => tried,
+            Self::Route(_) | Self::Unconvertible(_) | Self::Spent { .. } | Self::Ended => &[],
+        }
+    }
+}

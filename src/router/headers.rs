@@ -1,0 +1,87 @@
+//! Which of a caller's headers reach a provider, and what is put to them.
+
+use reqwest::header::{self, HeaderMap, HeaderName};
+use tokio::time::Instant;
+
+use super::keys::Taken;
+use super::provider::Provider;
+use super::send::{Outgoing, draw};
+use super::tokens::TokenError;
+use super::wire::Dialect;
+
+/// Headers that concern one connection, not the message (RFC 9110, section 7.6.1), or that are set anew for the next.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    HeaderName::from_static("keep-alive"),
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::HOST,
+    header::CONTENT_LENGTH,
+];
+
+/// Headers by which providers know who calls, and who pays.
+const CREDENTIALS: [&str; 7] = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "openai-organization",
+    "openai-project",
+];
+
+impl Outgoing<'_> {
+    /// The headers for a provider, and which of its keys they carry.
+    pub(super) async fn headers_for(&self, provider: &Provider) -> Result<(HeaderMap, Option<Taken>), TokenError> {
+        let mut headers = self.headers.clone();
+        remove_connection_headers(&mut headers);
+        // Answers must be readable to be stored, and are mostly short.
+        headers.remove(header::ACCEPT_ENCODING);
+        headers.remove(header::CACHE_CONTROL);
+        let ours: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with("x-refrain-")).cloned().collect();
+        for name in ours {
+            headers.remove(name);
+        }
+        headers.remove(header::COOKIE);
+        // The caller's own credentials are meant for one provider, and go to the default one only.
+        if !self.trust_credentials || !provider.wants_credentials() {
+            for name in CREDENTIALS {
+                headers.remove(name);
+            }
+        }
+        for (name, value) in &provider.headers {
+            // What a caller says of the version of an API that it speaks counts.
+            if self.dialect == Dialect::Anthropic && headers.contains_key(name) {
+                continue;
+            }
+            headers.insert(name.clone(), value.clone());
+        }
+        let taken = provider.keys.take(draw(), Instant::now());
+        let secret = match (&taken, &provider.tokens) {
+            (Some((_, key)), _) => Some(key.expose().to_owned()),
+            (None, Some(tokens)) => Some(tokens.get(&provider.client).await?),
+            (None, None) => None,
+        };
+        headers.extend(secret.and_then(|secret| provider.authorization(&secret)));
+        Ok((headers, taken.map(|(taken, _)| taken)))
+    }
+}
+
+/// Takes out what concerns one connection.
+pub(super) fn remove_connection_headers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
