@@ -263,6 +263,15 @@ impl Settings {
         }
     }
 
+    /// What `provider`'s `model` costs: a price for both, else for the model wherever it is.
+    #[must_use]
+    pub fn price(&self, provider: &str, model: &str) -> Option<&Price> {
+        if self.prices.is_empty() {
+            return None;
+        }
+        self.prices.get(&format!("{provider}/{model}")).or_else(|| self.prices.get(model))
+    }
+
     /// What no type can express: references that must resolve, ranges, and who may be served where.
     ///
     /// # Errors

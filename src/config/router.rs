@@ -111,35 +111,24 @@ impl Provider {
         self.api_key.iter().chain(&self.api_keys)
     }
 
-    /// Where it is: `base_url`, or what follows from the other settings.
-    #[must_use]
-    pub fn address(&self) -> Option<String> {
-        if let Some(url) = &self.base_url {
-            return Some(url.clone());
-        }
-        match self.kind {
-            ProviderKind::Openai => None,
-            ProviderKind::Anthropic => Some("https://api.anthropic.com/v1".into()),
-            ProviderKind::Gemini => Some("https://generativelanguage.googleapis.com/v1beta".into()),
-            ProviderKind::Azure => Some(format!("https://{}.openai.azure.com/openai", self.resource.as_ref()?)),
-            ProviderKind::Vertex => {
-                let (project, location) = (self.project.as_ref()?, self.location.as_deref()?);
-                let host = if location == "global" { String::new() } else { format!("{location}-") };
-                Some(format!(
-                    "https://{host}aiplatform.googleapis.com/v1/projects/{project}/locations/{location}/publishers/google"
-                ))
-            }
-        }
-    }
-
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let url = self.address().ok_or(match self.kind {
-            ProviderKind::Azure => ("resource", "must be set, or base_url".to_owned()),
-            ProviderKind::Vertex => ("project", "must be set, and location, or base_url".to_owned()),
-            _ => ("base_url", "must be set".to_owned()),
-        })?;
-        let url = reqwest::Url::parse(&url);
-        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        let missing = match self.kind {
+            _ if self.base_url.is_some() => None,
+            ProviderKind::Openai => Some(("base_url", "must be set")),
+            ProviderKind::Azure => self.resource.is_none().then_some(("resource", "must be set, or base_url")),
+            ProviderKind::Vertex => {
+                let is_set = self.project.is_some() && self.location.is_some();
+                (!is_set).then_some(("project", "must be set, and location, or base_url"))
+            }
+            ProviderKind::Anthropic | ProviderKind::Gemini => None,
+        };
+        if let Some((key, why)) = missing {
+            return Err((key, why.into()));
+        }
+        let is_address = |url: &String| {
+            reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
+        if !self.base_url.as_ref().is_none_or(is_address) {
             return Err(("base_url", "must be an http or https address, such as https://api.openai.com/v1".into()));
         }
         let only_for = |is_set: bool, kinds: &[ProviderKind]| is_set && !kinds.contains(&self.kind);

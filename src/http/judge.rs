@@ -106,9 +106,8 @@ async fn ask(app: &App, settings: &config::Judge, pair: Pair<'_>) -> Option<Stri
         return None;
     }
     let tokens = Tokens::at_end_of(&reply);
-    let prices = &live.settings.prices;
     let model = model.unwrap_or_else(|| settings.model.clone());
-    let price = prices.get(&format!("{provider}/{model}")).or_else(|| prices.get(&model));
+    let price = live.settings.price(&provider, &model);
     let account = Account { tenant: TENANT.into(), model: settings.model.clone(), provider };
     app.usage.add(Day::of_millis(Timestamp::now().0), account, &Sums::forwarded(tokens, price));
     let completion: Value = serde_json::from_slice(&reply).ok()?;

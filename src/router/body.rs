@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 use sse_stream::SseByteStream;
 
 use super::providers::{anthropic, gemini};
+use super::tail::Tail;
 use super::wire::{Converted, Dialect, Foreign};
 
-/// Bytes of a stream's end that tell whether it is whole.
-const END: usize = 4096;
 /// The largest reply that is converted.
 const LARGEST: usize = 64 << 20;
 /// What a stream of OpenAI's ends with.
@@ -46,7 +45,7 @@ pub(super) fn told_when_cut(pieces: Pieces, dialect: Dialect, provider: String) 
             let mut pieces: Pieces = pieces?;
             let why = match pieces.next().await {
                 Some(Ok(piece)) => {
-                    end.add(&piece);
+                    end.0.add(&piece);
                     return Some((Ok(piece), (Some(pieces), end)));
                 }
                 // What fails after its end mark has merely ended.
@@ -83,22 +82,13 @@ fn cut_event(dialect: Dialect, message: &str) -> Bytes {
     .into()
 }
 
-/// The last bytes of a stream.
+/// The end of a stream, which tells whether it is whole.
 #[derive(Default)]
-struct End(BytesMut);
+struct End(Tail);
 
 impl End {
-    fn add(&mut self, piece: &[u8]) {
-        let piece = &piece[piece.len().saturating_sub(END)..];
-        let surplus = (self.0.len() + piece.len()).saturating_sub(END);
-        if surplus > 0 {
-            let _gone = self.0.split_to(surplus.min(self.0.len()));
-        }
-        self.0.extend_from_slice(piece);
-    }
-
     fn has(&self, mark: &[u8]) -> bool {
-        self.0.windows(mark.len()).any(|window| window == mark)
+        self.0.bytes().windows(mark.len()).any(|window| window == mark)
     }
 
     /// Whether a stream has come to its end mark, or to an error of its own.

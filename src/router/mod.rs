@@ -18,6 +18,7 @@ pub mod providers;
 mod retry_after;
 mod route;
 mod send;
+mod tail;
 mod target;
 mod tokens;
 mod usage;
@@ -42,6 +43,7 @@ pub use provider::Provider;
 pub use route::RouteError;
 pub(crate) use send::draw;
 pub use send::{Outgoing, Upstream};
+pub use tail::Tail;
 pub use usage::{Account, Day, Sums, Tokens, Usage};
 pub use wire::Dialect;
 

@@ -9,6 +9,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::RouterError;
 use super::keys::Keys;
+use super::providers::vertex;
 use super::tokens::Tokens;
 use crate::config::{self, ProviderKind};
 
@@ -50,8 +51,7 @@ impl Provider {
         before: Option<&Self>,
     ) -> Result<Self, RouterError> {
         let url = || RouterError::Url { provider: name.to_owned() };
-        let base_url = settings
-            .address()
+        let base_url = address(settings)
             .and_then(|address| Url::parse(&address).ok())
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(url)?;
@@ -143,6 +143,20 @@ impl Provider {
         let mut value = HeaderValue::try_from(format!("{}{secret}", self.auth.1)).ok()?;
         value.set_sensitive(true);
         Some((self.auth.0.clone(), value))
+    }
+}
+
+/// Where a provider is: `base_url`, or what follows from the other settings.
+fn address(settings: &config::Provider) -> Option<String> {
+    if let Some(url) = &settings.base_url {
+        return Some(url.clone());
+    }
+    match settings.kind {
+        ProviderKind::Openai => None,
+        ProviderKind::Anthropic => Some("https://api.anthropic.com/v1".into()),
+        ProviderKind::Gemini => Some("https://generativelanguage.googleapis.com/v1beta".into()),
+        ProviderKind::Azure => Some(format!("https://{}.openai.azure.com/openai", settings.resource.as_ref()?)),
+        ProviderKind::Vertex => Some(vertex::base_url(settings.project.as_ref()?, settings.location.as_ref()?)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, Stream};
 use parking_lot::Mutex;
@@ -21,12 +21,10 @@ use crate::http::access_log::Line;
 use crate::http::auth::{Caller, KeyId};
 use crate::http::live::Live;
 use crate::http::traces::{Kind, Span, Traced, Traces};
-use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tokens, draw};
+use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tail, Tokens, draw};
 use crate::store::Timestamp;
 use crate::telemetry;
 
-/// Bytes of a reply's end that tell what it used.
-const END: usize = 4096;
 /// Bytes that are about a token, where no provider tells.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -165,7 +163,7 @@ impl Meter {
         served: Served,
     ) -> BoxStream<'static, Result<Bytes, E>> {
         let meter = Arc::clone(self);
-        Metered { body, end: BytesMut::new(), size: 0, first: None, broken: false, served: Some((meter, served)) }
+        Metered { body, end: Tail::default(), size: 0, first: None, broken: false, served: Some((meter, served)) }
             .boxed()
     }
 
@@ -274,12 +272,7 @@ impl Meter {
     }
 
     fn price(&self, provider: &str, model: Option<&str>) -> Option<&Price> {
-        let model = model.unwrap_or(&self.model);
-        let prices = &self.live.settings.prices;
-        if prices.is_empty() {
-            return None;
-        }
-        prices.get(&format!("{provider}/{model}")).or_else(|| prices.get(model))
+        self.live.settings.price(provider, model.unwrap_or(&self.model))
     }
 
     /// What the model would have cost that the cache answered for: its first target's price.
@@ -315,7 +308,8 @@ impl Admitted {
 /// A body that is counted.
 struct Metered<S> {
     body: S,
-    end: BytesMut,
+    /// Tells what it used.
+    end: Tail,
     size: u64,
     first: Option<Instant>,
     broken: bool,
@@ -326,10 +320,7 @@ impl<S> Metered<S> {
     fn add(&mut self, piece: &[u8]) {
         self.first.get_or_insert_with(Instant::now);
         self.size += piece.len() as u64;
-        let piece = &piece[piece.len().saturating_sub(END)..];
-        let surplus = (self.end.len() + piece.len()).saturating_sub(END);
-        let _gone = self.end.split_to(surplus.min(self.end.len()));
-        self.end.extend_from_slice(piece);
+        self.end.add(piece);
     }
 }
 
@@ -354,7 +345,7 @@ where
 impl<S> Drop for Metered<S> {
     fn drop(&mut self) {
         if let Some((meter, served)) = self.served.take() {
-            meter.ended(&served, Tokens::at_end_of(&self.end), self.size, self.first, self.broken);
+            meter.ended(&served, Tokens::at_end_of(self.end.bytes()), self.size, self.first, self.broken);
         }
     }
 }
