@@ -120,6 +120,11 @@ impl Decisions {
         self.unsaved.extend(ids.into_iter().filter(|id| self.by_id.contains_key(id)));
     }
 
+    /// From now on each is kept for so long.
+    pub(super) fn keep_for(&mut self, millis: u64) {
+        self.keep_millis = millis;
+    }
+
     /// Whether a decision made at `at` is still kept.
     pub(super) fn keeps(&self, at: Timestamp, now: Timestamp) -> bool {
         now.since(at) <= self.keep_millis

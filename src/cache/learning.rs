@@ -40,7 +40,6 @@ pub(super) struct Learning {
     unsaved: AtomicBool,
     /// Whether any entry is quarantined; lets lookups of exact texts go without the lock.
     quarantines: AtomicBool,
-    reliability: Reliability,
 }
 
 /// What was learned, as it is kept: of one model's cosines.
@@ -51,7 +50,7 @@ struct Saved {
 }
 
 impl Learning {
-    pub(super) fn new(cache: &str, keep_decisions: u64, salt: u64, reliability: Reliability) -> Self {
+    pub(super) fn new(cache: &str, keep_decisions: u64, salt: u64) -> Self {
         Self {
             cache: cache.to_owned(),
             learner: Mutex::default(),
@@ -61,7 +60,6 @@ impl Learning {
             salt,
             unsaved: AtomicBool::new(false),
             quarantines: AtomicBool::new(false),
-            reliability,
         }
     }
 
@@ -122,6 +120,11 @@ impl Learning {
         self.decisions.lock().add(logged, waits.then_some(of));
     }
 
+    /// From now on decisions can be read back for so many milliseconds.
+    pub(super) fn keep_decisions(&self, millis: u64) {
+        self.decisions.lock().keep_for(millis);
+    }
+
     pub(super) fn decisions(&self) -> Vec<Logged> {
         self.decisions.lock().all().cloned().collect()
     }
@@ -148,7 +151,8 @@ impl Learning {
     fn learn(self: &Arc<Self>, id: DecisionId, case: &Case, right: &[Option<bool>], source: Source, setup: &Setup) {
         let change = {
             let learner = &mut *self.learner.lock();
-            let reliability = learner.reliability(source, set_for(&self.reliability, source));
+            let reliability =
+                learner.reliability(source, set_for(&setup.settings.reliability.unwrap_or_default(), source));
             learner.learn(case, right, reliability)
         };
         self.unsaved.store(true, Ordering::Relaxed);

@@ -281,7 +281,7 @@ impl<'l> Search<'l> {
 
     async fn nearest(&self, query: &TextEmbedding) -> Result<Vec<Candidate>, StoreError> {
         let started = Instant::now();
-        let k = self.cache.candidates.max(self.lookup.max_results);
+        let k = self.setup.settings.candidates().max(self.lookup.max_results);
         let Self { cache, lookup, scope, now, .. } = self;
         let nearest = cache.store.nearest(cache.key, *scope, query, k, &lookup.attributes, *now).await;
         telemetry::step(Step::Search, started.elapsed());

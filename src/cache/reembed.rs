@@ -138,7 +138,7 @@ impl Caches {
             let (caches, settings) = (Arc::clone(self), settings.clone());
             politely(move || {
                 let model = Model::load(&settings)?;
-                caches.check_thresholds(model.identity(), model.manifest())?;
+                caches.check_thresholds(&caches.settings(), model.identity(), model.manifest())?;
                 caches.make_vectors(&model, &progress)?;
                 Ok(model.identity().clone())
             })

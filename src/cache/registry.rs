@@ -16,7 +16,7 @@ use super::reembed::Reembedding;
 use super::transfer::EMBEDDED_AT_ONCE;
 use super::tuning::{CHANGES, History, Tuning};
 use super::{CacheError, MAX_CACHES, MAX_NAME};
-use crate::config::{DEFAULT_CACHE, Policy, Settings};
+use crate::config::{CacheSettings, DEFAULT_CACHE, Policy, Settings, Span};
 use crate::decide::{Beliefs, ErrorBudget, Observation, Rule, Statistics, Summary, Terms};
 use crate::embed::{Cosine, Embedder, Manifest, ModelDigest, ModelIdentity};
 use crate::store::{Attributes, CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
@@ -30,7 +30,7 @@ pub(super) type JudgeSlot = Arc<std::sync::OnceLock<Arc<dyn Judge>>>;
 
 /// All caches of all tenants.
 pub struct Caches {
-    settings: Arc<Settings>,
+    settings: ArcSwap<Settings>,
     /// The model that the settings name, and whose cosines the thresholds in them are.
     named: ModelDigest,
     store: Arc<dyn Store>,
@@ -52,9 +52,6 @@ pub struct Cache {
     pub(super) key: CacheKey,
     pub(super) store: Arc<dyn Store>,
     setup: ArcSwap<Setup>,
-    pub(super) candidates: usize,
-    pub(super) ttl_millis: u64,
-    ignored_fields: Vec<String>,
     /// Whether the store knows of this cache.
     registered: AtomicBool,
     pub(super) pending: Pending,
@@ -67,12 +64,22 @@ pub struct Cache {
     statistics: Mutex<Rolling>,
 }
 
-/// What a cache's lookups are made with. The two belong together: a threshold is one of a model's cosines.
+/// What a cache's lookups are made with. All of it belongs together: a threshold is one of a model's cosines.
 pub(super) struct Setup {
     pub(super) embedder: Embedder,
     pub(super) rule: Rule,
     /// What the model's cosines are worth before there are labels.
     pub(super) beliefs: Arc<Beliefs>,
+    /// What the rule was made of, and all else that is set for the cache.
+    pub(super) settings: CacheSettings,
+    ignored_fields: Arc<[String]>,
+}
+
+impl Setup {
+    /// How long entries live by default, in milliseconds.
+    pub(super) fn ttl_millis(&self) -> u64 {
+        millis(self.settings.ttl())
+    }
 }
 
 #[derive(Default)]
@@ -109,7 +116,7 @@ impl Caches {
         salt: u64,
     ) -> Result<Self, OpenError> {
         let caches = Self {
-            settings,
+            settings: ArcSwap::new(settings),
             named,
             store,
             embedder: ArcSwap::from_pointee(embedder),
@@ -122,7 +129,7 @@ impl Caches {
         };
         let embedder = caches.embedder();
         if embedder.identity().digest == caches.named {
-            caches.check_thresholds(embedder.identity(), embedder.manifest())?;
+            caches.check_thresholds(&caches.settings(), embedder.identity(), embedder.manifest())?;
         }
         for name in caches.store.caches().await? {
             let cache = caches.build(name, true);
@@ -166,8 +173,9 @@ impl Caches {
         if id.is_empty() || id.len() > MAX_NAME || !id.chars().all(allowed) {
             return Err(CacheError::BadName);
         }
-        let configured = id == DEFAULT_CACHE || self.settings.caches.contains_key(id);
-        if !configured && !self.settings.server.create_caches {
+        let settings = self.settings();
+        let configured = id == DEFAULT_CACHE || settings.caches.contains_key(id);
+        if !configured && !settings.server.create_caches {
             return Err(CacheError::Unknown(id.to_owned()));
         }
         let caches = &mut *self.caches.write();
@@ -264,8 +272,28 @@ impl Caches {
     }
 
     /// What the operator set.
-    pub(super) fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// From now on the caches are as `settings` say; changes that were made to them while they ran still count. What else
+    /// `settings` say isn't looked at.
+    ///
+    /// # Errors
+    /// Where a policy needs a threshold that nothing gives; nothing has changed then.
+    pub fn reconfigure(&self, settings: &Settings) -> Result<(), OpenError> {
+        let settings = Arc::new(Settings { caches: settings.caches.clone(), ..Settings::clone(&self.settings()) });
+        let embedder = self.embedder();
+        if embedder.identity().digest == self.named {
+            self.check_thresholds(&settings, embedder.identity(), embedder.manifest())?;
+        }
+        // A cache that is being made meanwhile waits for this lock, and then sees the new ones.
+        let caches = self.caches.write();
+        self.settings.store(settings);
+        for cache in caches.values() {
+            self.set_up(cache, &cache.history().current());
+        }
+        Ok(())
     }
 
     /// All lookups that begin from now on are made with `embedder`, and with the rules that belong to its model.
@@ -274,7 +302,7 @@ impl Caches {
         // A cache that is being made meanwhile waits for this lock, and then sees the new one.
         for cache in self.caches.write().values() {
             cache.learning.forget();
-            cache.setup.store(Arc::new(self.setup(cache.id(), &cache.history().current())));
+            self.set_up(cache, &cache.history().current());
         }
     }
 
@@ -285,26 +313,18 @@ impl Caches {
     }
 
     fn build(&self, name: CacheName, registered: bool) -> Cache {
-        let settings = self.settings.cache(&name.id);
+        let setup = self.setup(&name.id, &Tuning::default());
         let key = CacheKey::new(&name.tenant, &name.id);
-        if let Some(most) = settings.max_bytes {
+        if let Some(most) = setup.settings.max_bytes {
             self.store.limit(key, most.bytes() as u64);
         }
         Cache {
             key,
             store: Arc::clone(&self.store),
-            setup: ArcSwap::from_pointee(self.setup(&name.id, &Tuning::default())),
-            candidates: settings.candidates(),
-            ttl_millis: u64::try_from(settings.ttl().0.as_millis()).unwrap_or(u64::MAX),
-            ignored_fields: settings.ignored_fields(),
             registered: registered.into(),
             pending: Pending::default(),
-            learning: Arc::new(Learning::new(
-                &name.id,
-                u64::try_from(settings.keep_decisions().0.as_millis()).unwrap_or(u64::MAX),
-                self.salt,
-                settings.reliability.unwrap_or_default(),
-            )),
+            learning: Arc::new(Learning::new(&name.id, millis(setup.settings.keep_decisions()), self.salt)),
+            setup: ArcSwap::from_pointee(setup),
             known: Arc::clone(&self.known),
             judge: JudgeSlot::clone(&self.judge),
             history: Mutex::default(),
@@ -316,28 +336,40 @@ impl Caches {
 
     /// From now on `cache`'s policy is what the last of `history` says.
     pub(super) fn take_up(&self, cache: &Cache, history: History) {
+        // While settings change, this waits: it would set up what they were before.
+        let _caches = self.caches.read();
         let tuning = history.current();
         *cache.history.lock() = history;
-        cache.setup.store(Arc::new(self.setup(cache.id(), &tuning)));
+        self.set_up(cache, &tuning);
+    }
+
+    /// Lookups of `cache` that begin from now on are made as the settings and `tuning` say.
+    fn set_up(&self, cache: &Cache, tuning: &Tuning) {
+        let setup = self.setup(cache.id(), tuning);
+        self.store.limit(cache.key, setup.settings.max_bytes.map_or(u64::MAX, |most| most.bytes() as u64));
+        cache.learning.keep_decisions(millis(setup.settings.keep_decisions()));
+        cache.setup.store(Arc::new(setup));
     }
 
     /// Whether a cache has all that it needs with these changes.
     pub(super) fn is_workable(&self, cache: &Cache, tuning: &Tuning) -> bool {
         let embedder = self.embedder();
-        self.rule(cache.id(), tuning, embedder.identity(), embedder.manifest()).is_some()
+        let settings = tuning.over(self.settings().cache(cache.id()));
+        self.rule(&settings, embedder.identity(), embedder.manifest()).is_some()
     }
 
     fn setup(&self, id: &str, tuning: &Tuning) -> Setup {
+        let settings = tuning.over(self.settings().cache(id));
         let embedder = Embedder::clone(&self.embedder());
         // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
-        let rule = self.rule(id, tuning, embedder.identity(), embedder.manifest());
+        let rule = self.rule(&settings, embedder.identity(), embedder.manifest());
         let beliefs = beliefs(&embedder);
         let rule = rule.unwrap_or(Rule::Static { min_cosine: Cosine::ONE, strict: true });
-        Setup { embedder, rule, beliefs }
+        let ignored_fields = settings.ignored_fields().into();
+        Setup { embedder, rule, beliefs, settings, ignored_fields }
     }
 
-    fn rule(&self, id: &str, tuning: &Tuning, model: &ModelIdentity, manifest: &Manifest) -> Option<Rule> {
-        let settings = tuning.over(self.settings.cache(id));
+    fn rule(&self, settings: &CacheSettings, model: &ModelIdentity, manifest: &Manifest) -> Option<Rule> {
         let terms = || {
             let budget = ErrorBudget::new(settings.error_budget())?;
             Some(Terms { budget, audit_rate: settings.audit_rate(), strict: settings.strict() })
@@ -356,14 +388,23 @@ impl Caches {
 
     /// # Errors
     /// Where a cache's policy needs a threshold that neither the settings nor the model give.
-    pub(super) fn check_thresholds(&self, model: &ModelIdentity, manifest: &Manifest) -> Result<(), OpenError> {
-        for id in self.settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
-            if self.rule(id, &Tuning::default(), model, manifest).is_none() {
+    pub(super) fn check_thresholds(
+        &self,
+        settings: &Settings,
+        model: &ModelIdentity,
+        manifest: &Manifest,
+    ) -> Result<(), OpenError> {
+        for id in settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
+            if self.rule(&settings.cache(id), model, manifest).is_none() {
                 return Err(OpenError::NoThreshold(id.to_owned(), model.name.clone()));
             }
         }
         Ok(())
     }
+}
+
+fn millis(span: Span) -> u64 {
+    u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What a model's prior says, or that it has none.
@@ -421,8 +462,8 @@ impl Cache {
 
     /// Request fields that don't separate scopes.
     #[must_use]
-    pub fn ignored_fields(&self) -> &[String] {
-        &self.ignored_fields
+    pub fn ignored_fields(&self) -> Arc<[String]> {
+        Arc::clone(&self.setup.load().ignored_fields)
     }
 
     /// Its rolling counts now.

@@ -58,7 +58,8 @@ impl Cache {
         self.register().await?;
         let created = Timestamp::now();
         // A caller may shorten an entry's life, but not lengthen it.
-        let ttl_millis = save.ttl_millis.map_or(self.ttl_millis, |asked| asked.min(self.ttl_millis));
+        let longest = self.setup().ttl_millis();
+        let ttl_millis = save.ttl_millis.map_or(longest, |asked| asked.min(longest));
         let measured = save.took.map(|took| u32::try_from(took.as_millis()).unwrap_or(u32::MAX));
         let cost_millis = measured.unwrap_or_else(|| usual_millis(&save.answer));
         let entry = NewEntry {

@@ -201,8 +201,9 @@ impl Caches {
         let created = line.created.map_or(now, Timestamp).min(now);
         let answer = Answer { text: line.response, completion: line.completion };
         let cost_millis = line.cost_millis.filter(|_| is_trusted).unwrap_or_else(|| usual_millis(&answer));
-        let latest = if is_trusted { Timestamp(u64::MAX) } else { now.after(cache.ttl_millis) };
-        let expires = line.expires.map_or_else(|| created.after(cache.ttl_millis), Timestamp).min(latest);
+        let ttl_millis = cache.setup().ttl_millis();
+        let latest = if is_trusted { Timestamp(u64::MAX) } else { now.after(ttl_millis) };
+        let expires = line.expires.map_or_else(|| created.after(ttl_millis), Timestamp).min(latest);
         Ok(NewEntry {
             cache: cache.key,
             fingerprint,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::auth::{AmbiguousKey, Tenants};
+use crate::cache::OpenError;
 use crate::config::{self, ConfigError, Settings};
 use crate::router::{Router, RouterError};
 use crate::telemetry;
@@ -48,6 +49,9 @@ pub enum ReloadError {
     /// See [`AmbiguousKey`].
     #[error(transparent)]
     Tenants(#[from] AmbiguousKey),
+    /// A cache can't be as they say.
+    #[error(transparent)]
+    Caches(#[from] OpenError),
 }
 
 /// What came of a reload.
@@ -108,7 +112,9 @@ impl App {
         let checked = Settings { server: config::Server { listen, ..settings.server.clone() }, ..settings };
         checked.check()?;
         let reloaded = compared(&before.settings, &checked);
-        self.live.store(Arc::new(Live::new(Arc::new(checked), Some(&before))?));
+        let live = Live::new(Arc::new(checked), Some(&before))?;
+        self.caches.reconfigure(&live.settings)?;
+        self.live.store(Arc::new(live));
         Ok(reloaded)
     }
 }
@@ -119,7 +125,8 @@ type Section = (&'static str, fn(&Settings) -> String);
 /// Which sections differ, as far as they can be shown: a change of nothing but keys counts, but isn't told.
 fn compared(before: &Settings, after: &Settings) -> Reloaded {
     let differ = |of: fn(&Settings) -> String| of(before) != of(after);
-    let live: [Section; 8] = [
+    let live: [Section; 9] = [
+        ("caches", |settings| shown(&settings.caches)),
         ("providers", |settings| shown(&settings.providers)),
         ("models", |settings| shown(&settings.models)),
         ("prices", |settings| shown(&settings.prices)),
@@ -129,12 +136,11 @@ fn compared(before: &Settings, after: &Settings) -> Reloaded {
         ("access_log", |settings| shown(&settings.access_log)),
         ("traces", |settings| shown(&settings.traces)),
     ];
-    let fixed: [Section; 5] = [
+    let fixed: [Section; 4] = [
         ("server", |settings| shown(&settings.server)),
         ("storage", |settings| shown(&settings.storage)),
         ("embedding", |settings| shown(&settings.embedding)),
         ("log", |settings| shown(&settings.log)),
-        ("caches", |settings| shown(&settings.caches)),
     ];
     Reloaded {
         changed: live.into_iter().filter(|(_, of)| differ(*of)).map(|(name, _)| name).collect(),

@@ -218,7 +218,7 @@ fn question(request: &Request, cache: &Cache) -> Result<Question, ReplayError> {
     };
     let chat = serde_json::json!({ "model": request.model, "messages": messages });
     let json = Json::parse(chat.to_string().as_bytes()).map_err(|error| unclear(&error))?;
-    let question = chat_question(&json, cache.ignored_fields(), &[]);
+    let question = chat_question(&json, &cache.ignored_fields(), &[]);
     if let Reach::Bypass(why) = question.reach {
         return Err(unclear(&why));
     }

@@ -1,5 +1,6 @@
 """The error budget through the front door: decisions, labels by what is stored, feedback, quarantine, drift, restarts."""
 
+import json
 import signal
 
 import pytest
@@ -200,6 +201,32 @@ def test_a_change_of_policy_is_applied_recorded_and_undone(start_refrain):
     assert server.http.post("/v1/caches/never-changed/undo").status_code == 400
     for wrong in ({"policy": "guess"}, {"errorBudget": 3}, {"strict": 1}, {"budget": 0.1}):
         assert server.http.put("/v1/caches/tuned", json=wrong).status_code == 400, wrong
+
+
+def test_changed_settings_of_caches_count_without_a_restart(start_refrain):
+    text = '[caches.default]\npolicy = "static"\nmin_cosine = {}\n{}'
+    server = start_refrain(text.format(0.9, ""))
+    store(server, "live", "How do I reset my password?", "Click.")
+    store(server, "tuned", "How do I reset my password?", "Click.")
+    assert server.http.put("/v1/caches/tuned", json={"minCosine": 0.9}).status_code == 200
+
+    def reload(*settings):
+        server.settings.write_text(text.format(*settings))
+        return server.http.post("/v1/reload")
+
+    def serves(cache):
+        return bool(search(server, cache, "How can I reset my password?")["data"])
+
+    assert serves("live") and serves("tuned")
+    told = reload(0.9999, 'ttl = "1h"\nmax_bytes = "1MiB"\nignored_fields = ["seed"]\n')
+    assert told.status_code == 200 and told.json()["changed"] == ["caches"] and told.json()["afterRestart"] == []
+    assert not serves("live") and serves("tuned"), "what was set while it ran stays"
+    store(server, "live", "How is the weather?", "Fine.")
+    lines = [json.loads(line) for line in server.http.get("/v1/caches/live/export").text.splitlines()]
+    assert [line["expires"] - line["created"] for line in lines if "weather" in line["prompt"]] == [3_600_000]
+    # A setting that can't be used changes nothing.
+    assert reload(3, "").status_code == 422 and not serves("live")
+    assert reload(0.9, "").status_code == 200 and serves("live")
 
 
 def test_a_tenant_may_tighten_but_not_loosen(start_refrain):

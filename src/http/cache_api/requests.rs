@@ -95,7 +95,7 @@ fn question(reader: &mut Reader, cache: &Cache) -> Question {
     if request.get("messages").and_then(Json::as_array).is_none_or(<[Json]>::is_empty) {
         reader.wrong("messages", "type", "must be a list of at least one message");
     }
-    chat_question(&request, cache.ignored_fields(), &[namespace.as_deref(), None])
+    chat_question(&request, &cache.ignored_fields(), &[namespace.as_deref(), None])
 }
 
 /// As in a chat request's `cache` object, whose other members say what this API has fields of its own for.

@@ -73,7 +73,7 @@ impl Ask {
         let cache = app.caches.get(&caller.tenant, &controls.cache).map_err(|error| error.to_string());
         let asked = cache.and_then(|cache| {
             let apart = [controls.namespace.as_deref(), query];
-            let question = chat_question(&chat?, cache.ignored_fields(), &apart);
+            let question = chat_question(&chat?, &cache.ignored_fields(), &apart);
             Ok((cache, question))
         });
         if let Err(why) = &asked {

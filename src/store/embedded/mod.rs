@@ -630,6 +630,7 @@ impl Store for EmbeddedStore {
 
     fn limit(&self, cache: CacheKey, most_bytes: u64) {
         self.inner.ledger.limit(cache, most_bytes);
+        self.inner.room.want(());
     }
 
     fn holdings(&self, cache: CacheKey) -> Holdings {
