@@ -45,6 +45,14 @@ pub struct Provider {
     pub location: Option<String>,
     /// Vertex: a service account's key file, from which tokens are made.
     pub service_account: Option<PathBuf>,
+    /// Bedrock: the region, such as `eu-central-1`.
+    pub region: Option<String>,
+    /// Bedrock: the account's keys that requests are signed with, where there is no `api_key`; literal or `env:NAME`.
+    pub access_key_id: Option<ApiKey>,
+    /// See `access_key_id`.
+    pub secret_access_key: Option<ApiKey>,
+    /// Bedrock: belongs to keys that last for a while only.
+    pub session_token: Option<ApiKey>,
     /// Time to open a connection.
     #[serde(default = "Provider::default_connect_timeout")]
     pub connect_timeout: Span,
@@ -97,6 +105,10 @@ impl Provider {
             project: None,
             location: None,
             service_account: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
             connect_timeout: Self::default_connect_timeout(),
             first_byte_timeout: Self::default_read_timeout(),
             read_timeout: Self::default_read_timeout(),
@@ -120,6 +132,7 @@ impl Provider {
                 let is_set = self.project.is_some() && self.location.is_some();
                 (!is_set).then_some(("project", "must be set, and location, or base_url"))
             }
+            ProviderKind::Bedrock => self.region.is_none().then_some(("region", "must be set, or base_url")),
             ProviderKind::Anthropic | ProviderKind::Gemini => None,
         };
         if let Some((key, why)) = missing {
@@ -139,6 +152,7 @@ impl Provider {
         if only_for(is_vertex, &[ProviderKind::Vertex]) {
             return Err(("project", "project, location and service_account are settings of kind = \"vertex\"".into()));
         }
+        self.check_aws()?;
         let names = self.headers.keys().chain(&self.auth_header);
         for name in names {
             if reqwest::header::HeaderName::try_from(name.as_str()).is_err() {
@@ -151,6 +165,25 @@ impl Provider {
             }
         }
         Ok(())
+    }
+}
+
+impl Provider {
+    fn check_aws(&self) -> Result<(), (&'static str, String)> {
+        let (id, secret) = (self.access_key_id.is_some(), self.secret_access_key.is_some());
+        let is_aws = self.region.is_some() || id || secret || self.session_token.is_some();
+        let why = if is_aws && self.kind != ProviderKind::Bedrock {
+            "region, access_key_id, secret_access_key and session_token are settings of kind = \"bedrock\""
+        } else if id != secret || (self.session_token.is_some() && !id) {
+            "access_key_id and secret_access_key must both be set"
+        } else if id && self.region.is_none() {
+            "region must be set: requests are signed for one"
+        } else if id && self.keys().next().is_some() {
+            "either api_key or access_key_id may be set"
+        } else {
+            return Ok(());
+        };
+        Err(("access_key_id", why.into()))
     }
 }
 
@@ -169,6 +202,8 @@ pub enum ProviderKind {
     Gemini,
     /// The same in Google's cloud, with a service account.
     Vertex,
+    /// Amazon's Converse.
+    Bedrock,
 }
 
 /// `[models.ALIAS]`

@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::{Value, json};
-use sse_stream::SseByteStream;
 
-use super::providers::{anthropic, gemini};
+use super::events::{Event, Events};
+use super::providers::{anthropic, bedrock, gemini};
 use super::tail::Tail;
 use super::wire::{Converted, Dialect, Foreign};
 
@@ -106,6 +106,19 @@ impl End {
     }
 }
 
+/// A body's beginning, of `most` bytes or a piece more, and the rest where it is longer.
+pub(super) async fn begun(mut pieces: Pieces, most: usize) -> Result<(Bytes, Option<Pieces>), BodyError> {
+    let Some(first) = pieces.next().await.transpose()? else { return Ok((Bytes::new(), None)) };
+    let Some(second) = pieces.next().await.transpose()? else { return Ok((first, None)) };
+    let mut all = BytesMut::from(&first[..]);
+    all.extend_from_slice(&second);
+    while all.len() <= most {
+        let Some(piece) = pieces.next().await.transpose()? else { return Ok((all.freeze(), None)) };
+        all.extend_from_slice(&piece);
+    }
+    Ok((all.freeze(), Some(pieces)))
+}
+
 /// All of a body.
 pub(super) async fn whole(mut pieces: Pieces) -> Result<Bytes, BodyError> {
     let mut all = BytesMut::new();
@@ -122,22 +135,25 @@ pub(super) async fn whole(mut pieces: Pieces) -> Result<Bytes, BodyError> {
 pub(super) fn completion(body: &[u8], converted: &Converted) -> Result<Bytes, BodyError> {
     let malformed = |why: String| BodyError::Malformed(why);
     let reply: Value = serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
-    let completion = match converted.from {
-        Foreign::Anthropic => {
-            anthropic::completion(&reply, converted.created).map_err(|why| malformed(why.to_string()))
-        }
-        Foreign::Gemini => {
-            gemini::completion(&reply, &converted.model, converted.created).map_err(|why| malformed(why.to_string()))
-        }
-    };
+    let completion =
+        match converted.from {
+            Foreign::Anthropic => {
+                anthropic::completion(&reply, converted.created).map_err(|why| malformed(why.to_string()))
+            }
+            Foreign::Gemini => gemini::completion(&reply, &converted.model, converted.created)
+                .map_err(|why| malformed(why.to_string())),
+            Foreign::Bedrock => bedrock::completion(&reply, &converted.model, converted.created)
+                .map_err(|why| malformed(why.to_string())),
+        };
     Ok(completion?.to_string().into())
 }
 
-/// An error in OpenAI's shape.
-pub(super) fn error(status: u16, body: &[u8], from: Foreign) -> Bytes {
+/// An error in OpenAI's shape. `kind`: what the reply's headers say that it is, at AWS.
+pub(super) fn error(status: u16, kind: Option<&str>, body: &[u8], from: Foreign) -> Bytes {
     match from {
         Foreign::Anthropic => anthropic::error(status, body),
         Foreign::Gemini => gemini::error(status, body),
+        Foreign::Bedrock => bedrock::error(status, kind, body),
     }
     .to_string()
     .into()
@@ -145,15 +161,17 @@ pub(super) fn error(status: u16, body: &[u8], from: Foreign) -> Bytes {
 
 /// A stream in OpenAI's shape.
 pub(super) fn chunks(pieces: Pieces, converted: &Converted) -> Pieces {
-    let state = Reader {
-        events: SseByteStream::new(pieces),
-        chunks: match converted.from {
-            Foreign::Anthropic => Chunks::Anthropic(anthropic::Chunks::new(converted.created, converted.include_usage)),
-            Foreign::Gemini => {
-                Chunks::Gemini(gemini::Chunks::new(&converted.model, converted.created, converted.include_usage))
-            }
-        },
+    let Converted { model, created, include_usage, .. } = converted;
+    let (events, chunks) = match converted.from {
+        Foreign::Anthropic => {
+            (Events::sent(pieces), Chunks::Anthropic(anthropic::Chunks::new(*created, *include_usage)))
+        }
+        Foreign::Gemini => (Events::sent(pieces), Chunks::Gemini(gemini::Chunks::new(model, *created, *include_usage))),
+        Foreign::Bedrock => {
+            (Events::framed(pieces), Chunks::Bedrock(bedrock::Chunks::new(model, *created, *include_usage)))
+        }
     };
+    let state = Reader { events, chunks };
     stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         loop {
@@ -171,10 +189,11 @@ pub(super) fn chunks(pieces: Pieces, converted: &Converted) -> Pieces {
 enum Chunks {
     Anthropic(anthropic::Chunks),
     Gemini(gemini::Chunks),
+    Bedrock(bedrock::Chunks),
 }
 
 struct Reader {
-    events: SseByteStream<Pieces>,
+    events: Events,
     chunks: Chunks,
 }
 
@@ -188,14 +207,12 @@ impl Reader {
     async fn next(&mut self) -> Next {
         let mut made = Vec::new();
         let read = match self.events.next().await {
-            Some(Ok(event)) => match event.data.as_deref() {
-                None | Some("") => Ok(()),
-                Some(data) => match &mut self.chunks {
-                    Chunks::Anthropic(chunks) => chunks.event(data, &mut made).map_err(|fault| fault.to_string()),
-                    Chunks::Gemini(chunks) => chunks.event(data, &mut made).map_err(|fault| fault.to_string()),
-                },
+            Some(Ok(Event { kind, data })) => match &mut self.chunks {
+                Chunks::Anthropic(chunks) => chunks.event(&data, &mut made).map_err(|fault| fault.to_string()),
+                Chunks::Gemini(chunks) => chunks.event(&data, &mut made).map_err(|fault| fault.to_string()),
+                Chunks::Bedrock(chunks) => chunks.event(&kind, &data, &mut made).map_err(|fault| fault.to_string()),
             },
-            Some(Err(error)) => Err(error.to_string()),
+            Some(Err(why)) => Err(why),
             None => return Next::Last(self.finish()),
         };
         let out = written(&made);
@@ -214,6 +231,7 @@ impl Reader {
         let finished = match &mut self.chunks {
             Chunks::Anthropic(_) => Err("the provider ended its answer early".to_owned()),
             Chunks::Gemini(chunks) => chunks.finish(&mut made).map_err(|fault| fault.to_string()),
+            Chunks::Bedrock(chunks) => chunks.finish(&mut made).map_err(|fault| fault.to_string()),
         };
         let out = written(&made);
         match finished {

@@ -10,6 +10,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::RouterError;
 use super::keys::Keys;
 use super::providers::vertex;
+use super::signature::Signer;
 use super::tokens::Tokens;
 use crate::config::{self, ProviderKind};
 
@@ -29,6 +30,8 @@ pub struct Provider {
     pub(super) auth: (HeaderName, String),
     /// Of a service account, instead of keys.
     pub(super) tokens: Option<Arc<Tokens>>,
+    /// Signs requests, which carry no key then.
+    pub(super) signer: Option<Signer>,
     /// That every request gets.
     pub(super) headers: HeaderMap,
     pub(super) defaults: BTreeMap<String, toml::Value>,
@@ -96,6 +99,7 @@ impl Provider {
             keys,
             auth: auth(settings),
             tokens,
+            signer: Signer::new(settings),
             headers,
             defaults: settings.defaults.clone(),
             api_version: settings.api_version.clone().unwrap_or_else(|| AZURE_VERSION.into()),
@@ -135,7 +139,7 @@ impl Provider {
 
     /// Whether the caller's own credentials are of use: the provider has none of ours.
     pub(super) fn wants_credentials(&self) -> bool {
-        self.is_default && self.keys.is_empty() && self.tokens.is_none()
+        self.is_default && self.keys.is_empty() && self.tokens.is_none() && self.signer.is_none()
     }
 
     /// The header that says who calls.
@@ -156,6 +160,7 @@ fn address(settings: &config::Provider) -> Option<String> {
         ProviderKind::Anthropic => Some("https://api.anthropic.com/v1".into()),
         ProviderKind::Gemini => Some("https://generativelanguage.googleapis.com/v1beta".into()),
         ProviderKind::Azure => Some(format!("https://{}.openai.azure.com/openai", settings.resource.as_ref()?)),
+        ProviderKind::Bedrock => Some(format!("https://bedrock-runtime.{}.amazonaws.com", settings.region.as_ref()?)),
         ProviderKind::Vertex => Some(vertex::base_url(settings.project.as_ref()?, settings.location.as_ref()?)),
     }
 }
@@ -163,7 +168,7 @@ fn address(settings: &config::Provider) -> Option<String> {
 /// Where a provider wants its key.
 fn auth(settings: &config::Provider) -> (HeaderName, String) {
     let usual = match settings.kind {
-        ProviderKind::Openai | ProviderKind::Vertex => (header::AUTHORIZATION, "Bearer "),
+        ProviderKind::Openai | ProviderKind::Vertex | ProviderKind::Bedrock => (header::AUTHORIZATION, "Bearer "),
         ProviderKind::Azure => (HeaderName::from_static("api-key"), ""),
         ProviderKind::Anthropic => (HeaderName::from_static("x-api-key"), ""),
         ProviderKind::Gemini => (HeaderName::from_static("x-goog-api-key"), ""),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::Router;
@@ -231,6 +232,10 @@ impl Outgoing<'_> {
     /// # Errors
     /// Where it couldn't be reached.
     pub async fn send_to(&self, provider: &Provider, body: reqwest::Body) -> Result<Upstream, UpstreamError> {
+        if provider.signer.is_some() {
+            // A signature covers all of a body, which would have to be here.
+            return Err(provider.error("takes signed chats only", false, None));
+        }
         let headers = match self.headers_for(provider).await {
             Ok((headers, _)) => headers,
             Err(error) => {
@@ -301,11 +306,18 @@ impl Outgoing<'_> {
         &self,
         provider: &Provider,
         prepared: Prepared,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         place: Place,
     ) -> Result<Upstream, UpstreamError> {
         let started = Instant::now();
         let Prepared { path, body, reading } = prepared;
+        if let Some(signer) = &provider.signer {
+            let signed = signer.sign(&self.method, &provider.url(&path), &body, &mut headers, SystemTime::now());
+            signed.map_err(|error| {
+                tracing::error!(provider = provider.name, error = telemetry::cause(&error), "a request isn't signed");
+                provider.error("can't be asked with the keys in the settings", false, None)
+            })?;
+        }
         let mut upstream = self.send_raw(provider, &path, body.into(), headers).await?;
         let is_stream = is_event_stream(&upstream.headers);
         if !upstream.status.is_success() {
@@ -332,12 +344,18 @@ impl Outgoing<'_> {
                 upstream.dialect = dialect;
                 if is_stream {
                     upstream.body = body::told_when_cut(upstream.body, dialect, provider.name.clone());
-                } else if upstream.content_length.is_some_and(|length| length <= READ_FIRST) {
-                    let read = body::whole(upstream.body).await.map_err(|error| {
-                        tracing::warn!(provider = provider.name, %error, "an answer was cut");
-                        provider.error("broke off its answer", error.is_timeout(), Some(error))
+                } else if upstream
+                    .content_length
+                    .map_or(is_plain_json(&upstream.headers), |length| length <= READ_FIRST)
+                {
+                    upstream = read_first(upstream).await.map_err(|error| {
+                        tracing::warn!(provider = provider.name, %error, "an answer can't be used");
+                        let what = match &error {
+                            BodyError::Broken(_) => "broke off its answer",
+                            BodyError::Malformed(_) => "gave no usable answer",
+                        };
+                        provider.error(what, error.is_timeout(), Some(error))
                     })?;
-                    upstream.body = stream::iter([Ok(read)]).boxed();
                 }
             }
             Reading::Converted(converted) => {
@@ -453,6 +471,20 @@ impl Upstream {
     }
 }
 
+/// The same answer, read to its end where it is no longer than [`READ_FIRST`]. What says that it is JSON must be.
+async fn read_first(mut upstream: Upstream) -> Result<Upstream, BodyError> {
+    let (read, rest) = body::begun(upstream.body, READ_FIRST).await?;
+    if rest.is_none() {
+        if is_plain_json(&upstream.headers) {
+            serde_json::from_slice::<IgnoredAny>(&read).map_err(|error| BodyError::Malformed(error.to_string()))?;
+        }
+        upstream.content_length = Some(read.len());
+        upstream.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(read.len()));
+    }
+    upstream.body = stream::iter([Ok(read)]).chain(stream::iter(rest).flatten()).boxed();
+    Ok(upstream)
+}
+
 /// A provider's error in OpenAI's shape.
 async fn converted_error(mut upstream: Upstream, from: Foreign) -> Upstream {
     let status = upstream.status.as_u16();
@@ -464,7 +496,8 @@ async fn converted_error(mut upstream: Upstream, from: Foreign) -> Upstream {
         // Rounded up: whoever comes too early is refused again.
         upstream.headers.insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs_f64().ceil().max(0.0) as u64));
     }
-    let error = body::error(status, &bytes, from);
+    let kind = upstream.headers.get("x-amzn-errortype").and_then(|kind| kind.to_str().ok());
+    let error = body::error(status, kind, &bytes, from);
     upstream.headers.remove(header::CONTENT_ENCODING);
     upstream.headers.remove(header::CONTENT_LENGTH);
     upstream.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -475,8 +508,17 @@ async fn converted_error(mut upstream: Upstream, from: Foreign) -> Upstream {
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
+    is_kind(headers, "text/event-stream")
+}
+
+/// Whether a body is JSON that can be read as it is.
+fn is_plain_json(headers: &HeaderMap) -> bool {
+    is_kind(headers, "application/json") && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+fn is_kind(headers: &HeaderMap, wanted: &str) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+    kind.and_then(|kind| kind.split(';').next()).is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
 }
 
 /// From 0 to 1, evenly.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::provider::Provider;
-use super::providers::{anthropic, gemini};
+use super::providers::{anthropic, bedrock, gemini};
 use crate::config::ProviderKind;
 
 /// The paths of chats in each dialect, after `/v1`.
@@ -77,6 +77,7 @@ pub(super) struct Converted {
 pub(super) enum Foreign {
     Anthropic,
     Gemini,
+    Bedrock,
 }
 
 /// Why a request can't be put to a provider.
@@ -125,6 +126,14 @@ pub(super) fn prepare(
             let path = gemini::path(model, chat["stream"] == true);
             Ok(Prepared { path, body: body.to_string().into(), reading: converted(Foreign::Gemini, &chat, model) })
         }
+        (true, ProviderKind::Bedrock) => {
+            let chat = parse(&body)?;
+            let model = model.unwrap_or_default();
+            let body = bedrock::request(&chat, model).map_err(|why| Unconvertible(why.to_string()))?;
+            let path = bedrock::path(model, chat["stream"] == true);
+            Ok(Prepared { path, body: body.to_string().into(), reading: converted(Foreign::Bedrock, &chat, model) })
+        }
+        (false, ProviderKind::Bedrock) => Err(Unconvertible("this provider answers chats only".into())),
         (_, ProviderKind::Azure) => {
             Ok(Prepared { path: at_azure(provider, &path, model), body, reading: Reading::AsItIs(dialect) })
         }
@@ -139,7 +148,7 @@ pub(super) fn is_taken_apart(provider: &Provider, dialect: Dialect, path: &str) 
         && match provider.kind {
             ProviderKind::Openai | ProviderKind::Azure => dialect == Dialect::Anthropic,
             ProviderKind::Anthropic => dialect == Dialect::OpenAi,
-            ProviderKind::Gemini | ProviderKind::Vertex => true,
+            ProviderKind::Gemini | ProviderKind::Vertex | ProviderKind::Bedrock => true,
         }
 }
 

@@ -8,6 +8,9 @@ import threading
 import time
 
 import anthropic
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
 import httpx
 import openai
 import pytest
@@ -17,7 +20,8 @@ QUESTION = "What is the capital of France?"
 ANSWER = "The capital of France is Paris."
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "Weather of a city.",
           "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]
-KINDS = ["openai", "azure", "anthropic", "gemini", "vertex"]
+KINDS = ["openai", "azure", "anthropic", "gemini", "vertex", "bedrock"]
+AWS = {"region": "eu-central-1", "access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI", "session_token": "for-a-while"}
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +82,11 @@ api_key = "gemini-key"
 kind = "vertex"
 base_url = "{aimock.url}/v1/projects/p/locations/l/publishers/google"
 service_account = "{account[0]}"
+[providers.bedrock]
+kind = "bedrock"
+base_url = "{aimock.url}"
+region = "eu-central-1"
+api_key = "bedrock-key"
 """ + "".join(f'[models.{kind}]\ntargets = [{{ provider = "{kind}", model = "{kind}-model" }}]\n' for kind in KINDS))
 
 
@@ -133,6 +142,8 @@ def test_requests_reach_each_provider_in_its_own_shape(client, aimock, account):
             assert path.startswith("/v1beta/models/gemini-model:generateContent"), path
         elif kind == "vertex":
             assert "publishers/google/models/vertex-model:generateContent" in path, path
+        elif kind == "bedrock":
+            assert path == "/model/bedrock-model/converse" and sent["authorization"], path
     assert len(account[1]) == 1, "one token serves all requests until it expires"
     assert "assertion=" in account[1][0]
 
@@ -151,6 +162,25 @@ def test_paths_without_a_model_reach_azure_with_its_version(start_refrain, flaky
     server.http.post("/v1/batches", json={})
     assert flaky.paths == ["/v1/batches?limit=2&api-version=2025-01-01", "/v1/batches?api-version=2025-01-01"]
     assert flaky.seen[0]["api-key"] == "k"
+
+
+def test_requests_are_signed_as_amazons_own_library_signs_them(start_refrain, flaky):
+    settings = "".join(f'{name} = "{value}"\n' for name, value in AWS.items())
+    server = start_refrain(f'[providers.aws]\nkind = "bedrock"\nbase_url = "{flaky.url}"\n{settings}')
+    model = "arn:aws:bedrock:eu-central-1:1:inference-profile/eu.anthropic.claude-3-5-haiku-20241022-v1:0"
+    post(server, "Hi", model)
+    sent = {name.lower(): value for name, value in flaky.seen[0].items()}
+    credentials = botocore.credentials.Credentials(AWS["access_key_id"], AWS["secret_access_key"], AWS["session_token"])
+    signer = botocore.auth.SigV4Auth(credentials, "bedrock", AWS["region"])
+    request = botocore.awsrequest.AWSRequest("POST", flaky.url.removesuffix("/v1") + flaky.paths[0], {"content-type": sent["content-type"], "host": sent["host"]}, flaky.raw[0])
+    request.context["timestamp"] = sent["x-amz-date"]
+    request.headers["x-amz-date"], request.headers["x-amz-security-token"] = sent["x-amz-date"], AWS["session_token"]
+    signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    assert f"Signature={signature}" in sent["authorization"] and sent["x-amz-security-token"] == "for-a-while"
+    # What isn't a chat can't be signed, and isn't sent.
+    before = len(flaky.seen)
+    reply = server.http.post("/v1/files", content=b"x", headers={"content-type": "text/plain"})
+    assert reply.status_code == 502 and "chats only" in reply.json()["error"]["message"] and len(flaky.seen) == before
 
 
 def test_errors_come_in_openais_shape_from_everybody(client):
@@ -231,7 +261,7 @@ class Flaky:
         import http.server
 
         flaky = self
-        self.script, self.times, self.bodies, self.seen, self.paths = [], [], [], [], []
+        self.script, self.times, self.bodies, self.raw, self.seen, self.paths = [], [], [], [], [], []
         self.gate = threading.Event()
         self.lock = threading.Lock()
 
@@ -243,6 +273,7 @@ class Flaky:
                 with flaky.lock:
                     flaky.times.append(time.monotonic())
                     flaky.bodies.append(json.loads(body))
+                    flaky.raw.append(body)
                     flaky.seen.append(dict(self.headers))
                     flaky.paths.append(self.path)
                     what = flaky.script.pop(0) if flaky.script else "ok"
@@ -256,6 +287,8 @@ class Flaky:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True
                     return
+                if what == "malformed":
+                    return self.send(200, b'{"choices": [', {}, chunked=True)
                 if what == "slow stream":
                     return self.stream()
                 if isinstance(what, dict):
@@ -272,11 +305,15 @@ class Flaky:
                 self.rfile.readline()
                 return body
 
-            def send(self, status, value, headers):
-                body = json.dumps(value).encode()
+            def send(self, status, value, headers, chunked=False):
+                body = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
+                if chunked:
+                    self.send_header("transfer-encoding", "chunked")
+                    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+                else:
+                    self.send_header("content-length", str(len(body)))
                 for name, text in headers.items():
                     self.send_header(name, text)
                 self.end_headers()
@@ -344,10 +381,11 @@ base_url = "{other.url}"
 [models.both]
 targets = [{{ provider = "a", model = "x" }}, {{ provider = "b", model = "y" }}]
 """)
-    for failure in [(500, {}), (408, {}), (409, {}), "cut"]:
-        flaky.does(failure)
-        reply = post(server, "Hi")
-        assert (reply.status_code, len(flaky.times), reply.headers["x-refrain-attempts"]) == (200, 2, "2"), failure
+    for failure in [(500, {}), (408, {}), (409, {}), "cut", "malformed"]:
+        for stream in [False, True]:
+            flaky.does(failure)
+            reply = post(server, "Hi", body={"stream": stream})
+            assert (reply.status_code, len(flaky.times), reply.headers["x-refrain-attempts"]) == (200, 2, "2"), failure
     flaky.does((503, {}), (503, {}))
     other.does()
     reply = post(server, "Hi", "both")

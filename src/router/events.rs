@@ -1,0 +1,174 @@
+//! The events of a provider's stream, however they are framed.
+
+use aws_smithy_eventstream::frame::read_message_from;
+use aws_smithy_types::event_stream::Message;
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use serde_json::json;
+use sse_stream::SseByteStream;
+
+use super::body::Pieces;
+
+/// The largest frame; AWS sends none beyond 16 MiB, and a damaged length could ask for 4 GiB.
+const LARGEST_FRAME: usize = 24 << 20;
+
+/// The events of a stream.
+pub(super) enum Events {
+    /// Server-sent ones.
+    Sent(SseByteStream<Pieces>),
+    /// AWS's frames.
+    Framed(Frames),
+}
+
+/// One event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// Which one, where the framing says it.
+    pub(super) kind: String,
+    pub(super) data: String,
+}
+
+impl Events {
+    pub(super) fn sent(pieces: Pieces) -> Self {
+        Self::Sent(SseByteStream::new(pieces))
+    }
+
+    pub(super) fn framed(pieces: Pieces) -> Self {
+        Self::Framed(Frames { pieces, rest: BytesMut::new() })
+    }
+
+    /// The next one that says something; none at the end. The error is a sentence.
+    pub(super) async fn next(&mut self) -> Option<Result<Event, String>> {
+        match self {
+            Self::Sent(events) => loop {
+                match events.next().await? {
+                    Ok(event) => match event.data.filter(|data| !data.is_empty()) {
+                        Some(data) => return Some(Ok(Event { kind: event.event.unwrap_or_default(), data })),
+                        None => continue,
+                    },
+                    Err(error) => return Some(Err(error.to_string())),
+                }
+            },
+            Self::Framed(frames) => frames.next().await,
+        }
+    }
+}
+
+/// Events in AWS's binary framing (`application/vnd.amazon.eventstream`): each begins with its length, and has checksums.
+pub(super) struct Frames {
+    pieces: Pieces,
+    rest: BytesMut,
+}
+
+impl Frames {
+    async fn next(&mut self) -> Option<Result<Event, String>> {
+        loop {
+            if let Some(length) = self.rest.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) {
+                if length > LARGEST_FRAME {
+                    return Some(Err("an event of the provider's stream is too long".into()));
+                }
+                if self.rest.len() >= length {
+                    let message = read_message_from(self.rest.split_to(length).freeze());
+                    return Some(match message {
+                        Ok(message) => event(&message),
+                        Err(error) => Err(format!("the provider's stream is damaged: {error}")),
+                    });
+                }
+            }
+            match self.pieces.next().await {
+                Some(Ok(piece)) => self.rest.extend_from_slice(&piece),
+                Some(Err(error)) => return Some(Err(error.to_string())),
+                None if self.rest.is_empty() => return None,
+                None => return Some(Err("the provider's stream ended within an event".into())),
+            }
+        }
+    }
+}
+
+fn event(message: &Message) -> Result<Event, String> {
+    let of = |name: &str| {
+        let found = message.headers().iter().find(|header| header.name().as_str() == name)?;
+        found.value().as_string().ok().map(|value| value.as_str().to_owned())
+    };
+    match of(":message-type").as_deref() {
+        // What went wrong in the service rather than in the request is told in headers.
+        Some("error") => {
+            let message = of(":error-message").unwrap_or_default();
+            Ok(Event { kind: of(":error-code").unwrap_or_default(), data: json!({ "message": message }).to_string() })
+        }
+        _ => {
+            let kind = of(":exception-type").or_else(|| of(":event-type")).unwrap_or_default();
+            let data = String::from_utf8(message.payload().to_vec());
+            Ok(Event { kind, data: data.map_err(|_| "the provider's stream is not text".to_owned())? })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_eventstream::frame::write_message_to;
+    use aws_smithy_types::event_stream::{Header, HeaderValue};
+    use bytes::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    fn frame(headers: &[(&'static str, &'static str)], data: &'static str) -> Vec<u8> {
+        let of =
+            |(name, value): &(&'static str, &'static str)| Header::new(*name, HeaderValue::String((*value).into()));
+        let mut bytes = Vec::new();
+        let message = Message::new_from_parts(headers.iter().map(of).collect(), data);
+        write_message_to(&message, &mut bytes).unwrap();
+        bytes
+    }
+
+    async fn read(bytes: &[u8], size: usize) -> Vec<Result<Event, String>> {
+        let pieces: Vec<_> = bytes.chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let mut events = Events::framed(stream::iter(pieces).boxed());
+        let mut all = Vec::new();
+        while let Some(next) = events.next().await {
+            let is_last = next.is_err();
+            all.push(next);
+            if is_last {
+                break;
+            }
+        }
+        all
+    }
+
+    fn event(kind: &str, data: &str) -> Result<Event, String> {
+        Ok(Event { kind: kind.into(), data: data.into() })
+    }
+
+    #[tokio::test]
+    async fn frames_are_read_however_they_come() {
+        let bytes = [
+            frame(&[(":message-type", "event"), (":event-type", "messageStart")], "{}"),
+            frame(&[(":message-type", "exception"), (":exception-type", "throttlingException")], r#"{"message":"m"}"#),
+            frame(&[(":message-type", "error"), (":error-code", "c"), (":error-message", "\"m\"")], ""),
+        ]
+        .concat();
+        let expected = vec![
+            event("messageStart", "{}"),
+            event("throttlingException", r#"{"message":"m"}"#),
+            event("c", r#"{"message":"\"m\""}"#),
+        ];
+        for size in [1, 3, 12, 13, bytes.len()] {
+            assert_eq!(read(&bytes, size).await, expected, "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_or_damaged_is_no_event() {
+        let whole = frame(&[(":message-type", "event"), (":event-type", "messageStart")], "{}");
+        let cut = read(&whole[..whole.len() - 1], 7).await;
+        assert!(matches!(&cut[..], [Err(why)] if why.contains("within an event")), "{cut:?}");
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 0x40;
+            let read = read(&damaged, 9).await;
+            assert!(read.iter().all(Result::is_err), "{place}: {read:?}");
+        }
+        assert!(matches!(&read(&[0; 16], 16).await[..], [Err(_)]));
+    }
+}
