@@ -2,6 +2,10 @@
 //!
 //! ARCHITECTURE.md draws the rooms. A module imports only modules under it in this list.
 
+/// glibc's kept 55 MB that loading a model had let go; streams that come and go would leave holes too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 pub mod cli;
 
 pub mod http;

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use half::slice::HalfFloatSliceExt;
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::attention::{self, attend};
@@ -186,9 +187,9 @@ impl<I: Isa> Member<'_, I> {
                 }
                 let word = pass.tokens[token] as usize * hidden;
                 let place = (token - pass.texts[text].start) * hidden;
-                let sources = weights.words[word..][..hidden].iter().zip(&weights.positions[place..][..hidden]);
                 let out = &mut block.hidden[row * hidden..][..hidden];
-                out.iter_mut().zip(sources).for_each(|(x, (word, place))| *x = word + place);
+                weights.words[word..][..hidden].convert_to_f32_slice(out);
+                out.iter_mut().zip(&weights.positions[place..][..hidden]).for_each(|(x, place)| *x += place);
             }
             block.norm_and_quantise(isa, rows.len(), weights, &weights.norm, smoothing, &mut scratch.row);
         })

@@ -1,5 +1,8 @@
 //! A BERT encoder's weights, packed for one instruction set.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::super::description::Shape;
 use super::Instructions;
 use super::kernels::{Format, PANEL};
@@ -56,8 +59,9 @@ pub(super) struct Layer {
 pub(in super::super) struct Weights {
     pub(super) shape: Shape,
     pub(super) instructions: Instructions,
-    /// (vocabulary, hidden)
-    pub(super) words: Vec<f32>,
+    /// (vocabulary, hidden). Half of all weights are here, each is read once a token, and 11 bits are more than the
+    /// quantised products behind them take up.
+    pub(super) words: Vec<f16>,
     /// (positions, hidden), with the embedding of token type 0 added.
     pub(super) positions: Vec<f32>,
     pub(super) norm: Norm,
@@ -82,7 +86,7 @@ impl Weights {
             let part = |part: &str| tensor(&format!("{name}.LayerNorm.{part}"), &[hidden]);
             Ok(Norm { scale: part("weight")?, shift: part("bias")? })
         };
-        let words = tensor("embeddings.word_embeddings.weight", &[vocabulary, hidden])?;
+        let words = halves(&tensor("embeddings.word_embeddings.weight", &[vocabulary, hidden])?);
         let mut places = tensor("embeddings.position_embeddings.weight", &[positions, hidden])?;
         let types = tensor("embeddings.token_type_embeddings.weight", &[types, hidden])?;
         for place in places.chunks_exact_mut(hidden) {
@@ -123,6 +127,12 @@ impl Weights {
         }
         Ok(packed)
     }
+}
+
+fn halves(numbers: &[f32]) -> Vec<f16> {
+    let mut halves = vec![f16::ZERO; numbers.len()];
+    halves.convert_from_f32_slice(numbers);
+    halves
 }
 
 /// A product's weights before they are packed: shape (`bias.len()`, `inputs`).
