@@ -32,7 +32,7 @@ index.init_index(len(stored), M=16, ef_construction=200)
 index.set_num_threads(1)
 index.add_items(stored, num_threads=1)
 built = len(stored) / (time.perf_counter() - started)
-for ef in (16, 24, 32, 48, 64, 96, 128):
+for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512):
     index.set_ef(ef)
     row(f"hnswlib, ef {ef}", lambda query: index.knn_query(query, k=K, num_threads=1)[0][0][0], built)
 del index

@@ -35,6 +35,8 @@ pub struct Caches {
     named: ModelDigest,
     store: Arc<dyn Store>,
     embedder: ArcSwap<Embedder>,
+    /// What the embedder's model comes with.
+    beliefs: ArcSwap<Beliefs>,
     /// A permit for each text of an import that may be embedded.
     pub(super) importing: Semaphore,
     /// What makes the vectors of all entries anew, if it was ever asked to.
@@ -119,6 +121,7 @@ impl Caches {
             settings: ArcSwap::new(settings),
             named,
             store,
+            beliefs: ArcSwap::new(beliefs(&embedder)),
             embedder: ArcSwap::from_pointee(embedder),
             reembedding: Mutex::default(),
             importing: Semaphore::new(EMBEDDED_AT_ONCE),
@@ -298,6 +301,7 @@ impl Caches {
 
     /// All lookups that begin from now on are made with `embedder`, and with the rules that belong to its model.
     pub(super) fn embed_with(&self, embedder: Embedder) {
+        self.beliefs.store(beliefs(&embedder));
         self.embedder.store(Arc::new(embedder));
         // A cache that is being made meanwhile waits for this lock, and then sees the new one.
         for cache in self.caches.write().values() {
@@ -363,7 +367,7 @@ impl Caches {
         let embedder = Embedder::clone(&self.embedder());
         // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
         let rule = self.rule(&settings, embedder.identity(), embedder.manifest());
-        let beliefs = beliefs(&embedder);
+        let beliefs = self.beliefs.load_full();
         let rule = rule.unwrap_or(Rule::Static { min_cosine: Cosine::ONE, strict: true });
         let ignored_fields = settings.ignored_fields().into();
         Setup { embedder, rule, beliefs, settings, ignored_fields }

@@ -1,6 +1,5 @@
 //! Asking the server that has the data open, whichever that is.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -10,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::CommandError;
 use super::serve::{self, Vectors};
 use crate::config::Settings;
-use crate::http::control;
+use crate::http::control::{self, Socket};
 
 /// The server at the other end of the data directory's socket.
 pub(super) struct Control {
     client: Client,
+    /// The client goes by its path.
+    _socket: Socket,
 }
 
 /// Runs `command` with the running server, or, where none runs, with one that lives as long as the command.
@@ -26,15 +27,19 @@ pub(super) fn with_server(
     serve::install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let socket = control::socket(&settings.storage.path);
-        if UnixStream::connect(&socket).await.is_ok() {
-            return command(&Control::new(&socket)?).await;
+        // Where there is no such directory, no server runs either.
+        if let Ok(socket) = Socket::of(&settings.storage.path)
+            && UnixStream::connect(socket.path()).await.is_ok()
+        {
+            return command(&Control::new(socket)?).await;
         }
         let caches = serve::open(&Arc::new(settings.clone()), vectors).await?.caches;
         let stop = CancellationToken::new();
-        let listener = control::listen(&settings.storage.path)?;
-        let serving = tokio::spawn(control::serve(Arc::clone(&caches), listener, stop.clone()));
-        let done = command(&Control::new(&socket)?).await;
+        // Not beside the data, which may be where nothing can be written.
+        let folder = tempfile::tempdir()?;
+        let socket = Socket::of(folder.path())?;
+        let serving = tokio::spawn(control::serve(Arc::clone(&caches), socket.listen()?, stop.clone()));
+        let done = command(&Control::new(socket)?).await;
         stop.cancel();
         serving.await?;
         caches.store().close().await?;
@@ -43,8 +48,8 @@ pub(super) fn with_server(
 }
 
 impl Control {
-    fn new(socket: &Path) -> Result<Self, CommandError> {
-        Ok(Self { client: Client::builder().unix_socket(socket).build()? })
+    fn new(socket: Socket) -> Result<Self, CommandError> {
+        Ok(Self { client: Client::builder().unix_socket(socket.path()).build()?, _socket: socket })
     }
 
     pub(super) fn get(&self, path: &str) -> RequestBuilder {

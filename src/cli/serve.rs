@@ -10,8 +10,9 @@ use super::CommandError;
 use crate::cache::Caches;
 use crate::config::{self, Settings};
 use crate::embed::{Embedder, Model, ModelIdentity};
+use crate::http::control::{self, Socket};
 use crate::http::live::{self, Live};
-use crate::http::{self, App, control};
+use crate::http::{self, App};
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
 use crate::telemetry;
@@ -116,7 +117,7 @@ async fn model_before(settings: &Settings, found: &ModelIdentity) -> Option<Mode
 
 /// Lets commands ask this server. Without, it serves as well.
 fn serve_control(settings: &Settings, caches: &Arc<Caches>, stop: &CancellationToken) {
-    match control::listen(&settings.storage.path) {
+    match Socket::of(&settings.storage.path).and_then(|socket| socket.listen()) {
         Ok(listener) => drop(tokio::spawn(control::serve(Arc::clone(caches), listener, stop.clone()))),
         Err(error) => {
             tracing::warn!(%error, "commands such as `refrain backup` can't reach this server");

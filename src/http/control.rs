@@ -1,6 +1,8 @@
 //! What the commands ask a running server, over a socket in the data directory: whoever may open that file may ask.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,13 +29,17 @@ use crate::telemetry;
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control.sock";
+/// Bytes of a socket's path at most.
+const LONGEST: usize = 107;
 /// Whoever can ask here has time.
 const LIMITS: Limits = Limits { line: ByteLimit::mib(64), pause: Duration::MAX };
 
-/// Where a server with its data in `directory` can be asked.
-#[must_use]
-pub fn socket(directory: &Path) -> PathBuf {
-    directory.join(SOCKET)
+/// Where a server can be asked.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+    /// Open for as long as the path goes by it.
+    _directory: Option<File>,
 }
 
 /// Where a backup is wanted.
@@ -50,20 +56,41 @@ pub struct ReembedRequest {
     pub model: PathBuf,
 }
 
-/// Takes the socket in a data directory. Only whoever has the store open may do so: what is there is then of a process that
-/// is gone.
-///
-/// # Errors
-/// The operating system's.
-pub fn listen(directory: &Path) -> std::io::Result<UnixListener> {
-    let path = socket(directory);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+impl Socket {
+    /// The one in a directory: of the server whose data are there.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn of(directory: &Path) -> std::io::Result<Self> {
+        let path = directory.join(SOCKET);
+        if path.as_os_str().len() <= LONGEST {
+            return Ok(Self { path, _directory: None });
+        }
+        // Linux shows an open directory under a short name too.
+        let directory = File::open(directory)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()));
+        Ok(Self { path, _directory: Some(directory) })
     }
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+
+    /// Where to connect to.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes it. Only whoever has the store open may do so: what is there is then of a process that is gone.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn listen(&self) -> std::io::Result<UnixListener> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&self.path)?;
+        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    }
 }
 
 /// Answers until `stop`.

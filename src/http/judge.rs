@@ -105,11 +105,15 @@ async fn ask(app: &App, settings: &config::Judge, pair: Pair<'_>) -> Option<Stri
         tracing::warn!(provider, status = status.as_u16(), "the judge refuses");
         return None;
     }
-    let tokens = Tokens::at_end_of(&reply);
+    let tokens = Tokens::told_by(&reply, &reply);
     let model = model.unwrap_or_else(|| settings.model.clone());
     let price = live.settings.price(&provider, &model);
     let account = Account { tenant: TENANT.into(), model: settings.model.clone(), provider };
-    app.usage.add(Day::of_millis(Timestamp::now().0), account, &Sums::forwarded(tokens, price));
+    app.usage.add(
+        Day::of_millis(Timestamp::now().0),
+        account,
+        &Sums::forwarded(tokens.unwrap_or_default(), tokens.is_some(), price),
+    );
     let completion: Value = serde_json::from_slice(&reply).ok()?;
     completion["choices"][0]["message"]["content"].as_str().map(str::to_owned)
 }

@@ -5,8 +5,10 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::{Value, json};
 
 use super::events::{Event, Events};
-use super::providers::{anthropic, bedrock, gemini};
+use super::providers::{anthropic, bedrock, gemini, openai};
+use super::send::Used;
 use super::tail::Tail;
+use super::usage::Tokens;
 use super::wire::{Converted, Dialect, Foreign};
 
 /// The largest reply that is converted.
@@ -87,22 +89,17 @@ fn cut_event(dialect: Dialect, message: &str) -> Bytes {
 struct End(Tail);
 
 impl End {
-    fn has(&self, mark: &[u8]) -> bool {
-        self.0.bytes().windows(mark.len()).any(|window| window == mark)
-    }
-
     /// Whether a stream has come to its end mark, or to an error of its own.
     fn has_mark(&self, dialect: Dialect) -> bool {
         match dialect {
-            Dialect::OpenAi => self.has(b"[DONE]") || self.has(b"\"error\""),
-            Dialect::Anthropic => self.has(b"message_stop") || self.has(b"event: error"),
+            Dialect::OpenAi => openai::is_told_over(self.0.bytes()),
+            Dialect::Anthropic => anthropic::is_told_over(self.0.bytes()),
         }
     }
 
     /// Whether a stream that was ended properly is whole: some providers say why it finished, and leave it at that.
     fn is_whole(&self, dialect: Dialect) -> bool {
-        let finishes = [&b"\"finish_reason\":\""[..], b"\"finish_reason\": \""];
-        self.has_mark(dialect) || (dialect == Dialect::OpenAi && finishes.iter().any(|mark| self.has(mark)))
+        self.has_mark(dialect) || (dialect == Dialect::OpenAi && openai::says_why(self.0.bytes()))
     }
 }
 
@@ -159,19 +156,15 @@ pub(super) fn error(status: u16, kind: Option<&str>, body: &[u8], from: Foreign)
     .into()
 }
 
-/// A stream in OpenAI's shape.
-pub(super) fn chunks(pieces: Pieces, converted: &Converted) -> Pieces {
-    let Converted { model, created, include_usage, .. } = converted;
+/// A stream in OpenAI's shape. What it used is told to `used`, and to the caller if they want to know.
+pub(super) fn chunks(pieces: Pieces, converted: &Converted, used: Used) -> Pieces {
+    let Converted { model, created, .. } = converted;
     let (events, chunks) = match converted.from {
-        Foreign::Anthropic => {
-            (Events::sent(pieces), Chunks::Anthropic(anthropic::Chunks::new(*created, *include_usage)))
-        }
-        Foreign::Gemini => (Events::sent(pieces), Chunks::Gemini(gemini::Chunks::new(model, *created, *include_usage))),
-        Foreign::Bedrock => {
-            (Events::framed(pieces), Chunks::Bedrock(bedrock::Chunks::new(model, *created, *include_usage)))
-        }
+        Foreign::Anthropic => (Events::sent(pieces), Chunks::Anthropic(anthropic::Chunks::new(*created, true))),
+        Foreign::Gemini => (Events::sent(pieces), Chunks::Gemini(gemini::Chunks::new(model, *created, true))),
+        Foreign::Bedrock => (Events::framed(pieces), Chunks::Bedrock(bedrock::Chunks::new(model, *created, true))),
     };
-    let state = Reader { events, chunks };
+    let state = Reader { events, chunks, used, include_usage: converted.include_usage };
     stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         loop {
@@ -195,6 +188,8 @@ enum Chunks {
 struct Reader {
     events: Events,
     chunks: Chunks,
+    used: Used,
+    include_usage: bool,
 }
 
 enum Next {
@@ -215,7 +210,7 @@ impl Reader {
             Some(Err(why)) => Err(why),
             None => return Next::Last(self.finish()),
         };
-        let out = written(&made);
+        let out = self.written(made);
         match read {
             Err(why) => Next::Last(joined(&out, &cut_event(Dialect::OpenAi, &why))),
             Ok(()) if matches!(&self.chunks, Chunks::Anthropic(chunks) if chunks.is_complete()) => {
@@ -233,7 +228,7 @@ impl Reader {
             Chunks::Gemini(chunks) => chunks.finish(&mut made).map_err(|fault| fault.to_string()),
             Chunks::Bedrock(chunks) => chunks.finish(&mut made).map_err(|fault| fault.to_string()),
         };
-        let out = written(&made);
+        let out = self.written(made);
         match finished {
             Ok(()) => joined(&out, DONE),
             Err(why) => joined(&out, &cut_event(Dialect::OpenAi, &why)),
@@ -241,10 +236,29 @@ impl Reader {
     }
 }
 
-fn joined(a: &[u8], b: &[u8]) -> Bytes {
-    [a, b].concat().into()
+impl Reader {
+    fn written(&self, chunks: Vec<Value>) -> Bytes {
+        let mut out = String::new();
+        for mut chunk in chunks {
+            if let Some(used) = Tokens::of(&chunk["usage"]) {
+                // Told once.
+                let _ = self.used.set(used);
+            }
+            if !self.include_usage
+                && let Value::Object(members) = &mut chunk
+            {
+                let told = members.remove("usage");
+                // OpenAI tells it in a chunk of its own.
+                if told.is_some_and(|usage| !usage.is_null()) && members["choices"] == json!([]) {
+                    continue;
+                }
+            }
+            out.push_str(&format!("data: {chunk}\n\n"));
+        }
+        out.into()
+    }
 }
 
-fn written(chunks: &[Value]) -> Bytes {
-    chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<String>().into()
+fn joined(a: &[u8], b: &[u8]) -> Bytes {
+    [a, b].concat().into()
 }

@@ -58,6 +58,11 @@ impl Conditions {
         })
     }
 
+    /// The headers that are looked at.
+    pub(super) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.iter().map(|(name, _)| name)
+    }
+
     /// Whether a request fulfils them all.
     pub(super) fn hold(&self, asked: &Asked<'_>) -> bool {
         let tokens = asked.body.len() / BYTES_PER_TOKEN;

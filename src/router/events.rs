@@ -94,7 +94,10 @@ fn event(message: &Message) -> Result<Event, String> {
         // What went wrong in the service rather than in the request is told in headers.
         Some("error") => {
             let message = of(":error-message").unwrap_or_default();
-            Ok(Event { kind: of(":error-code").unwrap_or_default(), data: json!({ "message": message }).to_string() })
+            let code = of(":error-code").unwrap_or_default();
+            // Named as exceptions are, by which they are known.
+            let kind = if code.ends_with("Exception") { code } else { format!("{code}Exception") };
+            Ok(Event { kind, data: json!({ "message": message }).to_string() })
         }
         _ => {
             let kind = of(":exception-type").or_else(|| of(":event-type")).unwrap_or_default();
@@ -151,7 +154,7 @@ mod tests {
         let expected = vec![
             event("messageStart", "{}"),
             event("throttlingException", r#"{"message":"m"}"#),
-            event("c", r#"{"message":"\"m\""}"#),
+            event("cException", r#"{"message":"\"m\""}"#),
         ];
         for size in [1, 3, 12, 13, bytes.len()] {
             assert_eq!(read(&bytes, size).await, expected, "{size}");

@@ -56,7 +56,8 @@ impl Outgoing<'_> {
         }
         for (name, value) in &provider.headers {
             // What a caller says of the version of an API that it speaks counts.
-            if self.dialect == Dialect::Anthropic && headers.contains_key(name) {
+            let is_version = matches!(name.as_str(), "anthropic-version" | "anthropic-beta");
+            if is_version && self.dialect == Dialect::Anthropic && headers.contains_key(name) {
                 continue;
             }
             headers.insert(name.clone(), value.clone());
@@ -67,7 +68,9 @@ impl Outgoing<'_> {
             (None, Some(tokens)) => Some(tokens.get(&provider.client).await?),
             (None, None) => None,
         };
-        headers.extend(secret.and_then(|secret| provider.authorization(&secret)));
+        if let Some((name, value)) = secret.and_then(|secret| provider.authorization(&secret)) {
+            headers.insert(name, value);
+        }
         Ok((headers, taken.map(|(taken, _)| taken)))
     }
 }

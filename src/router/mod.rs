@@ -44,13 +44,15 @@ pub use limits::{Allowance, Exceeded, Limits};
 pub use provider::Provider;
 pub use route::RouteError;
 pub(crate) use send::draw;
-pub use send::{Outgoing, Upstream};
+pub use send::{Outgoing, Upstream, Used};
 pub use tail::Tail;
 pub use usage::{Account, Day, Sums, Tokens, Usage};
 pub use wire::Dialect;
 
 /// Models that requests name themselves of which something is remembered.
 const MODELS: usize = 4096;
+/// Bytes of their names.
+const NAME: usize = 256;
 
 /// All providers, and which model goes where.
 pub struct Router {
@@ -188,7 +190,7 @@ impl Router {
 
     /// What is known of a model that a request names itself.
     fn direct_state(&self, provider: &str, model: &str) -> Arc<State> {
-        let name = (provider.to_owned(), model.to_owned());
+        let name = (provider.to_owned(), model[..model.floor_char_boundary(NAME)].to_owned());
         let (most, queue) = self.gates.get(provider).copied().unwrap_or_default();
         let made =
             || Ok::<_, std::convert::Infallible>(Arc::new(State { gate: Gate::new(most, queue), ..State::default() }));

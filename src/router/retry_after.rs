@@ -19,8 +19,15 @@ const MOMENTS: [(&str, &str); 2] = [
     ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
 ];
 
+/// The longest that anybody is believed; beyond lies what can't be added to a time.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// What the headers of a refusal say, at `now`.
 pub(super) fn wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    said(headers, now).map(|wait| wait.min(LONGEST))
+}
+
+fn said(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| text(name)?.parse::<f64>().ok();
     if let Some(millis) = number(MILLIS).or_else(|| number(AZURE)) {
@@ -56,7 +63,7 @@ fn spaced(span: &str) -> String {
 mod tests {
     use super::*;
 
-    fn said(headers: &[(&'static str, &'static str)]) -> Option<u128> {
+    fn told(headers: &[(&'static str, &'static str)]) -> Option<u128> {
         let map = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let now = humantime::parse_rfc3339_weak("2026-01-01T00:00:00Z").unwrap();
         wait(&map, now).map(|wait| wait.as_millis())
@@ -64,21 +71,22 @@ mod tests {
 
     #[test]
     fn every_way_of_saying_it_is_read() {
-        assert_eq!(said(&[("retry-after", "7")]), Some(7000));
-        assert_eq!(said(&[("retry-after", "0.5")]), Some(500));
-        assert_eq!(said(&[("retry-after", "Thu, 01 Jan 2026 00:00:20 GMT")]), Some(20_000));
-        assert_eq!(said(&[("retry-after", "Thu, 01 Jan 2015 00:00:20 GMT")]), Some(0));
-        assert_eq!(said(&[("retry-after-ms", "250"), ("retry-after", "1")]), Some(250));
-        assert_eq!(said(&[("x-ms-retry-after-ms", "90")]), Some(90));
+        assert_eq!(told(&[("retry-after", "7")]), Some(7000));
+        assert_eq!(told(&[("retry-after", "0.5")]), Some(500));
+        assert_eq!(told(&[("retry-after", "Thu, 01 Jan 2026 00:00:20 GMT")]), Some(20_000));
+        assert_eq!(told(&[("retry-after", "Thu, 01 Jan 2015 00:00:20 GMT")]), Some(0));
+        assert_eq!(told(&[("retry-after-ms", "250"), ("retry-after", "1")]), Some(250));
+        assert_eq!(told(&[("x-ms-retry-after-ms", "90")]), Some(90));
         let limit = ("x-ratelimit-remaining-tokens", "0");
-        assert_eq!(said(&[limit, ("x-ratelimit-reset-tokens", "6m0s")]), Some(360_000));
-        assert_eq!(said(&[limit, ("x-ratelimit-reset-tokens", "1.5s")]), Some(1500));
-        assert_eq!(said(&[("x-ratelimit-remaining-tokens", "5"), ("x-ratelimit-reset-tokens", "1s")]), None);
+        assert_eq!(told(&[limit, ("x-ratelimit-reset-tokens", "6m0s")]), Some(360_000));
+        assert_eq!(told(&[limit, ("x-ratelimit-reset-tokens", "1.5s")]), Some(1500));
+        assert_eq!(told(&[("x-ratelimit-remaining-tokens", "5"), ("x-ratelimit-reset-tokens", "1s")]), None);
         let anthropic = ("anthropic-ratelimit-requests-remaining", "0");
-        assert_eq!(said(&[anthropic, ("anthropic-ratelimit-requests-reset", "2026-01-01T00:00:30Z")]), Some(30_000));
+        assert_eq!(told(&[anthropic, ("anthropic-ratelimit-requests-reset", "2026-01-01T00:00:30Z")]), Some(30_000));
+        assert_eq!(told(&[("retry-after", "9223372036854775807")]), Some(86_400_000));
         for rubbish in ["soon", "-3", "NaN", "inf", ""] {
-            assert_eq!(said(&[("retry-after", rubbish)]), None, "{rubbish}");
+            assert_eq!(told(&[("retry-after", rubbish)]), None, "{rubbish}");
         }
-        assert_eq!(said(&[]), None);
+        assert_eq!(told(&[]), None);
     }
 }

@@ -1,7 +1,9 @@
 //! Which provider gets a request.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use reqwest::header::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 use super::conditions::Asked;
@@ -74,6 +76,21 @@ impl Router {
             None if self.providers.is_empty() => Err(RouteError::NoProviders),
             None => Err(RouteError::UnknownModel(model.to_owned(), self.names())),
         }
+    }
+
+    /// What of a request's headers decides which target answers for `model`: answers of one aren't those of another. None
+    /// where nothing does.
+    #[must_use]
+    pub fn told_apart_by(&self, model: &str, headers: &HeaderMap) -> Option<String> {
+        let alias = self.aliases.get(model)?;
+        let names: BTreeSet<&str> =
+            alias.targets.iter().flat_map(|target| target.conditions.headers()).map(HeaderName::as_str).collect();
+        let said = |name: &str| {
+            let values =
+                headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            format!("{name}: {}\n", values.collect::<Vec<_>>().join(", "))
+        };
+        (!names.is_empty()).then(|| names.into_iter().map(said).collect())
     }
 
     /// Straight to a provider.

@@ -1,6 +1,6 @@
 //! Sending a request to a provider, to the next one where that fails, and handing the reply on as it comes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use super::providers::gemini;
 use super::retry_after;
 use super::route::Route;
 use super::target::Try;
+use super::usage::Tokens;
 use super::wire::{self, Dialect, Foreign, Prepared, Reading, Unconvertible};
 use crate::telemetry::{self, Step};
 
@@ -30,6 +31,9 @@ use crate::telemetry::{self, Step};
 const CONVERT_INLINE: usize = 256 << 10;
 /// Whole replies up to this size are read before they are handed on: one that is cut can be asked for again.
 const READ_FIRST: usize = 1 << 20;
+/// Of a refusal, which may not be needed: bytes that are read, and for how long.
+const SETTLED: usize = 64 << 10;
+const SETTLING: Duration = Duration::from_secs(5);
 /// The first pause before a target is tried again, doubled each time up to the longest, and shortened by chance by up to half.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -70,7 +74,12 @@ pub struct Upstream {
     pub model: Option<String>,
     /// Those that were asked before, and what they did.
     pub tried: Vec<Tried>,
+    /// What it used, once that is known of a stream that doesn't tell it to the caller.
+    pub used: Used,
 }
+
+/// What a stream used, once it is known.
+pub type Used = Arc<OnceLock<Tokens>>;
 
 /// What one try came to.
 enum Attempt {
@@ -87,8 +96,20 @@ struct Failure {
     /// How long the provider wants to be left alone.
     wait: Option<Duration>,
     is_limit: bool,
-    /// Whether the target as a whole is at its end, so that another try is of no use.
-    is_final: bool,
+    next: Next,
+    /// Whether anybody was asked at all.
+    was_asked: bool,
+}
+
+/// What may be tried after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The same target.
+    Again,
+    /// Another target only.
+    Elsewhere,
+    /// Nothing: what was asked may have been done, and must not be done twice.
+    Nothing,
 }
 
 impl Outgoing<'_> {
@@ -109,7 +130,8 @@ impl Outgoing<'_> {
         };
         let begun = Instant::now();
         let mut tried = Vec::new();
-        let mut last = None;
+        // What the caller gets if nobody does better, and the place of that try.
+        let mut last: Option<(Result<Box<Upstream>, SendError>, usize)> = None;
         for (place, route) in routes.iter().enumerate() {
             let now = Instant::now();
             if !route.state.health.lock().is_open(now) {
@@ -121,20 +143,32 @@ impl Outgoing<'_> {
                     upstream.tried = tried;
                     return Ok(*upstream);
                 }
-                Attempt::Failed(failure) => last = Some(failure.answer),
+                Attempt::Failed(failure) => {
+                    // What somebody answered says more than that another one couldn't be asked.
+                    if failure.was_asked || last.is_none() {
+                        last = Some((failure.answer, tried.len().saturating_sub(1)));
+                    }
+                    if failure.next == Next::Nothing {
+                        break;
+                    }
+                }
             }
             if place + 1 < routes.len() {
                 tracing::info!(provider = route.target.provider.name, "trying the next target");
             }
         }
         match last {
-            Some(Ok(mut upstream)) => {
-                // The last try is the answer, and not one that came to nothing.
-                tried.pop();
+            Some((Ok(mut upstream), place)) => {
+                // That try is the answer, and not one that came to nothing.
+                tried.remove(place);
                 upstream.tried = tried;
                 Ok(*upstream)
             }
-            Some(Err(error)) => Err(error.with(tried)),
+            Some((Err(error), place)) => {
+                let named = tried.remove(place);
+                tried.push(named);
+                Err(error.with(tried))
+            }
             None => {
                 let now = Instant::now();
                 let opens = routes.iter().filter_map(|route| route.state.health.lock().opens_at(now)).min();
@@ -157,16 +191,20 @@ impl Outgoing<'_> {
         let until = begun + router.retries.within;
         let mut pause = PAUSE;
         let mut attempts = 0;
+        let mut before = None;
         loop {
             attempts += 1;
             let failure = match self.attempt(router, route, body, until).await {
                 answer @ Attempt::Answer(_) => return answer,
                 Attempt::Failed(failure) => failure,
             };
+            if let Some(before) = before.filter(|_| !failure.was_asked) {
+                return Attempt::Failed(before);
+            }
             let provider = &route.target.provider;
             tried.push(Tried { provider: provider.name.clone(), what: failure.what.clone() });
             telemetry::retry(&provider.name);
-            if failure.is_final || attempts >= router.retries.attempts {
+            if failure.next != Next::Again || attempts >= router.retries.attempts {
                 return Attempt::Failed(failure);
             }
             // One that is limited isn't better in a moment; the next one may be free.
@@ -174,6 +212,7 @@ impl Outgoing<'_> {
             if (failure.is_limit && has_next) || Instant::now() + wait > until {
                 return Attempt::Failed(failure);
             }
+            before = Some(failure);
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -181,25 +220,30 @@ impl Outgoing<'_> {
 
     async fn attempt(&self, router: &Router, route: &Route<'_>, body: &Bytes, until: Instant) -> Attempt {
         let provider = &route.target.provider;
-        let is_final = |what: &str, error: SendError| {
-            let (what, answer) = (what.to_owned(), Err(error));
-            Attempt::Failed(Failure { what, answer, wait: None, is_limit: false, is_final: true })
+        let unasked = |what: &str, error: SendError| {
+            let (what, answer, next) = (what.to_owned(), Err(error), Next::Elsewhere);
+            Attempt::Failed(Failure { what, answer, wait: None, is_limit: false, next, was_asked: false })
         };
         let prepared = match self.prepare(route, body).await {
             Ok(prepared) => prepared,
-            Err(error) => return is_final("unsuited", error.into()),
+            Err(error) => return unasked("unsuited", error.into()),
         };
         let Ok(place) = route.state.gate.enter(until).await else {
-            return is_final("full", SendError::Full { tried: Vec::new() });
+            return unasked("full", SendError::Full { tried: Vec::new() });
         };
-        let attempt = route.state.begin(router.retries.patience);
+        // While this one waited, others may have found the target broken.
+        let Some(attempt) = route.state.begin(router.retries.patience) else {
+            let opens = route.state.health.lock().opens_at(Instant::now());
+            let wait = opens.map_or(PAUSE, |at| at.saturating_duration_since(Instant::now()));
+            return unasked("left-alone", SendError::LeftAlone { wait, is_limit: false, tried: Vec::new() });
+        };
         let (headers, key) = match self.headers_for(provider).await {
             Ok(headers) => headers,
             Err(error) => {
                 attempt.end(|_| Outcome::Failed);
                 tracing::error!(provider = provider.name, error = telemetry::cause(&error), "no token for a provider");
                 let what = "refused to say who we are";
-                return is_final("token", provider.error(what, false, None).into());
+                return unasked("token", provider.error(what, false, None).into());
             }
         };
         let sent = self.send_prepared(provider, prepared, headers, place).await;
@@ -282,6 +326,7 @@ impl Outgoing<'_> {
                     provider: provider.name.clone(),
                     model: None,
                     tried: Vec::new(),
+                    used: Used::default(),
                 })
             }
             Err(error) => {
@@ -325,7 +370,8 @@ impl Outgoing<'_> {
                 Reading::AsItIs(dialect) => upstream.dialect = *dialect,
                 Reading::Converted(converted) => upstream = converted_error(upstream, converted.from).await,
             }
-            return Ok(upstream.holding(place));
+            // While others are tried, and pauses are kept, nobody works on this any more.
+            return Ok(if is_retryable(upstream.status) { settled(upstream).await } else { upstream.holding(place) });
         }
         let left = (started + provider.first_byte_timeout).saturating_duration_since(Instant::now());
         let first = match tokio::time::timeout(left, upstream.body.next()).await {
@@ -344,11 +390,12 @@ impl Outgoing<'_> {
                 upstream.dialect = dialect;
                 if is_stream {
                     upstream.body = body::told_when_cut(upstream.body, dialect, provider.name.clone());
-                } else if upstream
-                    .content_length
-                    .map_or(is_plain_json(&upstream.headers), |length| length <= READ_FIRST)
+                } else if self.method != Method::HEAD
+                    && upstream.content_length.map_or(is_plain_json(&upstream.headers), |length| length <= READ_FIRST)
                 {
-                    upstream = read_first(upstream).await.map_err(|error| {
+                    // Chats, messages and embeddings: others may have nothing to say.
+                    let is_answer = self.is_repeatable && self.method == Method::POST;
+                    upstream = read_first(upstream, is_answer).await.map_err(|error| {
                         tracing::warn!(provider = provider.name, %error, "an answer can't be used");
                         let what = match &error {
                             BodyError::Broken(_) => "broke off its answer",
@@ -365,7 +412,7 @@ impl Outgoing<'_> {
                     upstream.headers.remove(name);
                 }
                 if converted.is_stream {
-                    upstream.body = body::chunks(upstream.body, &converted);
+                    upstream.body = body::chunks(upstream.body, &converted, Used::clone(&upstream.used));
                     upstream.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
                 } else {
                     let read = body::whole(upstream.body).await;
@@ -397,7 +444,9 @@ impl Outgoing<'_> {
             Ok(mut upstream) => {
                 let status = upstream.status.as_u16();
                 upstream.model = route.model.map(str::to_owned);
-                let is_retryable = matches!(status, 408 | 409 | 429) || status >= 500;
+                let is_retryable = is_retryable(upstream.status);
+                // It is our key that is refused, and another target has another one.
+                let is_unwelcome = matches!(status, 401 | 403) && !provider.wants_credentials();
                 let wait = if is_retryable { retry_after::wait(&upstream.headers, SystemTime::now()) } else { None };
                 let mut has_another_key = false;
                 attempt.end(|took| match (status, key) {
@@ -411,9 +460,11 @@ impl Outgoing<'_> {
                     // As asked for with 503 when a provider is overloaded.
                     (500.., _) if wait.is_some() => Outcome::Limited(wait),
                     (500.., _) => Outcome::Failed,
-                    _ => Outcome::Answered(took),
+                    (200..300, _) => Outcome::Answered(took),
+                    (401 | 403, _) => Outcome::Unknown,
+                    _ => Outcome::Refused,
                 });
-                if !is_retryable {
+                if !is_retryable && !is_unwelcome {
                     return Attempt::Answer(Box::new(upstream));
                 }
                 let is_limit = status == 429 && !has_another_key;
@@ -422,8 +473,13 @@ impl Outgoing<'_> {
                     answer: Ok(Box::new(upstream)),
                     wait: if has_another_key { Some(Duration::ZERO) } else { wait },
                     is_limit,
-                    // What may have been done, though it was answered badly, isn't done again.
-                    is_final: !self.is_repeatable && status != 429,
+                    next: match status {
+                        401 | 403 => Next::Elsewhere,
+                        // What may have been done, though it was answered badly, isn't done again.
+                        _ if !self.is_repeatable && status != 429 => Next::Nothing,
+                        _ => Next::Again,
+                    },
+                    was_asked: true,
                 })
             }
             Err(error) => {
@@ -439,7 +495,8 @@ impl Outgoing<'_> {
                     },
                     wait: None,
                     is_limit: false,
-                    is_final: !self.is_repeatable && !is_unsent,
+                    next: if self.is_repeatable || is_unsent { Next::Again } else { Next::Nothing },
+                    was_asked: true,
                     answer: Err(error.into()),
                 })
             }
@@ -471,11 +528,30 @@ impl Upstream {
     }
 }
 
-/// The same answer, read to its end where it is no longer than [`READ_FIRST`]. What says that it is JSON must be.
-async fn read_first(mut upstream: Upstream) -> Result<Upstream, BodyError> {
+/// Whether another try, or another target, may do better.
+fn is_retryable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error()
+}
+
+/// A refusal with its body read, as far as it is worth it: it may not be needed, and then nobody would.
+async fn settled(mut upstream: Upstream) -> Upstream {
+    let reading = tokio::time::timeout(SETTLING, body::begun(upstream.body, SETTLED));
+    let (read, rest) = reading.await.ok().and_then(Result::ok).unwrap_or_default();
+    if rest.is_some() || upstream.content_length.is_some_and(|length| length != read.len()) {
+        // Cut where it is long or slow.
+        upstream.headers.remove(header::CONTENT_LENGTH);
+        upstream.content_length = None;
+    }
+    upstream.body = stream::iter([Ok(read)]).boxed();
+    upstream
+}
+
+/// The same answer, read to its end where it is no longer than [`READ_FIRST`]. Where it is one, and says that it is JSON, it
+/// must be.
+async fn read_first(mut upstream: Upstream, is_answer: bool) -> Result<Upstream, BodyError> {
     let (read, rest) = body::begun(upstream.body, READ_FIRST).await?;
     if rest.is_none() {
-        if is_plain_json(&upstream.headers) {
+        if is_answer && is_plain_json(&upstream.headers) {
             serde_json::from_slice::<IgnoredAny>(&read).map_err(|error| BodyError::Malformed(error.to_string()))?;
         }
         upstream.content_length = Some(read.len());

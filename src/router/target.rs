@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::adjust::Adjustments;
 use super::conditions::Conditions;
 use super::gate::Gate;
-use super::health::{Health, Outcome, Patience};
+use super::health::{Begun, Health, Outcome, Patience};
 use super::order::Candidate;
 use super::provider::Provider;
 
@@ -36,7 +36,8 @@ pub(super) struct State {
 pub(super) struct Try {
     state: Arc<State>,
     patience: Patience,
-    begun: Instant,
+    at: Instant,
+    begun: Begun,
     has_ended: bool,
 }
 
@@ -48,25 +49,27 @@ impl Target {
 }
 
 impl State {
-    /// A try begins.
-    pub(super) fn begin(self: &Arc<Self>, patience: Patience) -> Try {
-        self.health.lock().begin();
-        Try { state: Arc::clone(self), patience, begun: Instant::now(), has_ended: false }
+    /// A try begins, if the target may be tried now.
+    pub(super) fn begin(self: &Arc<Self>, patience: Patience) -> Option<Try> {
+        let at = Instant::now();
+        let begun = self.health.lock().begin(at)?;
+        Some(Try { state: Arc::clone(self), patience, at, begun, has_ended: false })
     }
 }
 
 impl Try {
     pub(super) fn end(mut self, outcome: impl FnOnce(std::time::Duration) -> Outcome) {
         let now = Instant::now();
+        let outcome = outcome(now - self.at);
         self.has_ended = true;
-        self.state.health.lock().end(outcome(now - self.begun), now, self.patience);
+        self.state.health.lock().end(self.begun, outcome, now, self.patience);
     }
 }
 
 impl Drop for Try {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.state.health.lock().end(Outcome::Unknown, Instant::now(), self.patience);
+            self.state.health.lock().end(self.begun, Outcome::Unknown, Instant::now(), self.patience);
         }
     }
 }

@@ -13,9 +13,15 @@ const DAYS: u32 = 400;
 /// Rows of one day; what comes beyond is counted together, because anybody can make up names of models.
 const ROWS: usize = 10_000;
 const OTHERS: &str = "(others)";
+/// Bytes of a name of a model that are written down.
+const NAME: usize = 256;
+/// More tokens than any request has, which sums can bear.
+const MOST: u64 = 1 << 40;
 /// Tokens that a price is for.
 const PER: f64 = 1e6;
 const MILLIS_PER_DAY: u64 = 86_400_000;
+/// Bytes that are about a token.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// What one request used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +38,10 @@ impl Tokens {
     /// Of a reply's `usage`, OpenAI's or Anthropic's.
     #[must_use]
     pub fn of(usage: &Value) -> Option<Self> {
-        let number = |path: &[&str]| path.iter().try_fold(usage, |at, name| at.get(*name)).and_then(Value::as_u64);
+        let number = |path: &[&str]| {
+            let told = path.iter().try_fold(usage, |at, name| at.get(*name)).and_then(Value::as_u64);
+            told.map(|tokens| tokens.min(MOST))
+        };
         if let Some(input) = number(&["prompt_tokens"]) {
             let cached = number(&["prompt_tokens_details", "cached_tokens"]).unwrap_or(0).min(input);
             return Some(Self { input, cached, output: number(&["completion_tokens"]).unwrap_or(0) });
@@ -50,13 +59,23 @@ impl Tokens {
     /// Of the last `usage` in a reply's end: a whole body's or a stream's.
     #[must_use]
     pub fn at_end_of(reply: &[u8]) -> Option<Self> {
-        const NAME: &[u8] = b"\"usage\"";
-        let places = (0..reply.len().saturating_sub(NAME.len())).rev().filter(|at| reply[*at..].starts_with(NAME));
-        places.take(4).find_map(|at| {
-            let rest = reply[at + NAME.len()..].trim_ascii_start().strip_prefix(b":")?;
-            let usage = serde_json::Deserializer::from_slice(rest).into_iter::<Value>().next()?.ok()?;
-            Self::of(&usage)
-        })
+        usages(reply).rev().take(4).find_map(|usage| Self::of(&usage))
+    }
+
+    /// Of a reply of which only the first and the last bytes are known. Anthropic's streams tell the prompt's at the
+    /// beginning and the answer's at the end, and some providers tell all of them first.
+    #[must_use]
+    pub fn told_by(first: &[u8], last: &[u8]) -> Option<Self> {
+        let told = Self::at_end_of(last).or_else(|| usages(first).take(4).find_map(|usage| Self::of(&usage)))?;
+        // Of several, the last one counts all of the answer.
+        let output = usages(last).rev().take(4).find_map(|usage| usage["output_tokens"].as_u64());
+        Some(Self { output: output.map_or(told.output, |output| output.min(MOST).max(told.output)), ..told })
+    }
+
+    /// About how many, where nobody tells: of a prompt of so many bytes, and an answer of so many tokens.
+    #[must_use]
+    pub fn about(prompt: usize, output: u64) -> Self {
+        Self { input: prompt as u64 / BYTES_PER_TOKEN, cached: 0, output }
     }
 
     /// All of them.
@@ -92,7 +111,7 @@ pub struct Sums {
     pub cached_input_tokens: u64,
     /// Tokens that providers wrote.
     pub output_tokens: u64,
-    /// Requests whose tokens no provider told.
+    /// Requests whose tokens no provider told, and which were estimated.
     pub unmetered: u64,
     /// Dollars that providers cost, as far as prices are set.
     pub cost: f64,
@@ -102,31 +121,41 @@ pub struct Sums {
     pub saved: f64,
 }
 
+/// What is behind each `usage` in some bytes, where it is all there.
+fn usages(bytes: &[u8]) -> impl DoubleEndedIterator<Item = Value> {
+    const NAME: &[u8] = b"\"usage\"";
+    let places = (0..bytes.len().saturating_sub(NAME.len())).filter(|at| bytes[*at..].starts_with(NAME));
+    places.filter_map(|at| {
+        let rest = bytes[at + NAME.len()..].trim_ascii_start().strip_prefix(b":")?;
+        serde_json::Deserializer::from_slice(rest).into_iter::<Value>().next()?.ok()
+    })
+}
+
 impl Sums {
     /// Adds another one's.
     pub fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.hits += other.hits;
-        self.joined += other.joined;
-        self.input_tokens += other.input_tokens;
-        self.cached_input_tokens += other.cached_input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.unmetered += other.unmetered;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.requests, other.requests);
+        add(&mut self.hits, other.hits);
+        add(&mut self.joined, other.joined);
+        add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.cached_input_tokens, other.cached_input_tokens);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.unmetered, other.unmetered);
+        add(&mut self.saved_tokens, other.saved_tokens);
         self.cost += other.cost;
-        self.saved_tokens += other.saved_tokens;
         self.saved += other.saved;
     }
 
-    /// Of a request that a provider answered, using so much where that is known.
+    /// Of a request that a provider answered, using so much, or about so much where it didn't tell.
     #[must_use]
-    pub fn forwarded(tokens: Option<Tokens>, price: Option<&Price>) -> Self {
-        let used = tokens.unwrap_or_default();
+    pub fn forwarded(used: Tokens, is_told: bool, price: Option<&Price>) -> Self {
         Self {
             requests: 1,
             input_tokens: used.input,
             cached_input_tokens: used.cached,
             output_tokens: used.output,
-            unmetered: u64::from(tokens.is_none()),
+            unmetered: u64::from(!is_told),
             cost: price.map_or(0.0, |price| used.cost(price)),
             ..Self::default()
         }
@@ -219,6 +248,8 @@ impl Usage {
         }
         *book.spent.entry(account.tenant.clone()).or_default() += sums.cost;
         let rows = book.days.entry(day).or_default();
+        let mut account = account;
+        account.model.truncate(account.model.floor_char_boundary(NAME));
         let account = match rows.len() >= ROWS && !rows.contains_key(&account) {
             true => Account { model: OTHERS.into(), ..account },
             false => account,
@@ -299,6 +330,23 @@ mod tests {
     }
 
     #[test]
+    fn usage_is_put_together_from_a_replys_beginning_and_end() {
+        let begun = br#"data: {"type":"message_start","message":{"usage":{"input_tokens":25,"output_tokens":1}}}"#;
+        let ended = br#"data: {"type":"message_delta","usage":{"output_tokens":15}}"#;
+        let all = Some(Tokens { input: 25, cached: 0, output: 15 });
+        assert_eq!(Tokens::told_by(begun, ended), all);
+        let short = [&begun[..], b"\n\n", ended].concat();
+        assert_eq!(Tokens::told_by(&short, &short), all);
+        let whole = br#"{"usage": {"prompt_tokens": 25, "completion_tokens": 15}, "choices": [{"message""#;
+        assert_eq!(Tokens::told_by(whole, b"and so on\"}}]}"), all);
+        assert_eq!(Tokens::told_by(b"{}", b"{}"), None);
+        let much = json!({"prompt_tokens": u64::MAX, "completion_tokens": u64::MAX});
+        let mut sums = Sums::forwarded(Tokens::of(&much).unwrap(), true, None);
+        (0..3).for_each(|_| sums.add(&Sums { output_tokens: u64::MAX, ..sums }));
+        assert_eq!(sums.output_tokens, u64::MAX);
+    }
+
+    #[test]
     fn cached_tokens_have_their_own_price() {
         let tokens = Tokens { input: 1_000_000, cached: 500_000, output: 100_000 };
         assert!((tokens.cost(&PRICE) - (1.0 + 0.25 + 1.0)).abs() < 1e-9);
@@ -309,7 +357,7 @@ mod tests {
     fn what_was_used_adds_up_by_day_and_month_and_outlives_a_restart() {
         let usage = Usage::default();
         let account = |tenant: &str| Account { tenant: tenant.into(), model: "m".into(), provider: "p".into() };
-        let used = Sums::forwarded(Some(Tokens { input: 500_000, cached: 0, output: 0 }), Some(&PRICE));
+        let used = Sums::forwarded(Tokens { input: 500_000, cached: 0, output: 0 }, true, Some(&PRICE));
         let [last, first] = ["2026-10-31", "2026-11-01"].map(|day| Day::parse(day).unwrap());
         usage.add(last, account("a"), &used);
         assert_eq!((usage.spent("a", last), usage.spent("a", first)), (1.0, 0.0));

@@ -57,8 +57,6 @@ def test_a_request_is_not_touched_but_for_credentials(raw_server, raw, names):
     "reply",
     [
         {"kind": "text/html", "body": b"<html>hello</html>"},
-        {"body": b""},
-        {"body": b"{"},
         {"body": b'{"error": {"message": "no"}}'},
         {"body": COMPLETION.replace(b'"stop"', b'"length"')},
         {"body": COMPLETION, "status": "201 Created"},
@@ -73,6 +71,16 @@ def test_what_is_no_complete_answer_goes_out_and_is_not_kept(post, raw, reply):
     first = post("what now?")
     body = reply["body"] if isinstance(reply["body"], bytes) else b"".join(reply["body"])
     assert first.content == body and first.status_code == int(reply.get("status", "200")[:3])
+    raw.reply(body=COMPLETION)
+    assert post("what now?").headers["x-cache-status"] == "Miss"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", COMPLETION[:-1], COMPLETION + b"}"], ids=["nothing", "begun", "cut", "more"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_should_be_json_and_is_not_is_an_error_and_is_not_kept(post, raw, body, chunked):
+    raw.reply(body=body, chunked=chunked)
+    broken = post("what now?")
+    assert broken.status_code == 502 and "no usable answer" in broken.json()["error"]["message"]
     raw.reply(body=COMPLETION)
     assert post("what now?").headers["x-cache-status"] == "Miss"
 

@@ -64,6 +64,15 @@ def test_a_backup_of_a_running_server_is_of_one_moment_and_comes_back(filled, st
     assert find(filled, "Came later") == ["and isn't there"]
 
 
+def test_commands_reach_a_server_whose_directory_has_a_long_name(start_refrain, tmp_path):
+    data = tmp_path / ("long" * 25) / ("longer" * 20)
+    data.parent.mkdir()
+    server = start_refrain(environment={"REFRAIN_STORAGE__PATH": str(data)})
+    store(server, "How do I reset my password?", "Like so.")
+    assert "holds" in run(data, "backup", tmp_path / "backup")
+    assert (data / "control.sock").is_socket()
+
+
 def test_nothing_is_overwritten_by_a_backup_or_a_restore(filled, tmp_path):
     database = filled.data / "db"
     run(database, "backup", tmp_path / "backup")

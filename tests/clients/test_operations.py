@@ -260,6 +260,15 @@ def test_data_that_can_only_be_read_is_looked_up(start_refrain, tmp_path):
         reply = server.http.post(ENTRIES, json={"prompt": "another", "response": "one"})
         assert reply.status_code == 424 and "can only be read" in reply.json()["detail"]
         assert server.stop() == 0
+        for command in ("export", "backup"):
+            made = refrain(command, str(tmp_path / command), REFRAIN_STORAGE__PATH=str(disk / "db"))
+            assert made.returncode == 0, made.stderr
+        assert "Like so." in (tmp_path / "export").read_text()
+        server.environment["REFRAIN_STORAGE__PATH"] = str(tmp_path / "backup")
+        server.start()
+        assert find(server, "How can I reset my password?") == ["Like so."]
+        store(server, "another", "one")
+        server.stop()
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
 

@@ -164,6 +164,29 @@ def test_paths_without_a_model_reach_azure_with_its_version(start_refrain, flaky
     assert flaky.seen[0]["api-key"] == "k"
 
 
+def test_googles_own_openai_compatible_api_gets_what_only_it_understands(start_refrain, aimock, names):
+    server = start_refrain(f"""
+[providers.google]
+base_url = "{aimock.url}/openai/v1beta/openai"
+api_key = "k"
+[models.flash]
+targets = [{{ provider = "google", model = "gemini-3-flash" }}]
+""")
+    google = {"google": {"thinking_config": {"thinking_level": "low", "include_thoughts": True}}}
+    options = {"model": "flash", "reasoning_effort": "low", "extra_body": {"extra_body": google}, "extra_headers": {"x-refrain-cache": names()}}
+    client = server.openai()
+    reply, headers = ask(client, QUESTION, **options)
+    assert reply.choices[0].message.content == ANSWER and headers["x-cache-status"] == "Miss"
+    sent = aimock.last()
+    assert sent["body"]["extra_body"] == google and sent["body"]["model"] == "gemini-3-flash" and sent["path"].endswith("/chat/completions")
+    chunks, _ = ask_stream(client, QUESTION, **options)
+    assert text_of(chunks) == ANSWER
+    # Another way to think is another question.
+    options["extra_body"] = {"extra_body": {"google": {"thinking_config": {"thinking_level": "high"}}}}
+    _, headers = ask(client, QUESTION, **options)
+    assert headers["x-cache-status"] == "Miss"
+
+
 def test_requests_are_signed_as_amazons_own_library_signs_them(start_refrain, flaky):
     settings = "".join(f'{name} = "{value}"\n' for name, value in AWS.items())
     server = start_refrain(f'[providers.aws]\nkind = "bedrock"\nbase_url = "{flaky.url}"\n{settings}')
@@ -287,6 +310,9 @@ class Flaky:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True
                     return
+                if isinstance(what, threading.Barrier):
+                    what.wait(20)
+                    what = "ok"
                 if what == "malformed":
                     return self.send(200, b'{"choices": [', {}, chunked=True)
                 if what == "slow stream":
@@ -402,6 +428,66 @@ targets = [{{ provider = "a", model = "x" }}, {{ provider = "b", model = "y" }}]
     reply = post(server, "Hi", "both")
     assert (reply.status_code, reply.json()["error"]["message"]) == (502, "status 502")
     assert reply.headers["x-refrain-tried"] == "a=500, a=500, b=502"
+
+
+BOTH = """
+[router]
+attempts = 1
+default_provider = "a"
+[providers.a]
+base_url = "{a}"
+api_key = "ours"
+[providers.b]
+base_url = "{b}"
+api_key = "ours-too"
+[models.both]
+targets = [{{ provider = "a", model = "x" }}, {{ provider = "b", model = "y" }}]
+"""
+
+
+def test_what_may_have_been_done_is_not_done_again_elsewhere(start_refrain, flaky, other):
+    server = start_refrain(BOTH.format(a=flaky.url, b=other.url))
+    draw = lambda: server.http.post("/v1/images/generations", json={"model": "both", "prompt": "a cat"})
+    for failure, status in [((500, {}), 500), ("cut", 502)]:
+        flaky.does(failure)
+        other.does()
+        assert draw().status_code == status and not other.times
+    # What was refused wasn't done.
+    flaky.does((429, {}))
+    assert draw().headers["x-refrain-provider"] == "b"
+
+
+def test_a_refused_key_of_ours_is_not_the_callers_fault(start_refrain, flaky, other):
+    server = start_refrain(BOTH.format(a=flaky.url, b=other.url))
+    for status in (401, 403):
+        flaky.does((status, {}))
+        reply = post(server, "Hi", "both")
+        assert reply.status_code == 200 and reply.headers["x-refrain-tried"] == f"a={status}"
+    flaky.does((401, {}))
+    reply = post(server, "Hi", "a/x")
+    assert (reply.status_code, reply.json()["error"]["message"]) == (401, "status 401")
+
+
+def test_a_failure_is_told_rather_than_who_could_not_be_asked(start_refrain, flaky, other):
+    settings = BOTH.format(a=flaky.url, b=other.url).replace(f'base_url = "{other.url}"', 'kind = "bedrock"\nregion = "r"')
+    server = start_refrain(settings)
+    flaky.does((503, {}))
+    image = {"type": "image_url", "image_url": {"url": "http://127.0.0.1/cat.png"}}
+    reply = post(server, "Hi", "both", body={"messages": [{"role": "user", "content": [image]}]})
+    assert (reply.status_code, reply.json()["error"]["message"]) == (503, "status 503")
+    assert reply.headers["x-refrain-tried"] == "b=unsuited" and reply.headers["x-refrain-provider"] == "a"
+
+
+def test_headers_that_choose_a_model_choose_the_answer_too(start_refrain, flaky, other, names):
+    pro = '{ provider = "a", model = "x", when = { headers = { x-tier = "pro" } } }'
+    settings = BOTH.format(a=flaky.url, b=other.url).replace('{ provider = "a", model = "x" }', pro)
+    server = start_refrain(settings)
+    flaky.does({"says": "A long answer."})
+    other.does({"says": "A short one."})
+    for tier, says in [("pro", "A long answer."), ("free", "A short one.")]:
+        for status in ("Miss", "Hit"):
+            reply = post(server, "What is it?", "both", cache=names(), headers={"x-tier": tier})
+            assert (reply.headers["x-cache-status"], reply.json()["choices"][0]["message"]["content"]) == (status, says)
 
 
 def test_a_limit_is_kept_for_as_long_as_the_provider_says(start_refrain, flaky, other):
@@ -543,6 +629,26 @@ def test_a_failed_call_is_nobody_elses_failure(shared, flaky, names):
     assert statuses == [200, 400]
 
 
+def test_after_a_failed_call_all_who_waited_ask_at_once(shared, flaky, names):
+    together = threading.Barrier(4)
+    leads = threading.Barrier(2)
+    flaky.does(leads, *[together] * 4)
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        first = pool.submit(post, shared, "Who leads?", cache=names(), body={"seed": 1, "stream": False})
+        deadline = time.monotonic() + 10
+        while not flaky.times:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        others = [pool.submit(post, shared, "Who leads?", cache=names(), body={"seed": 1, "stream": False}) for _ in range(4)]
+        # A lookup comes before it is known that a call is under way.
+        while shared.http.get(f"/v1/caches/{names()}/stats").json()["total"]["lookups"] < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        leads.abort()
+        assert first.result().status_code == 502
+        assert [other.result().status_code for other in others] == [200] * 4
+
+
 def test_usage_cost_and_savings_are_told(shared, flaky, names):
     flaky.does()
     price = (1000 * 1.0 + 500 * 2.0) / 1e6
@@ -560,6 +666,14 @@ def test_usage_cost_and_savings_are_told(shared, flaky, names):
     assert by_day["data"][-1]["day"] == today and by_day["total"] == usage["total"]
     for wrong in [{"group_by": "colour"}, {"from": "yesterday"}, {"form": "2020-01-01"}]:
         assert shared.http.get("/v1/usage", params=wrong).status_code == 400
+
+
+def test_a_stream_that_tells_nothing_is_counted_by_what_is_seen(shared, flaky, names):
+    flaky.does("slow stream")
+    flaky.gate.set()
+    assert "two." in post(shared, "Count to two", "untold", body={"stream": True}).text
+    (row,) = [row for row in shared.http.get("/v1/usage").json()["data"] if row["model"] == "untold"]
+    assert row["unmetered"] == 1 and row["output_tokens"] >= 3 and row["input_tokens"] > 5
 
 
 def test_limits_of_keys_models_and_money(start_refrain, flaky):
@@ -598,6 +712,13 @@ api_keys = ["rich-key"]
     assert as_("rich-key").status_code == 200
     assert [as_("poor-key").status_code for _ in range(3)] == [200, 200, 429]
     assert "dollars" in as_("poor-key").json()["error"]["message"]
+    # The same holds on every way to a provider.
+    for path in ("/v1/responses", "/v1/embeddings", "/v1/chat/completions/"):
+        for key, status in [("few-key", 429), ("poor-key", 429), ("rich-key", 200)]:
+            reply = server.http.post(path, json={"model": "big", "input": "Hi"}, headers={"authorization": f"Bearer {key}"})
+            assert reply.status_code == status, (path, key, reply.text)
+    rows = server.http.get("/v1/usage", headers={"authorization": "Bearer rich-key"}).json()
+    assert rows["total"]["requests"] >= 6 and rows["total"]["cost"] >= 6 * 0.002
 
 
 def test_so_many_at_once_and_so_many_waiting(start_refrain, flaky):

@@ -13,6 +13,7 @@ use super::relay::model_of;
 use crate::cache::{Cache, Lookup, Strategy};
 use crate::decide::Demand;
 use crate::http::auth::Caller;
+use crate::http::live::Live;
 use crate::http::{App, body};
 use crate::prompt::{Json, Question, Reach, chat_question};
 use crate::router::Dialect;
@@ -43,6 +44,7 @@ pub(super) struct Ask {
 impl Ask {
     pub(super) async fn read(
         app: &App,
+        live: &Live,
         dialect: Dialect,
         caller: Caller,
         query: Option<&str>,
@@ -72,7 +74,11 @@ impl Ask {
         };
         let cache = app.caches.get(&caller.tenant, &controls.cache).map_err(|error| error.to_string());
         let asked = cache.and_then(|cache| {
-            let apart = [controls.namespace.as_deref(), query];
+            // Where headers choose the model that answers, so do they choose the answer.
+            let route = model.as_deref().and_then(|model| live.router.told_apart_by(model, &headers));
+            let query =
+                route.map(|route| format!("{}\n{route}", query.unwrap_or_default())).or(query.map(str::to_owned));
+            let apart = [controls.namespace.as_deref(), query.as_deref()];
             let question = chat_question(&chat?, &cache.ignored_fields(), &apart);
             Ok((cache, question))
         });
@@ -117,12 +123,6 @@ impl Ask {
                 Dialect::Anthropic => |_| true,
             },
         }
-    }
-
-    /// Whether equal requests may share this one's call: those that want an answer as it is now may not.
-    pub(super) fn may_share(&self) -> bool {
-        let is_bypassed = |(_, question): &(Arc<Cache>, Question)| matches!(question.reach, Reach::Bypass(_));
-        !self.controls.no_cache && !self.controls.no_store && !self.asked.as_ref().map_or(true, is_bypassed)
     }
 }
 

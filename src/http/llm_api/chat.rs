@@ -16,6 +16,7 @@ use super::flight::{Boarded, Pilot, Reader, fly};
 use super::headers;
 use super::keep::{Keeper, has_ended};
 use super::meter::{Meter, Served};
+use super::relay::last_model_of;
 use super::reply::{Head, handed_on, played_back};
 use crate::cache::Found;
 use crate::http::App;
@@ -68,8 +69,9 @@ async fn answer(
     let live = app.live();
     let caller = live.tenants.identify(&headers)?;
     let meter = Meter::admit(&app, &live, &caller, &headers)?;
-    let ask = Ask::read(&app, dialect, caller, uri.query(), headers, body).await?;
-    let meter = Arc::new(meter.for_model(ask.model.as_deref())?);
+    let ask = Ask::read(&app, &live, dialect, caller, uri.query(), headers, body).await?;
+    let charged = ask.model.clone().or_else(|| last_model_of(&ask.body));
+    let meter = Arc::new(meter.for_model(charged.as_deref(), Some(ask.body.len()))?);
     let request = Request { app, live, ask: Arc::new(ask), meter };
     let meter = Arc::clone(&request.meter);
     request.answer().await.inspect_err(|error| meter.failed(error.status()))
@@ -92,41 +94,41 @@ impl Request {
             Err(why) => {
                 let status = headers::unavailable(why);
                 ask.may_forward(&status)?;
-                return self.forward(status, None).await;
+                return self.forward(status).await;
             }
         };
         let expose_cosine = self.app.settings.server.expose_cosine;
         let refreshed = ask.controls.no_cache && !matches!(question.reach, Reach::Bypass(_));
-        loop {
-            let found = cache.lookup(&ask.lookup(question)).await;
-            self.meter.decided(&found.decision);
-            if let Some(hit) = found.hits.first() {
-                let (response, tokens) = played_back(&ask, &found, hit, expose_cosine)?;
-                return Ok(self.meter.hit(response, tokens));
-            }
-            let status = headers::not_a_hit(&found.decision, refreshed, expose_cosine);
-            ask.may_forward(&status)?;
-            if !ask.may_share() {
-                let keep = !ask.controls.no_store && !matches!(question.reach, Reach::Bypass(_));
-                let keeper = keep.then(|| self.keeper(question, found));
-                return self.forward(status, keeper).await;
-            }
-            let scope = ScopeKey::new(CacheKey::new(&ask.caller.tenant, cache.id()), question.fingerprint.bytes());
-            let text = TextHash::of(&question.text);
-            let asked = Asked { scope, text, dialect: ask.dialect, delivery: ask.delivery };
-            match self.app.flights.board(asked) {
-                Boarded::Leads(pilot, reader) => {
-                    let keeper = self.keeper(question, found);
-                    return self.lead(pilot, reader, status, keeper).await;
-                }
-                Boarded::Joins(reader) => {
-                    if let Some(head) = reader.head().await {
-                        return self.joined(reader, &head, status).await;
-                    }
-                    // The call that was to answer this one too came to nothing. Perhaps this one's fares better.
-                }
-            }
+        let found = cache.lookup(&ask.lookup(question)).await;
+        self.meter.decided(&found.decision);
+        if let Some(hit) = found.hits.first() {
+            let (response, tokens) = played_back(&ask, &found, hit, expose_cosine)?;
+            return Ok(self.meter.hit(response, tokens));
         }
+        let status = headers::not_a_hit(&found.decision, refreshed, expose_cosine);
+        ask.may_forward(&status)?;
+        if ask.controls.no_store || matches!(question.reach, Reach::Bypass(_)) {
+            return self.forward(status).await;
+        }
+        let scope = ScopeKey::new(CacheKey::new(&ask.caller.tenant, cache.id()), question.fingerprint.bytes());
+        let text = TextHash::of(&question.text);
+        let asked = Asked { scope, text, dialect: ask.dialect, delivery: ask.delivery };
+        // Who wants an answer as it is now wants none that was asked for before.
+        let flight = if ask.controls.no_cache {
+            Boarded::Leads(self.app.flights.alone(asked))
+        } else {
+            self.app.flights.board(asked)
+        };
+        let (pilot, reader) = match flight {
+            Boarded::Leads(led) => led,
+            Boarded::Joins(reader) => match reader.head().await {
+                Some(head) => return self.joined(reader, &head, status).await,
+                // The call that was to answer this one too came to nothing, which says nothing of this one's.
+                None => self.app.flights.alone(asked),
+            },
+        };
+        let keeper = self.keeper(question, found);
+        self.lead(pilot, reader, status, keeper).await
     }
 
     fn keeper(&self, question: &Question, found: Found) -> Keeper {
@@ -139,7 +141,8 @@ impl Request {
         }
     }
 
-    /// Makes the call for all who ask the same. It goes on when this caller goes away, as long as anybody reads.
+    /// Makes the call for all who ask the same, and keeps the answer. It goes on when this caller goes away, as long as
+    /// anybody reads.
     async fn lead(
         self,
         pilot: Pilot<Asked, Head>,
@@ -201,20 +204,10 @@ impl Request {
         handed_on(&self.ask, &self.meter, head, body, status).await
     }
 
-    /// Sends the request on for itself alone.
-    async fn forward(self, status: Headers, keeper: Option<Keeper>) -> Result<Response, ApiError> {
+    /// Sends the request on for itself alone, and keeps nothing.
+    async fn forward(self, status: Headers) -> Result<Response, ApiError> {
         let upstream = self.send().await.map_err(|error| ApiError::from(error).with(status.clone()))?;
-        let is_keepable =
-            upstream.status == StatusCode::OK && !upstream.headers.contains_key(axum::http::header::CONTENT_ENCODING);
-        match keeper.filter(|_| is_keepable) {
-            Some(keeper) => {
-                let (head, body) = Head::of(upstream);
-                let body = self.meter.metered(body, Served::by(&head));
-                let body = keeper.capture(body, &head);
-                handed_on(&self.ask, &self.meter, &head, body, status).await
-            }
-            None => self.hand_on(upstream, status).await,
-        }
+        self.hand_on(upstream, status).await
     }
 
     async fn hand_on(&self, upstream: Upstream, status: Headers) -> Result<Response, ApiError> {

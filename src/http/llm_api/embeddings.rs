@@ -12,6 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
+use super::meter::Meter;
 use super::pass_through;
 use crate::embed::{Embedder, Prefix, TextEmbedding};
 use crate::http::{App, body};
@@ -90,6 +91,7 @@ pub(in crate::http) async fn embeddings(
     }
     let live = app.live();
     let caller = live.tenants.identify(&headers)?;
+    let admitted = Meter::admit(&app, &live, &caller, &headers)?.untraced();
     let server = &app.settings.server;
     let body = body::read(body, server.max_body, server.read_timeout.0).await?;
     let not_json = |error: serde_json::Error| ApiError::invalid(format!("the body is not understood: {error}"));
@@ -98,11 +100,11 @@ pub(in crate::http) async fn embeddings(
     let embedder = app.caches.embedder();
     if model != embedder.identity().name {
         let path = format!("/embeddings{}", uri.query().map(|query| format!("?{query}")).unwrap_or_default());
-        return pass_through::by_model(&live, &caller.tenant, &path, &headers, &model, &body).await.map_err(|error| {
-            match error {
-                SendError::Route(error) => unknown(&error, &model, &embedder),
-                error => error.into(),
-            }
+        let meter = admitted.for_model(Some(&model), None)?;
+        let sent = pass_through::by_model(meter, &live, &caller.tenant, &path, &headers, &model, &body).await;
+        return sent.map_err(|error| match error {
+            SendError::Route(error) => unknown(&error, &model, &embedder),
+            error => error.into(),
         });
     }
     local(&embedder, &serde_json::from_slice(&body).map_err(not_json)?).await

@@ -81,26 +81,34 @@ impl From<UpstreamError> for ApiError {
     }
 }
 
+/// The status that a caller sees.
+pub(super) fn status_of(error: &SendError) -> StatusCode {
+    match error {
+        SendError::Route(RouteError::NoProviders) => StatusCode::SERVICE_UNAVAILABLE,
+        SendError::Route(RouteError::UnknownModel(..)) => StatusCode::NOT_FOUND,
+        SendError::Route(_) | SendError::Unconvertible(_) => StatusCode::BAD_REQUEST,
+        SendError::Upstream(error) if error.timeout => StatusCode::GATEWAY_TIMEOUT,
+        SendError::Upstream(_) => StatusCode::BAD_GATEWAY,
+        SendError::LeftAlone { is_limit: false, .. } => StatusCode::SERVICE_UNAVAILABLE,
+        SendError::LeftAlone { .. } | SendError::Full { .. } | SendError::Spent { .. } => StatusCode::TOO_MANY_REQUESTS,
+        SendError::Ended => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 impl From<SendError> for ApiError {
     fn from(error: SendError) -> Self {
-        let (message, tried) = (error.to_string(), headers::in_vain(error.tried()));
-        let new = |status, code| Self::new(status, code, message.clone()).with(tried.clone());
+        let (message, tried, status) = (error.to_string(), headers::in_vain(error.tried()), status_of(&error));
+        let new = |code| Self::new(status, code, message.clone()).with(tried.clone());
         let after = |wait: std::time::Duration| [(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)))];
         match error {
             SendError::Route(error) => error.into(),
             SendError::Upstream(error) => error.into(),
-            SendError::Unconvertible(_) => new(StatusCode::BAD_REQUEST, "unsupported_by_provider"),
-            SendError::LeftAlone { wait, is_limit: true, .. } => {
-                new(StatusCode::TOO_MANY_REQUESTS, "provider_limited").with(after(wait))
-            }
-            SendError::LeftAlone { wait, .. } => {
-                new(StatusCode::SERVICE_UNAVAILABLE, "provider_left_alone").with(after(wait))
-            }
-            SendError::Full { .. } => {
-                new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests").with(after(std::time::Duration::from_secs(1)))
-            }
-            SendError::Spent { .. } => new(StatusCode::TOO_MANY_REQUESTS, "budget_used_up"),
-            SendError::Ended => new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+            SendError::Unconvertible(_) => new("unsupported_by_provider"),
+            SendError::LeftAlone { wait, is_limit: true, .. } => new("provider_limited").with(after(wait)),
+            SendError::LeftAlone { wait, .. } => new("provider_left_alone").with(after(wait)),
+            SendError::Full { .. } => new("too_many_requests").with(after(std::time::Duration::from_secs(1))),
+            SendError::Spent { .. } => new("budget_used_up"),
+            SendError::Ended => new("internal_error"),
         }
     }
 }

@@ -20,7 +20,7 @@ const LONGEST: usize = 64 << 20;
 /// Bytes that a reader gets at once.
 const PIECE: usize = 64 << 10;
 /// Bytes of a reply's end that are shown to whoever knows whether it is whole.
-pub(super) const TAIL: usize = 256;
+const TAIL: usize = 256;
 
 /// What a reply's end says to whoever reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +61,7 @@ struct State<H> {
 /// How somebody comes to a flight.
 pub(super) enum Boarded<K: Hash + Eq + Clone, H> {
     /// They have to make the call.
-    Leads(Pilot<K, H>, Reader<H>),
+    Leads((Pilot<K, H>, Reader<H>)),
     /// Another one's is under way.
     Joins(Reader<H>),
 }
@@ -91,17 +91,32 @@ impl<K: Hash + Eq + Clone, H> Flights<K, H> {
                 return Boarded::Joins(Reader { flight: Arc::clone(flight), at: 0 });
             }
         }
-        let state = State { head: None, body: Vec::new(), end: None, readers: 1 };
-        let flight =
-            Arc::new(Flight { state: Mutex::new(state), changed: Notify::new(), abandoned: CancellationToken::new() });
+        let flight = Arc::new(Flight::new());
         flights.insert(key.clone(), Arc::clone(&flight));
+        Boarded::Leads(self.led(key, flight))
+    }
+
+    /// Begins a flight that nobody joins.
+    pub(super) fn alone(self: &Arc<Self>, key: K) -> (Pilot<K, H>, Reader<H>) {
+        self.led(key, Arc::new(Flight::new()))
+    }
+
+    fn led(self: &Arc<Self>, key: K, flight: Arc<Flight<H>>) -> (Pilot<K, H>, Reader<H>) {
         let pilot = Pilot { flights: Arc::clone(self), key, flight: Arc::clone(&flight) };
-        Boarded::Leads(pilot, Reader { flight, at: 0 })
+        (pilot, Reader { flight, at: 0 })
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
         self.0.lock().len()
+    }
+}
+
+impl<H> Flight<H> {
+    /// One that has a reader already.
+    fn new() -> Self {
+        let state = State { head: None, body: Vec::new(), end: None, readers: 1 };
+        Self { state: Mutex::new(state), changed: Notify::new(), abandoned: CancellationToken::new() }
     }
 }
 
@@ -133,9 +148,9 @@ impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
         (state.body.len(), state.body[state.body.len().saturating_sub(TAIL)..].to_vec())
     }
 
-    /// All of it so far.
-    fn body(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.flight.state.lock().body)
+    /// All of it so far, and `last`.
+    fn body_with(&self, last: &[u8]) -> Bytes {
+        [self.flight.state.lock().body.as_slice(), last].concat().into()
     }
 
     /// It is given up, because of this.
@@ -251,7 +266,7 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
                 if is_whole(length + piece.len(), &tail[tail.len().saturating_sub(TAIL)..])
                     && let Some(before_end) = before_end.take()
                 {
-                    before_end([pilot.body(), piece.clone()].concat().into());
+                    before_end(pilot.body_with(&piece));
                 }
                 if pilot.tells(&piece) > LONGEST {
                     return pilot.cuts(Cut::TooLong);
@@ -262,7 +277,7 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
             Some(Err(_)) => return,
             None => {
                 if let Some(before_end) = before_end.take() {
-                    before_end(pilot.body());
+                    before_end(pilot.body_with(&[]));
                 }
                 return pilot.ends();
             }
@@ -280,7 +295,7 @@ mod tests {
 
     fn lead(all: &All) -> (Pilot<&'static str, u8>, Reader<u8>) {
         match all.board("q") {
-            Boarded::Leads(pilot, reader) => (pilot, reader),
+            Boarded::Leads(led) => led,
             Boarded::Joins(_) => panic!("somebody else leads"),
         }
     }
@@ -346,6 +361,13 @@ mod tests {
         drop(second);
         fly(pilot, stream::pending::<Result<Bytes, ()>>(), |_, _| false, |_| panic!("it isn't whole")).await;
         assert_eq!(all.len(), 0);
+        // One that is alone is joined by nobody, and takes nobody's place.
+        let (alone, _reader) = all.alone("q");
+        assert_eq!(all.len(), 0);
+        let (led, reading) = lead(&all);
+        alone.ends();
+        assert_eq!(all.len(), 1);
+        drop((led, reading));
         // Nobody waits any longer for one that is given up.
         let (pilot, first) = lead(&all);
         drop(first);

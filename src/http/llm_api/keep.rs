@@ -4,12 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 
 use super::ask::Ask;
-use super::capture::Capture;
-use super::reply::Head;
 use crate::cache::{PendingSave, Save};
 use crate::embed::TextEmbedding;
 use crate::http::App;
@@ -19,6 +15,9 @@ use crate::router::providers::openai::{NotKept, Recording};
 use crate::router::providers::{anthropic, openai};
 use crate::store::Attributes;
 use crate::telemetry;
+
+/// The largest reply that is kept.
+const LARGEST: usize = 16 << 20;
 
 /// Remembers a reply, behind it.
 pub(super) struct Keeper {
@@ -39,23 +38,12 @@ pub(super) fn has_ended(dialect: Dialect, end: &[u8]) -> bool {
 }
 
 impl Keeper {
-    /// Hands `body` on and keeps it.
-    pub(super) fn capture<E: Send + 'static>(
-        self,
-        body: BoxStream<'static, Result<Bytes, E>>,
-        head: &Head,
-    ) -> BoxStream<'static, Result<Bytes, E>> {
-        let (dialect, is_stream, length) = (head.dialect, head.is_stream, head.length);
-        let ended: fn(&[u8]) -> bool = match (is_stream, dialect) {
-            (false, _) => |_| false,
-            (true, Dialect::OpenAi) => openai::has_ended,
-            (true, Dialect::Anthropic) => anthropic::has_ended,
-        };
-        Capture::new(body, length, ended, move |body| self.keep(body, dialect, is_stream)).boxed()
-    }
-
     pub(super) fn keep(self, body: Bytes, dialect: Dialect, is_stream: bool) {
         let Ok((cache, _)) = &self.ask.asked else { return };
+        if body.len() > LARGEST {
+            telemetry::store(cache.id(), "not_kept");
+            return tracing::debug!(cache = cache.id(), bytes = body.len(), "a reply is too long to be kept");
+        }
         let pending = cache.begin_save(&self.question);
         let saves = self.app.saves.clone();
         saves.spawn(self.save(body, dialect, is_stream, pending));

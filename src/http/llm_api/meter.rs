@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
@@ -21,12 +22,14 @@ use crate::http::access_log::Line;
 use crate::http::auth::{Caller, KeyId};
 use crate::http::live::Live;
 use crate::http::traces::{Kind, Span, Traced, Traces};
-use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tail, Tokens, draw};
+use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tail, Tokens, Upstream, Used, draw};
 use crate::store::Timestamp;
 use crate::telemetry;
 
 /// Bytes that are about a token, where no provider tells.
 const BYTES_PER_TOKEN: u64 = 4;
+/// Bytes of a reply's beginning that are looked at for what it used.
+const BEGINNING: usize = 2048;
 
 const COST: HeaderName = HeaderName::from_static("x-refrain-cost");
 const SAVED: HeaderName = HeaderName::from_static("x-refrain-saved");
@@ -48,11 +51,15 @@ pub(super) struct Meter {
     key: KeyId,
     /// As the caller calls it.
     model: String,
+    /// Bytes of the request, by which its tokens are estimated where nobody tells; none where they aren't to be.
+    prompt: Option<usize>,
     began: Instant,
     decision: Mutex<Option<Arc<Decision>>>,
     /// Its place in a trace, and that of the call to a provider.
     traced: Option<Traced>,
     call: Mutex<Option<Traced>>,
+    /// Whether its line has been written.
+    is_told: AtomicBool,
 }
 
 /// Who answered a request.
@@ -65,6 +72,9 @@ pub(super) struct Served {
     attempts: usize,
     /// Whether it was another request's call.
     joined: bool,
+    is_stream: bool,
+    /// What a reply in another shape told, which its own shape may not.
+    used: Used,
 }
 
 impl Served {
@@ -75,6 +85,20 @@ impl Served {
             status: head.status.as_u16(),
             attempts: head.tried.len() + 1,
             joined: false,
+            is_stream: head.is_stream,
+            used: Used::clone(&head.used),
+        }
+    }
+
+    pub(super) fn of(upstream: &Upstream) -> Self {
+        Self {
+            provider: upstream.provider.clone(),
+            model: upstream.model.clone(),
+            status: upstream.status.as_u16(),
+            attempts: upstream.attempts(),
+            joined: false,
+            is_stream: upstream.is_stream(),
+            used: Used::clone(&upstream.used),
         }
     }
 
@@ -163,29 +187,38 @@ impl Meter {
         served: Served,
     ) -> BoxStream<'static, Result<Bytes, E>> {
         let meter = Arc::clone(self);
-        Metered { body, end: Tail::default(), size: 0, first: None, broken: false, served: Some((meter, served)) }
-            .boxed()
+        let (beginning, end) = (Vec::new(), Tail::default());
+        let served = Some((meter, served));
+        Metered { body, beginning, end, size: 0, events: 0, first: None, broken: false, served }.boxed()
     }
 
-    fn ended(&self, served: &Served, tokens: Option<Tokens>, size: u64, first: Option<Instant>, broken: bool) {
+    fn ended<S>(&self, served: &Served, seen: &Metered<S>) {
         let is_success = (200..300).contains(&served.status);
         let price = self.price(&served.provider, served.model.as_deref());
+        let tokens = served.used.get().copied().or_else(|| Tokens::told_by(&seen.beginning, seen.end.bytes()));
+        let used = tokens.or_else(|| self.about(served, seen)).unwrap_or_default();
         let sums = match (served.joined, is_success) {
             (true, _) => Sums::spared(tokens, price, true),
-            (false, true) => Sums::forwarded(tokens, price),
+            (false, true) => Sums::forwarded(used, tokens.is_some() || self.prompt.is_none(), price),
             // Nobody pays for what failed.
-            (false, false) => Sums::forwarded(Some(Tokens::default()), None),
+            (false, false) => Sums::forwarded(Tokens::default(), true, None),
         };
         self.book(&served.provider, &sums);
-        self.end_call(served, tokens, broken);
+        self.end_call(served, tokens, seen.broken);
         if is_success && !served.joined {
-            let used = tokens.map_or(size / BYTES_PER_TOKEN, |tokens| tokens.all());
-            self.app.limits.keys.spend(&self.key, used);
-            self.app.limits.models.spend(&self.model, used);
+            self.app.limits.keys.spend(&self.key, used.all());
+            self.app.limits.models.spend(&self.model, used.all());
             telemetry::tokens(&served.provider, &sums);
         }
-        let status = if broken { 502 } else { served.status };
-        self.line(status, &served.provider, served.model.as_deref(), served.attempts, tokens, first);
+        let status = if seen.broken { 502 } else { served.status };
+        self.line(status, &served.provider, served.model.as_deref(), served.attempts, tokens, seen.first);
+    }
+
+    /// What a reply may have used whose provider didn't tell, or of which the end was never seen. Most streams have an event
+    /// for each token.
+    fn about<S>(&self, served: &Served, seen: &Metered<S>) -> Option<Tokens> {
+        let output = if served.is_stream { seen.events } else { seen.size / BYTES_PER_TOKEN };
+        self.prompt.map(|prompt| Tokens::about(prompt, output))
     }
 
     fn book(&self, provider: &str, sums: &Sums) {
@@ -204,6 +237,10 @@ impl Meter {
         tokens: Option<Tokens>,
         first: Option<Instant>,
     ) {
+        // A reply that broke off while it was read has been told already.
+        if self.is_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let decision = self.decision.lock().clone();
         self.end_request(status, provider, decision.as_deref());
         self.app.access_log.write(&self.live.settings.access_log, || Line {
@@ -285,11 +322,16 @@ impl Meter {
 }
 
 impl Admitted {
-    /// The meter of a request for `model`, if that one has any left.
+    /// The same, outside of traces, which are of chats.
+    pub(super) fn untraced(self) -> Self {
+        Self { traced: None, ..self }
+    }
+
+    /// The meter of a request for `model` with a prompt of so many bytes, if that model has any left.
     ///
     /// # Errors
     /// 429 where it has not.
-    pub(super) fn for_model(self, model: Option<&str>) -> Result<Meter, ApiError> {
+    pub(super) fn for_model(self, model: Option<&str>, prompt: Option<usize>) -> Result<Meter, ApiError> {
         let Self { app, live, caller, began, traced } = self;
         let model = model.unwrap_or_default().to_owned();
         if let Some(settings) = live.settings.models.get(&model) {
@@ -301,16 +343,19 @@ impl Admitted {
         }
         let Caller { tenant, key } = caller;
         let (decision, call) = (Mutex::default(), Mutex::default());
-        Ok(Meter { app, live, tenant, key, model, began, decision, traced, call })
+        let is_told = AtomicBool::new(false);
+        Ok(Meter { app, live, tenant, key, model, prompt, began, decision, traced, call, is_told })
     }
 }
 
 /// A body that is counted.
 struct Metered<S> {
     body: S,
-    /// Tells what it used.
+    /// Its two ends, one of which tells what it used.
+    beginning: Vec<u8>,
     end: Tail,
     size: u64,
+    events: u64,
     first: Option<Instant>,
     broken: bool,
     served: Option<(Arc<Meter>, Served)>,
@@ -320,6 +365,9 @@ impl<S> Metered<S> {
     fn add(&mut self, piece: &[u8]) {
         self.first.get_or_insert_with(Instant::now);
         self.size += piece.len() as u64;
+        self.events += piece.windows(2).filter(|pair| pair == b"\n\n").count() as u64;
+        let room = BEGINNING.saturating_sub(self.beginning.len());
+        self.beginning.extend_from_slice(&piece[..piece.len().min(room)]);
         self.end.add(piece);
     }
 }
@@ -345,7 +393,7 @@ where
 impl<S> Drop for Metered<S> {
     fn drop(&mut self) {
         if let Some((meter, served)) = self.served.take() {
-            meter.ended(&served, Tokens::at_end_of(self.end.bytes()), self.size, self.first, self.broken);
+            meter.ended(&served, self);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The OpenAI-compatible API, and Anthropic's messages.
 
 mod ask;
-mod capture;
 mod chat;
 mod controls;
 mod embeddings;

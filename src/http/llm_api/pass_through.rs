@@ -8,11 +8,12 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::error::ApiError;
-use super::relay::{model_of, told};
+use super::error::{ApiError, status_of};
+use super::meter::{Meter, Served};
+use super::relay::{last_model_of, model_of, told};
 use crate::http::live::Live;
 use crate::http::{App, body};
-use crate::router::{Dialect, Outgoing, SendError};
+use crate::router::{Dialect, Outgoing, SendError, Upstream};
 
 /// Any method, any path under `/v1` that isn't ours.
 ///
@@ -29,6 +30,7 @@ pub(in crate::http) async fn pass_through(
     if climbs(uri.path()) {
         return Err(ApiError::invalid("the path has a segment of dots"));
     }
+    let admitted = Meter::admit(&app, &live, &caller, &headers)?.untraced();
     let path = uri.path_and_query().map_or(uri.path(), |all| all.as_str());
     let path = path.strip_prefix("/v1").unwrap_or(path);
     let named = headers.get("x-refrain-provider").and_then(|value| value.to_str().ok());
@@ -45,15 +47,41 @@ pub(in crate::http) async fn pass_through(
     if named.is_none() && is_json(&headers) {
         let server = &app.settings.server;
         let body = body::read(body, server.max_body, server.read_timeout.0).await?;
-        return Ok(told(outgoing.send_by_model(&live.router, model_of(&body).as_deref(), &body).await?));
+        let model = model_of(&body);
+        let charged = model.clone().or_else(|| last_model_of(&body));
+        let meter = admitted.for_model(charged.as_deref(), None)?;
+        return Ok(counted(meter, &outgoing, outgoing.send_by_model(&live.router, model.as_deref(), &body)).await?);
     }
+    let meter = admitted.for_model(None, None)?;
     let provider = live.router.provider_for(named).map_err(SendError::from)?;
     let body = reqwest::Body::wrap_stream(body.into_data_stream());
-    Ok(told(outgoing.send_to(provider, body).await.map_err(SendError::from)?))
+    let sent = async { Ok(outgoing.send_to(provider, body).await?) };
+    Ok(counted(meter, &outgoing, sent).await?)
+}
+
+/// What a provider replies, handed on as it comes, and what it used written down, where it tells.
+async fn counted(
+    meter: Meter,
+    outgoing: &Outgoing<'_>,
+    sent: impl Future<Output = Result<Upstream, SendError>>,
+) -> Result<Response, SendError> {
+    let meter = Arc::new(meter);
+    let replied = async {
+        // Reading costs nothing.
+        if !outgoing.method.is_safe() {
+            meter.may_spend()?;
+        }
+        sent.await
+    };
+    let mut upstream = replied.await.inspect_err(|error| meter.failed(status_of(error)))?;
+    let served = Served::of(&upstream);
+    upstream.body = meter.metered(upstream.body, served);
+    Ok(told(upstream))
 }
 
 /// A request whose model is known, to its targets.
 pub(super) async fn by_model(
+    meter: Meter,
     live: &Live,
     tenant: &str,
     path: &str,
@@ -70,7 +98,7 @@ pub(super) async fn by_model(
         trust_credentials: live.tenants.is_local(),
         is_repeatable: true,
     };
-    Ok(told(outgoing.send_by_model(&live.router, Some(model), body).await?))
+    counted(meter, &outgoing, outgoing.send_by_model(&live.router, Some(model), body)).await
 }
 
 /// Whose API a path belongs to.

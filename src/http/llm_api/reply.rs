@@ -18,7 +18,7 @@ use super::meter::Meter;
 use crate::cache::{Found, Hit};
 use crate::router::providers::anthropic;
 use crate::router::providers::openai::{self, Delivery};
-use crate::router::{Dialect, Pieces, Tokens, Tried, Upstream};
+use crate::router::{Dialect, Pieces, Tokens, Tried, Upstream, Used};
 
 /// Whole replies up to this size are read before they are handed on, so that their headers can tell what they cost.
 const READ_FIRST: usize = 1 << 20;
@@ -34,6 +34,7 @@ pub(in crate::http) struct Head {
     pub(super) provider: String,
     pub(super) model: Option<String>,
     pub(super) tried: Vec<Tried>,
+    pub(super) used: Used,
 }
 
 impl Head {
@@ -48,6 +49,7 @@ impl Head {
             provider: upstream.provider,
             model: upstream.model,
             tried: upstream.tried,
+            used: upstream.used,
         };
         (head, upstream.body)
     }
@@ -115,6 +117,7 @@ where
     list.extend(headers::forwarded(&head.provider, &head.tried));
     let is_foreign = ask.dialect == Dialect::Anthropic && head.dialect == Dialect::OpenAi;
     let mut headers = head.headers.clone();
+    let mut status_code = head.status;
     let body = if head.is_stream {
         if is_foreign {
             headers.remove(header::CONTENT_LENGTH);
@@ -131,16 +134,23 @@ where
                 return Err(ApiError::new(StatusCode::BAD_GATEWAY, "upstream_broken", message).with(list));
             }
         };
-        if let Some(tokens) = Tokens::at_end_of(&read).filter(|_| head.status.is_success()) {
+        if let Some(tokens) = Tokens::told_by(&read, &read).filter(|_| head.status.is_success()) {
             list.extend(meter.cost_header(head, tokens));
         }
-        let body = if is_foreign { in_messages_shape(head.status, &read) } else { read };
+        let body = if is_foreign {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let (told_as, body) = in_messages_shape(head.status, &read);
+            status_code = told_as;
+            body
+        } else {
+            read
+        };
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         Body::from(body)
     } else {
         Body::from_stream(body)
     };
-    let mut response = (head.status, body).into_response();
+    let mut response = (status_code, body).into_response();
     *response.headers_mut() = headers;
     headers::set(response.headers_mut(), list);
     Ok(response)
@@ -157,19 +167,24 @@ async fn collected<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin) ->
     Ok(all.freeze())
 }
 
-/// An OpenAI-shaped reply, or error, in Anthropic's shape.
-fn in_messages_shape(status: StatusCode, body: &[u8]) -> Bytes {
+/// An OpenAI-shaped reply, or error, in Anthropic's shape, and its status.
+fn in_messages_shape(status: StatusCode, body: &[u8]) -> (StatusCode, Bytes) {
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     let told = if status.is_success() {
-        anthropic::messages::reply(&parsed).unwrap_or_else(|why| {
-            tracing::warn!(%why, "a provider's answer can't be told in Anthropic's shape");
-            anthropic::messages::error(502, "the provider's answer is not understood")
-        })
+        match anthropic::messages::reply(&parsed) {
+            Ok(message) => message,
+            Err(why) => {
+                tracing::warn!(%why, "a provider's answer can't be told in Anthropic's shape");
+                let message = parsed["error"]["message"].as_str().unwrap_or("the provider's answer is not understood");
+                let error = anthropic::messages::error(502, message);
+                return (StatusCode::BAD_GATEWAY, error.to_string().into());
+            }
+        }
     } else {
         let message = parsed["error"]["message"].as_str().unwrap_or("the provider refused, and didn't say why");
         anthropic::messages::error(status.as_u16(), message)
     };
-    told.to_string().into()
+    (status, told.to_string().into())
 }
 
 /// An OpenAI-shaped stream in Anthropic's shape.

@@ -305,6 +305,10 @@ impl Inner {
         while let Some((cache, scope)) = self.urgent.next() {
             let is_urgent = || !self.is_closing() && self.current().memory.unlinked(cache, scope) > URGENT;
             self.current().memory.keep_up(cache, scope, is_urgent, self.saver(cache, scope));
+            // The other thread may have found this one at it, and gone; what is left here is its work.
+            if self.current().memory.needs_upkeep(cache, scope) {
+                self.due.want((cache, scope));
+            }
         }
     }
 

@@ -635,6 +635,23 @@ async fn stores_go_on_when_a_full_disk_has_room_again() {
 }
 
 #[tokio::test]
+async fn nothing_is_left_to_scan_when_stores_that_outran_linking_have_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for round in 0..10 {
+        // So many that both threads are asked, and one of them finds the other at it.
+        let of = |n: usize| entry(1, &format!("{round} {n}"), "a", &Attributes::default(), u64::MAX);
+        store.put_many((0..URGENT + 500).map(of).collect()).await.unwrap();
+        let deadline = Instant::now() + std::time::Duration::from_secs(60);
+        while store.unlinked() > 0 {
+            assert!(Instant::now() < deadline, "{} are left in round {round}", store.unlinked());
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_graph_is_kept_while_it_grows() {
     let folder = tempfile::tempdir().unwrap();
     let store = reopen(folder.path());

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub use completion::completion;
 pub use error::error;
-pub use record::{has_ended, record, record_stream};
+pub use record::{has_ended, is_told_over, record, record_stream};
 pub use request::request;
 pub use stream::Chunks;
 

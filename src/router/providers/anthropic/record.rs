@@ -54,6 +54,14 @@ pub fn has_ended(end: &[u8]) -> bool {
     is_blank_line && end.windows(MARK.len()).any(|window| window == MARK)
 }
 
+/// Whether the last bytes of a stream have the event that ends a message, or an error, which ends it too.
+#[must_use]
+pub fn is_told_over(end: &[u8]) -> bool {
+    let lines = end.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let events = lines.filter_map(|line| serde_json::from_slice::<Value>(line.strip_prefix(b"data:")?).ok());
+    events.into_iter().any(|event| event["type"] == "message_stop" || event["type"] == "error")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

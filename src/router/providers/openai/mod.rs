@@ -8,4 +8,4 @@ mod stream;
 pub use completion::{NotKept, Recording, record};
 pub use replay::{Delivery, completion, deliverable, stream};
 pub use request::{Members, members, with_model, without_cache_controls, write};
-pub use stream::{has_ended, record_stream};
+pub use stream::{has_ended, is_told_over, record_stream, says_why};

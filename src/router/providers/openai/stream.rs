@@ -50,6 +50,28 @@ pub fn has_ended(end: &[u8]) -> bool {
     blank_line && (event.ends_with(b"data: [DONE]") || event.ends_with(b"data:[DONE]"))
 }
 
+/// Whether the last bytes of a stream have the end mark, or an error of the provider's, which is its end too.
+#[must_use]
+pub fn is_told_over(end: &[u8]) -> bool {
+    let is_mark = |data: &[u8]| data == b"[DONE]";
+    data_lines(end).any(is_mark) || events(end).any(|event| !is_blank(&event["error"]))
+}
+
+/// Whether the last bytes of a stream say why the answer ends.
+#[must_use]
+pub fn says_why(end: &[u8]) -> bool {
+    let has_reason = |choice: &Value| choice["finish_reason"].is_string();
+    events(end).any(|event| event["choices"].as_array().is_some_and(|choices| choices.iter().any(has_reason)))
+}
+
+fn data_lines(end: &[u8]) -> impl Iterator<Item = &[u8]> {
+    end.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| Some(line.strip_prefix(b"data:")?.trim_ascii()))
+}
+
+fn events(end: &[u8]) -> impl Iterator<Item = Value> {
+    data_lines(end).filter_map(|data| serde_json::from_slice(data).ok())
+}
+
 /// The completion so far.
 #[derive(Default)]
 struct Whole {
@@ -288,6 +310,17 @@ mod tests {
         assert!(ended("data: {}\n\ndata: [DONE]\n\n") && ended("data:[DONE]\r\n\r\n"));
         assert!(!ended("data: [DONE]") && !ended("data: [DONE]\n") && !ended(""));
         assert!(!ended("data: {\"content\": \"data: [DONE]\"}\n\n"));
+    }
+
+    #[test]
+    fn what_an_answer_says_is_not_its_end() {
+        let told = |text: &str| is_told_over(text.as_bytes());
+        assert!(told("data: {}\n\ndata: [DONE]\n\n") && told("data: {\"error\": {\"message\": \"no\"}}\n\n"));
+        assert!(told("or\": 1}\r\n\r\ndata:[DONE]\r\n: and a comment\r\n"));
+        let says = |content: &str| format!("data: {}\n\n", chunk(json!({"content": content})));
+        assert!(!told(&says("[DONE]")) && !told(&says("\"error\"")) && !told("data: {\"error\": null}\n\n"));
+        assert!(says_why(format!("data: {}\n\n", end("stop")).as_bytes()));
+        assert!(!says_why(says("\"finish_reason\": \"stop\"").as_bytes()));
     }
 
     #[tokio::test]

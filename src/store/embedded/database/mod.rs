@@ -360,6 +360,9 @@ impl Database {
 
     /// Makes a copy of everything as it is now, of hard links where the file system allows.
     pub(super) fn backup(&self, directory: &Path) -> Result<(), StoreError> {
+        if self.is_read_only {
+            return copied(self.db.path(), directory).map_err(|error| StoreError::Failed(error.into()));
+        }
         Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(directory)).map_err(failed)
     }
 
@@ -590,4 +593,22 @@ fn failed(error: rocksdb::Error) -> StoreError {
     } else {
         StoreError::Failed(error.into())
     }
+}
+
+/// Copies a database that nobody can change into `directory`, which appears there whole or not at all.
+fn copied(database: &Path, directory: &Path) -> std::io::Result<()> {
+    let mut unfinished = directory.as_os_str().to_owned();
+    unfinished.push(".tmp");
+    let unfinished = PathBuf::from(unfinished);
+    match std::fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => std::fs::create_dir_all(&unfinished)?,
+    }
+    for entry in std::fs::read_dir(database)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name() != "LOCK" {
+            std::fs::copy(entry.path(), unfinished.join(entry.file_name()))?;
+        }
+    }
+    std::fs::rename(unfinished, directory)
 }
