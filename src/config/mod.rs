@@ -250,6 +250,8 @@ pub struct Tenant {
     pub tokens_per_minute: Option<NonZero<u32>>,
     /// Dollars that providers may cost all keys together in a calendar month (UTC).
     pub dollars_per_month: Option<f64>,
+    /// The same for each key by itself.
+    pub key_dollars_per_month: Option<f64>,
 }
 
 impl Settings {

@@ -454,8 +454,12 @@ pub(super) fn check(settings: &super::Settings) -> Result<(), ConfigError> {
         return invalid("access_log.sample".into(), "must be between 0 and 1".into());
     }
     for (name, tenant) in &settings.tenants {
-        if tenant.dollars_per_month.is_some_and(|most| !most.is_finite() || most < 0.0) {
-            return invalid(format!("tenants.{name}.dollars_per_month"), "must be a number from 0 on".into());
+        let bounds =
+            [("dollars_per_month", tenant.dollars_per_month), ("key_dollars_per_month", tenant.key_dollars_per_month)];
+        for (key, most) in bounds {
+            if most.is_some_and(|most| !most.is_finite() || most < 0.0) {
+                return invalid(format!("tenants.{name}.{key}"), "must be a number from 0 on".into());
+            }
         }
     }
     Ok(())

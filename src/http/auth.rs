@@ -29,6 +29,11 @@ impl KeyId {
     fn of(key: &str) -> Self {
         Self(*blake3::hash(key.as_bytes()).as_bytes())
     }
+
+    /// What accounts call it, as no tenant is called.
+    pub(super) fn account(&self) -> String {
+        format!("\0key:{}", blake3::Hash::from_bytes(self.0).to_hex())
+    }
 }
 
 /// Who calls.

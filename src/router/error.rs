@@ -55,9 +55,11 @@ pub enum SendError {
         /// All that were asked.
         tried: Vec<Tried>,
     },
-    /// The tenant has cost as much this month as it may.
-    #[error("this tenant's budget of {most} dollars a month is used up; what the cache holds is still answered")]
+    /// The tenant, or the key, has cost as much this month as it may.
+    #[error("{whose} budget of {most} dollars a month is used up; what the cache holds is still answered")]
     Spent {
+        /// The tenant's, or the key's.
+        whose: &'static str,
         /// Dollars a month.
         most: f64,
     },

@@ -229,24 +229,30 @@ pub struct Usage {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Book {
     days: BTreeMap<Day, BTreeMap<Account, Sums>>,
-    /// Dollars by tenant in the month that is named.
+    /// Dollars by tenant, and by key, in the month that is named.
     month: String,
     spent: BTreeMap<String, f64>,
     #[serde(skip)]
     unsaved: bool,
 }
 
+impl Book {
+    fn charge(&mut self, day: Day, who: &str, dollars: f64) {
+        self.unsaved = true;
+        let month = day.month();
+        if self.month != month {
+            self.month = month;
+            self.spent.clear();
+        }
+        *self.spent.entry(who.to_owned()).or_default() += dollars;
+    }
+}
+
 impl Usage {
     /// Adds a request.
     pub fn add(&self, day: Day, account: Account, sums: &Sums) {
         let book = &mut *self.book.lock();
-        book.unsaved = true;
-        let month = day.month();
-        if book.month != month {
-            book.month = month;
-            book.spent.clear();
-        }
-        *book.spent.entry(account.tenant.clone()).or_default() += sums.cost;
+        book.charge(day, &account.tenant, sums.cost);
         let rows = book.days.entry(day).or_default();
         let mut account = account;
         account.model.truncate(account.model.floor_char_boundary(NAME));
@@ -260,11 +266,16 @@ impl Usage {
         }
     }
 
-    /// Dollars that `tenant` has cost in the month of `day`.
+    /// Adds what a tenant's request cost to the account of the key that it came with.
+    pub fn charge(&self, day: Day, key: &str, dollars: f64) {
+        self.book.lock().charge(day, key, dollars);
+    }
+
+    /// Dollars that a tenant or a key has cost in the month of `day`.
     #[must_use]
-    pub fn spent(&self, tenant: &str, day: Day) -> f64 {
+    pub fn spent(&self, who: &str, day: Day) -> f64 {
         let book = self.book.lock();
-        if book.month == day.month() { book.spent.get(tenant).copied().unwrap_or(0.0) } else { 0.0 }
+        if book.month == day.month() { book.spent.get(who).copied().unwrap_or(0.0) } else { 0.0 }
     }
 
     /// What was used from one day to another, both included, by `tenant`.
@@ -364,13 +375,14 @@ mod tests {
         usage.add(first, account("a"), &used);
         usage.add(first, account("a"), &Sums::spared(Some(Tokens { input: 7, cached: 0, output: 3 }), None, false));
         usage.add(first, account("b"), &used);
+        usage.charge(first, "key", 0.25);
         let again = Usage::default();
         again.restore(&usage.take_unsaved().unwrap()).unwrap();
         assert!(usage.take_unsaved().is_none());
         let rows = again.rows(last, first, "a");
         assert_eq!(rows.iter().map(|(day, ..)| day.to_string()).collect::<Vec<_>>(), ["2026-10-31", "2026-11-01"]);
         assert_eq!((rows[1].2.requests, rows[1].2.hits, rows[1].2.saved_tokens), (2, 1, 10));
-        assert_eq!((again.spent("a", first), again.spent("b", first)), (1.0, 1.0));
+        assert_eq!((again.spent("a", first), again.spent("b", first), again.spent("key", first)), (1.0, 1.0, 0.25));
         assert!(again.rows(first, last, "a").is_empty());
     }
 

@@ -697,6 +697,9 @@ tokens_per_minute = 2000
 [tenants.poor]
 api_keys = ["poor-key"]
 dollars_per_month = 0.003
+[tenants.split]
+api_keys = ["split-1", "split-2"]
+key_dollars_per_month = 0.003
 [tenants.rich]
 api_keys = ["rich-key"]
 """)
@@ -712,6 +715,9 @@ api_keys = ["rich-key"]
     assert as_("rich-key").status_code == 200
     assert [as_("poor-key").status_code for _ in range(3)] == [200, 200, 429]
     assert "dollars" in as_("poor-key").json()["error"]["message"]
+    for key in ("split-1", "split-2"):
+        assert [as_(key).status_code for _ in range(3)] == [200, 200, 429]
+    assert "this API key's budget of 0.003 dollars" in as_("split-2").json()["error"]["message"]
     # The same holds on every way to a provider.
     for path in ("/v1/responses", "/v1/embeddings", "/v1/chat/completions/"):
         for key, status in [("few-key", 429), ("poor-key", 429), ("rich-key", 200)]:

@@ -145,16 +145,16 @@ impl Meter {
         HeaderValue::try_from(context.header()).ok()
     }
 
-    /// Whether the tenant may cost any more this month. What the cache answers costs nothing.
+    /// Whether the tenant and its key may cost any more this month. What the cache answers costs nothing.
     pub(super) fn may_spend(&self) -> Result<(), SendError> {
-        let most = self.live.settings.tenants.get(&*self.tenant).and_then(|tenant| tenant.dollars_per_month);
-        match most {
-            Some(most) if self.app.usage.spent(&self.tenant, today()) >= most => {
-                telemetry::limited("spend");
-                Err(SendError::Spent { most })
-            }
-            _ => Ok(()),
-        }
+        let Some(tenant) = self.live.settings.tenants.get(&*self.tenant) else { return Ok(()) };
+        let spent = |who: &str, most: Option<f64>| most.filter(|most| self.app.usage.spent(who, today()) >= *most);
+        let over = spent(&self.tenant, tenant.dollars_per_month).map(|most| ("this tenant's", most));
+        let over = over.or_else(|| Some(("this API key's", spent(&self.key.account(), tenant.key_dollars_per_month)?)));
+        over.map_or(Ok(()), |(whose, most)| {
+            telemetry::limited("spend");
+            Err(SendError::Spent { whose, most })
+        })
     }
 
     /// The cache answered, and so spared these tokens.
@@ -226,6 +226,9 @@ impl Meter {
             Account { tenant: self.tenant.to_string(), model: self.model.clone(), provider: provider.to_owned() };
         telemetry::money(sums);
         self.app.usage.add(today(), account, sums);
+        if sums.cost > 0.0 {
+            self.app.usage.charge(today(), &self.key.account(), sums.cost);
+        }
     }
 
     fn line(
