@@ -6,6 +6,7 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /refrain
 RUN apt-get update && apt-get install -y --no-install-recommends g++ libclang-dev make python3-pip && rm -rf /var/lib/apt/lists/*
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 # Dependencies first, so that they are built anew only when they change.
 RUN mkdir -p src benches \
