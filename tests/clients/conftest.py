@@ -111,6 +111,15 @@ class Aimock:
             time.sleep(0.05)
         raise RuntimeError("aimock did not start")
 
+    def stop(self):
+        # It waits for connections that nobody closes, at times.
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
     def calls(self):
         """How many requests it has had."""
         return int(httpx.get(f"{self.url}/__aimock/journal?limit=1").headers["x-total-count"])
@@ -124,8 +133,7 @@ class Aimock:
 def aimock():
     mock = Aimock()
     yield mock
-    mock.process.terminate()
-    mock.process.wait()
+    mock.stop()
 
 
 @pytest.fixture(scope="session")

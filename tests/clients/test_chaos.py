@@ -23,8 +23,7 @@ ANSWER = "The capital of France is Paris."
 def chaotic():
     mock = Aimock()
     yield mock
-    mock.process.terminate()
-    mock.process.wait()
+    mock.stop()
 
 
 @pytest.fixture(scope="module")
