@@ -411,11 +411,11 @@ impl Outgoing<'_> {
                 for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
                     upstream.headers.remove(name);
                 }
-                if converted.is_stream && is_kind(&upstream.headers, "application/json") {
-                    let why = BodyError::Malformed("a stream was asked for, and it is JSON".into());
-                    return Err(provider.error("gave no usable answer", false, Some(why)));
-                }
                 if converted.is_stream {
+                    if is_kind(&upstream.headers, "application/json") {
+                        let why = BodyError::Malformed("a stream was asked for, and it is JSON".into());
+                        return Err(provider.error("gave no usable answer", false, Some(why)));
+                    }
                     upstream.body = body::chunks(upstream.body, &converted, Used::clone(&upstream.used));
                     upstream.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
                 } else {

@@ -59,21 +59,14 @@ impl From<BodyError> for ApiError {
 
 impl From<RouteError> for ApiError {
     fn from(error: RouteError) -> Self {
-        let (status, code) = match error {
-            RouteError::NoProviders => (StatusCode::SERVICE_UNAVAILABLE, "no_provider"),
-            RouteError::NoTarget(_) => (StatusCode::BAD_REQUEST, "no_target"),
-            RouteError::UnknownModel(..) => (StatusCode::NOT_FOUND, "model_not_found"),
-            RouteError::NoDefault(_) | RouteError::UnknownProvider(..) => {
-                (StatusCode::BAD_REQUEST, "provider_not_found")
-            }
-        };
+        let (status, code) = status_and_code(&error);
         Self::new(status, code, error.to_string())
     }
 }
 
 impl From<UpstreamError> for ApiError {
     fn from(error: UpstreamError) -> Self {
-        let status = if error.timeout { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+        let status = status_of_upstream(&error);
         // The last one that was tried is the one that the error names.
         let before = &error.tried[..error.tried.len().saturating_sub(1)];
         let list = headers::forwarded(&error.provider, before);
@@ -81,14 +74,25 @@ impl From<UpstreamError> for ApiError {
     }
 }
 
+fn status_and_code(error: &RouteError) -> (StatusCode, &'static str) {
+    match error {
+        RouteError::NoProviders => (StatusCode::SERVICE_UNAVAILABLE, "no_provider"),
+        RouteError::NoTarget(_) => (StatusCode::BAD_REQUEST, "no_target"),
+        RouteError::UnknownModel(..) => (StatusCode::NOT_FOUND, "model_not_found"),
+        RouteError::NoDefault(_) | RouteError::UnknownProvider(..) => (StatusCode::BAD_REQUEST, "provider_not_found"),
+    }
+}
+
+fn status_of_upstream(error: &UpstreamError) -> StatusCode {
+    if error.timeout { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY }
+}
+
 /// The status that a caller sees.
 pub(super) fn status_of(error: &SendError) -> StatusCode {
     match error {
-        SendError::Route(RouteError::NoProviders) => StatusCode::SERVICE_UNAVAILABLE,
-        SendError::Route(RouteError::UnknownModel(..)) => StatusCode::NOT_FOUND,
-        SendError::Route(_) | SendError::Unconvertible(_) => StatusCode::BAD_REQUEST,
-        SendError::Upstream(error) if error.timeout => StatusCode::GATEWAY_TIMEOUT,
-        SendError::Upstream(_) => StatusCode::BAD_GATEWAY,
+        SendError::Route(error) => status_and_code(error).0,
+        SendError::Unconvertible(_) => StatusCode::BAD_REQUEST,
+        SendError::Upstream(error) => status_of_upstream(error),
         SendError::LeftAlone { is_limit: false, .. } => StatusCode::SERVICE_UNAVAILABLE,
         SendError::LeftAlone { .. } | SendError::Full { .. } | SendError::Spent { .. } => StatusCode::TOO_MANY_REQUESTS,
         SendError::Ended => StatusCode::INTERNAL_SERVER_ERROR,

@@ -22,7 +22,7 @@ use crate::http::access_log::Line;
 use crate::http::auth::{Caller, KeyId};
 use crate::http::live::Live;
 use crate::http::traces::{Kind, Span, Traced, Traces};
-use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tail, Tokens, Upstream, Used, draw};
+use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tail, Tokens, Used, draw};
 use crate::store::Timestamp;
 use crate::telemetry;
 
@@ -87,18 +87,6 @@ impl Served {
             joined: false,
             is_stream: head.is_stream,
             used: Used::clone(&head.used),
-        }
-    }
-
-    pub(super) fn of(upstream: &Upstream) -> Self {
-        Self {
-            provider: upstream.provider.clone(),
-            model: upstream.model.clone(),
-            status: upstream.status.as_u16(),
-            attempts: upstream.attempts(),
-            joined: false,
-            is_stream: upstream.is_stream(),
-            used: Used::clone(&upstream.used),
         }
     }
 
@@ -368,7 +356,9 @@ impl<S> Metered<S> {
     fn add(&mut self, piece: &[u8]) {
         self.first.get_or_insert_with(Instant::now);
         self.size += piece.len() as u64;
-        self.events += piece.windows(2).filter(|pair| pair == b"\n\n").count() as u64;
+        if self.served.as_ref().is_some_and(|(_, served)| served.is_stream) {
+            self.events += piece.windows(2).filter(|pair| pair == b"\n\n").count() as u64;
+        }
         let room = BEGINNING.saturating_sub(self.beginning.len());
         self.beginning.extend_from_slice(&piece[..piece.len().min(room)]);
         self.end.add(piece);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::error::{ApiError, status_of};
 use super::meter::{Meter, Served};
 use super::relay::{last_model_of, model_of, told};
+use super::reply::Head;
 use crate::http::live::Live;
 use crate::http::{App, body};
 use crate::router::{Dialect, Outgoing, SendError, Upstream};
@@ -73,10 +74,10 @@ async fn counted(
         }
         sent.await
     };
-    let mut upstream = replied.await.inspect_err(|error| meter.failed(status_of(error)))?;
-    let served = Served::of(&upstream);
-    upstream.body = meter.metered(upstream.body, served);
-    Ok(told(upstream))
+    let upstream = replied.await.inspect_err(|error| meter.failed(status_of(error)))?;
+    let (head, body) = Head::of(upstream);
+    let body = meter.metered(body, Served::by(&head));
+    Ok(told(head, body))
 }
 
 /// A request whose model is known, to its targets.

@@ -8,20 +8,14 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::headers;
-use crate::router::Upstream;
+use super::reply::Head;
+use crate::router::Pieces;
 
-/// A provider's response with its body as it arrives.
-pub(super) fn as_it_comes(upstream: Upstream) -> Response {
-    let mut response = (upstream.status, Body::from_stream(upstream.body)).into_response();
-    *response.headers_mut() = upstream.headers;
-    response
-}
-
-/// The same, with headers that say who was asked.
-pub(super) fn told(upstream: Upstream) -> Response {
-    let list = headers::forwarded(&upstream.provider, &upstream.tried);
-    let mut response = as_it_comes(upstream);
-    headers::set(response.headers_mut(), list);
+/// A provider's response with its body as it arrives, and headers that say who was asked.
+pub(super) fn told(head: Head, body: Pieces) -> Response {
+    let mut response = (head.status, Body::from_stream(body)).into_response();
+    *response.headers_mut() = head.headers;
+    headers::set(response.headers_mut(), headers::forwarded(&head.provider, &head.tried));
     response
 }
 

@@ -2,6 +2,7 @@
 
 pub mod anthropic;
 pub mod bedrock;
+mod fault;
 pub mod gemini;
 pub mod openai;
 pub mod vertex;
