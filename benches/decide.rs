@@ -5,15 +5,17 @@
 //! Each trace is replayed in its order and in N others (5) by the rules alone, over exact neighbours: budgets 0.01, 0.02 and
 //! 0.05, labels from misses and audits only. Shown are hits, wrong ÷ requests, hits ÷ those of the fixed threshold with as many wrong answers, hits ÷
 //! those of the per-entry rule, the highest wrong ÷ requests at a checkpoint of 1,000 requests, and at how many of them
-//! the budget was broken beyond what its Wilson interval allows. `--flip` turns that share of the labels; `--change` gives all prompts
+//! the budget was broken beyond what its Wilson interval allows, and what a decision took beside the search. `--flip` turns that share of the labels; `--change` gives all prompts
 //! other answers from the middle on, and tells after how many requests the alarm sounded. `--prior` takes another prior than the
 //! model's: one that was not made of the trace's own questions.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use refrain::config;
+use refrain::decide::text::Parsed;
 use refrain::decide::{
     AnswerClass, Beliefs, Case, Change, Ending, ErrorBudget, Learner, Neighbour, Share, Terms, Text, gather,
 };
@@ -25,9 +27,12 @@ const BUDGETS: [f64; 3] = [0.01, 0.02, 0.05];
 const NEIGHBOURS: usize = 10;
 const BATCH: usize = 64;
 const CHECKPOINT: u64 = 1000;
+/// Neighbours in the whole trace that are known of each prompt.
+const KNOWN: usize = 400;
 
 struct Prompt {
     text: String,
+    parsed: Parsed,
     group: String,
     vector: Embedding,
     entry: EntryId,
@@ -50,42 +55,67 @@ fn main() {
     };
     for trace in &options.traces {
         let prompts = read(&model, trace);
+        let near = near_in_all(&prompts);
         println!("\n{trace}: {} requests", prompts.len());
         println!("order  budget  hits    wrong    ÷static  ÷per-entry  highest  broken  alarm");
-        let mut sums = [[0.0; 5]; BUDGETS.len()];
-        for order in 0..=options.shuffles {
-            let order_of = shuffled(prompts.len(), order);
-            let asked = |at: &usize| Asked { group: &prompts[*at].group, vector: Some(prompts[*at].vector.clone()) };
-            let points = frontier(&order_of.iter().map(asked).collect::<Vec<_>>());
-            for (budget, sums) in BUDGETS.into_iter().zip(&mut sums) {
-                let mine = replay(&prompts, &order_of, Rule::Budget(&beliefs), budget, &options);
-                let theirs = replay(&prompts, &order_of, Rule::PerEntry, budget, &options);
-                let (hits, wrong) = (mine.hits().value(), mine.wrong().value());
-                let to_static = hits / hits_at(&points, wrong).max(1e-9);
-                let to_per_entry = hits / theirs.hits().value().max(1e-9);
-                let (highest, broken) = mine.checkpoints(budget);
-                let alarm = mine.alarms.first().map_or("-".to_owned(), ToString::to_string);
-                println!(
-                    "{order:>5}  {budget:>6}  {hits:.3}  {:>6.2} %  {to_static:>7.2}  {to_per_entry:>10.2}  {:>5.2} %  {broken:>6}  {alarm}",
-                    wrong * 100.0,
-                    highest * 100.0
-                );
-                let of_this = [hits, wrong, to_static, to_per_entry, f64::from(broken)];
-                sums.iter_mut().zip(of_this).for_each(|(sum, value)| *sum += value);
+        let mut sums = [[0.0; 6]; BUDGETS.len()];
+        let orders: Vec<u64> = (0..=options.shuffles).collect();
+        let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for orders in orders.chunks(at_once) {
+            let of_order = |order: u64| run((&prompts, &near), &beliefs, order, &options);
+            let of_orders: Vec<_> = std::thread::scope(|scope| {
+                let runs: Vec<_> = orders.iter().map(|order| scope.spawn(move || of_order(*order))).collect();
+                runs.into_iter().map(|run| run.join().expect("a run")).collect()
+            });
+            for of_budgets in of_orders {
+                for (of_this, sums) in of_budgets.into_iter().zip(&mut sums) {
+                    println!("{}", of_this.line);
+                    sums.iter_mut().zip(of_this.figures).for_each(|(sum, value)| *sum += value);
+                }
             }
         }
-        for (budget, [hits, wrong, to_static, to_per_entry, broken]) in BUDGETS.into_iter().zip(sums) {
+        for (budget, [hits, wrong, to_static, to_per_entry, broken, micros]) in BUDGETS.into_iter().zip(sums) {
             #[expect(clippy::cast_precision_loss, reason = "a few orders")]
             let all = (options.shuffles + 1) as f64;
             println!(
-                " mean  {budget:>6}  {:.3}  {:>6.2} %  {:>7.2}  {:>10.2}           {broken:>6}",
+                " mean  {budget:>6}  {:.3}  {:>6.2} %  {:>7.2}  {:>10.2}           {broken:>6}  {:.1} µs a decision",
                 hits / all,
                 wrong / all * 100.0,
                 to_static / all,
-                to_per_entry / all
+                to_per_entry / all,
+                micros / all
             );
         }
     }
+}
+
+/// What came of one order under one budget.
+struct Run {
+    line: String,
+    /// Hits, wrong, ÷ static, ÷ per-entry, checkpoints that broke the budget, microseconds a decision.
+    figures: [f64; 6],
+}
+
+fn run((prompts, near): (&[Prompt], &[Vec<u32>]), beliefs: &Beliefs, order: u64, options: &Options) -> Vec<Run> {
+    let order_of = shuffled(prompts.len(), order);
+    let asked = |at: &usize| Asked { group: &prompts[*at].group, vector: Some(prompts[*at].vector.clone()) };
+    let points = frontier(&order_of.iter().map(asked).collect::<Vec<_>>());
+    let under = |budget: f64| {
+        let mine = replay((prompts, near), &order_of, Rule::Budget(beliefs), budget, options);
+        let theirs = replay((prompts, near), &order_of, Rule::PerEntry, budget, options);
+        let (hits, wrong) = (mine.hits().value(), mine.wrong().value());
+        let to_static = hits / hits_at(&points, wrong).max(1e-9);
+        let to_per_entry = hits / theirs.hits().value().max(1e-9);
+        let (highest, broken) = mine.checkpoints(budget);
+        let alarm = mine.alarms.first().map_or("-".to_owned(), ToString::to_string);
+        let line = format!(
+            "{order:>5}  {budget:>6}  {hits:.3}  {:>6.2} %  {to_static:>7.2}  {to_per_entry:>10.2}  {:>5.2} %  {broken:>6}  {alarm}",
+            wrong * 100.0,
+            highest * 100.0
+        );
+        Run { line, figures: [hits, wrong, to_static, to_per_entry, f64::from(broken), mine.micros()] }
+    };
+    BUDGETS.into_iter().map(under).collect()
 }
 
 fn options() -> Options {
@@ -122,7 +152,8 @@ fn read(model: &Model, path: &str) -> Vec<Prompt> {
             let scope = ScopeKey::new(CacheKey::new("", ""), &[0; 32]);
             let entry = EntryId::new(scope, TextHash::of(text), &Attributes::default());
             let vector = made.expect("a vector").vector;
-            prompts.push(Prompt { text: text.clone(), group: group.clone(), vector, entry });
+            let parsed = Parsed::new(text);
+            prompts.push(Prompt { text: text.clone(), parsed, group: group.clone(), vector, entry });
         }
     }
     prompts
@@ -169,6 +200,7 @@ struct Seen {
     requests: u64,
     hits: u64,
     wrong: u64,
+    took: Duration,
     checkpoints: Vec<Share>,
     alarms: Vec<usize>,
 }
@@ -182,6 +214,12 @@ impl Seen {
         Share::new(self.wrong, self.requests)
     }
 
+    /// What a decision took beside the search, in the mean.
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    fn micros(&self) -> f64 {
+        self.took.as_secs_f64() * 1e6 / self.requests.max(1) as f64
+    }
+
     /// The highest wrong ÷ requests, and at how many checkpoints even its interval lies above the budget.
     fn checkpoints(&self, budget: f64) -> (f64, u32) {
         let all = || self.checkpoints.iter().copied().chain([self.wrong()]);
@@ -190,24 +228,33 @@ impl Seen {
     }
 }
 
-fn replay(prompts: &[Prompt], order: &[usize], rule: Rule<'_>, budget: f64, options: &Options) -> Seen {
+fn replay(
+    (prompts, near): (&[Prompt], &[Vec<u32>]),
+    order: &[usize],
+    rule: Rule<'_>,
+    budget: f64,
+    options: &Options,
+) -> Seen {
     let terms = Terms { budget: ErrorBudget::new(budget).expect("a budget"), audit_rate: 0.05, strict: false };
     let nobody = Beliefs::default();
     let beliefs = if let Rule::Budget(beliefs) = rule { beliefs } else { &nobody };
     let (mut learner, mut draws, mut seen) = (Learner::default(), Draws(99), Seen::default());
-    let mut stored: Vec<usize> = Vec::new();
+    let mut stored = Stored { all: Vec::new(), is_there: vec![false; prompts.len()] };
     let mut answers: HashMap<EntryId, AnswerClass> = HashMap::new();
     for (number, at) in order.iter().enumerate() {
         let prompt = &prompts[*at];
         let is_late = options.change && number >= order.len() / 2;
         let answer = AnswerClass::of(&format!("{}{}", prompt.group, if is_late { " changed" } else { "" }));
-        let mut evidence = gather(plain(&prompt.text), &nearest(prompts, &stored, prompt, &answers), stored.len());
-        learner.complete(&mut evidence);
+        let near = nearest(prompts, &near[*at], &stored, prompt, &answers);
+        let begun = Instant::now();
+        let mut evidence = gather(plain(&prompt.text), &near, stored.all.len());
+        learner.complete(&mut evidence, &prompt.vector, &near, beliefs);
         let draw = draws.share();
         let case: Case = match rule {
             Rule::Budget(_) => learner.budgeted(evidence, terms, beliefs, None, |_| false, draw),
             Rule::PerEntry => learner.per_entry(evidence, terms, |_| false, draw),
         };
+        seen.took += begun.elapsed();
         seen.requests += 1;
         let best = case.best().map(|best| best.answer == answer);
         if case.ending == Ending::Served {
@@ -216,15 +263,16 @@ fn replay(prompts: &[Prompt], order: &[usize], rule: Rule<'_>, budget: f64, opti
         } else {
             let mut label = |right: bool| if draws.share() < options.flip { !right } else { right };
             let right: Vec<_> = case.evidence.iter().map(|one| Some(label(one.answer == answer))).collect();
-            if learner.learn(&case, &right, 1.0) == Change::Sounded {
+            if learner.learn(&case, &right, 1.0, Some(&prompt.vector)) == Change::Sounded {
                 seen.alarms.push(number);
             }
             if let Some(job) = learner.due(beliefs) {
-                learner.adopt(&job.run(beliefs));
+                learner.adopt(job.run(beliefs));
             }
             // The published rule stores an explored prompt only where the entry near it was wrong.
             if matches!(rule, Rule::Budget(_)) || best != Some(true) {
-                stored.push(*at);
+                stored.all.push(*at);
+                stored.is_there[*at] = true;
                 answers.insert(prompt.entry, answer);
             }
         }
@@ -239,23 +287,59 @@ fn plain(text: &str) -> Text<'_> {
     Text { text, parsed: None, blurred: false }
 }
 
+/// The nearest of the prompts that are stored. Most often they are among those that are near in the whole trace.
 fn nearest<'p>(
     prompts: &'p [Prompt],
-    stored: &[usize],
+    near: &[u32],
+    stored: &Stored,
     asked: &Prompt,
     answers: &HashMap<EntryId, AnswerClass>,
 ) -> Vec<Neighbour<'p>> {
-    let mut near: Vec<_> = stored.iter().map(|at| (prompts[*at].vector.cosine(&asked.vector), *at)).collect();
-    let by_cosine =
-        |a: &(refrain::embed::Cosine, usize), b: &(refrain::embed::Cosine, usize)| b.0.get().total_cmp(&a.0.get());
-    if near.len() > NEIGHBOURS {
-        near.select_nth_unstable_by(NEIGHBOURS, by_cosine);
-        near.truncate(NEIGHBOURS);
+    let known = near.iter().map(|at| *at as usize).filter(|at| stored.is_there[*at]);
+    let mut found: Vec<usize> = known.take(NEIGHBOURS).collect();
+    if found.len() < NEIGHBOURS {
+        found = sorted(prompts, stored.all.iter().copied(), asked, NEIGHBOURS);
+    }
+    let neighbour = |at: usize| {
+        let Prompt { entry, text, parsed, vector, .. } = &prompts[at];
+        let prompt = Text { text, parsed: Some(parsed), blurred: false };
+        let cosine = vector.cosine(&asked.vector);
+        Neighbour { entry: *entry, prompt, vector, cosine, answer: answers[entry], is_literal: true }
+    };
+    found.into_iter().map(neighbour).collect()
+}
+
+/// The `most` nearest of some prompts, nearest first.
+fn sorted(prompts: &[Prompt], of: impl Iterator<Item = usize>, asked: &Prompt, most: usize) -> Vec<usize> {
+    let mut near: Vec<(f32, usize)> = of.map(|at| (prompts[at].vector.cosine(&asked.vector).get(), at)).collect();
+    let by_cosine = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if near.len() > most {
+        near.select_nth_unstable_by(most, by_cosine);
+        near.truncate(most);
     }
     near.sort_by(by_cosine);
-    let neighbour = |(cosine, at): (refrain::embed::Cosine, usize)| {
-        let Prompt { entry, text, .. } = &prompts[at];
-        Neighbour { entry: *entry, prompt: plain(text), cosine, answer: answers[entry], is_literal: true }
+    near.into_iter().map(|(_, at)| at).collect()
+}
+
+/// For each prompt, the nearest others of the whole trace.
+fn near_in_all(prompts: &[Prompt]) -> Vec<Vec<u32>> {
+    let of_one = |at: usize| {
+        let others = (0..prompts.len()).filter(|other| *other != at);
+        let near = sorted(prompts, others, &prompts[at], KNOWN);
+        near.into_iter().map(|at| u32::try_from(at).expect("a number of a prompt")).collect()
     };
-    near.into_iter().map(neighbour).collect()
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let all: Vec<usize> = (0..prompts.len()).collect();
+    std::thread::scope(|scope| {
+        let parts = all.chunks(all.len().div_ceil(threads).max(1));
+        let parts: Vec<_> =
+            parts.map(|part| scope.spawn(move || part.iter().map(|at| of_one(*at)).collect::<Vec<_>>())).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("a part")).collect()
+    })
+}
+
+/// The prompts that are stored.
+struct Stored {
+    all: Vec<usize>,
+    is_there: Vec<bool>,
 }

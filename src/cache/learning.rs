@@ -12,9 +12,10 @@ use super::lookup::{Decision, DecisionId};
 use super::registry::{Cache, Setup};
 use crate::config::Reliability;
 use crate::decide::{
-    self, AnswerClass, Beliefs, Case, Change, Evidence, Learner, Likeness, Quarantine, Rule, Source, Standing, Terms,
+    self, AnswerClass, Beliefs, Case, Change, Evidence, Learner, Likeness, Neighbour, Quarantine, Rule, Source,
+    Standing, Terms,
 };
-use crate::embed::{Cosine, Embedder, ModelDigest, Prefix};
+use crate::embed::{Cosine, Embedder, Embedding, ModelDigest, Prefix};
 use crate::prompt::Question;
 use crate::store::{Answer, Attributes, CacheKey, EntryId, ScopeKey, Store, StoreError, TextHash, Timestamp};
 use crate::telemetry;
@@ -67,13 +68,14 @@ impl Learning {
     pub(super) fn decide(
         &self,
         mut evidence: Vec<Evidence>,
+        (asked, neighbours): (&Embedding, &[Neighbour<'_>]),
         setup: &Setup,
         most_error: Option<f64>,
         ruled_out: impl Fn(&Evidence) -> bool,
     ) -> Option<Case> {
         let draw = self.draw();
         let learner = &mut *self.learner.lock();
-        learner.complete(&mut evidence);
+        learner.complete(&mut evidence, asked, neighbours, &setup.beliefs);
         self.unsaved.store(true, Ordering::Relaxed);
         match setup.rule {
             Rule::Static { .. } => None,
@@ -148,12 +150,13 @@ impl Learning {
     }
 
     /// Learns what labels say about each candidate of a case.
-    fn learn(self: &Arc<Self>, id: DecisionId, case: &Case, right: &[Option<bool>], source: Source, setup: &Setup) {
+    fn learn(self: &Arc<Self>, about: (DecisionId, &Case), right: &[Option<bool>], told: Told<'_>, setup: &Setup) {
+        let ((id, case), Told { source, asked }) = (about, told);
         let change = {
             let learner = &mut *self.learner.lock();
             let reliability =
                 learner.reliability(source, set_for(&setup.settings.reliability.unwrap_or_default(), source));
-            learner.learn(case, right, reliability)
+            learner.learn(case, right, reliability, asked)
         };
         self.unsaved.store(true, Ordering::Relaxed);
         let of_best = case.best.and_then(|best| right.get(best).copied().flatten());
@@ -185,7 +188,7 @@ impl Learning {
         let (learning, beliefs) = (Arc::clone(self), Arc::clone(beliefs));
         self.tasks.spawn_blocking(move || {
             let fitted = job.run(&beliefs);
-            learning.learner.lock().adopt(&fitted);
+            learning.learner.lock().adopt(fitted);
         });
     }
 
@@ -245,6 +248,16 @@ pub(super) struct Fresh<'a> {
     pub(super) text: TextHash,
     pub(super) prompt: &'a str,
     pub(super) answer: &'a Answer,
+    /// The prompt's vector, where it was made of all that the prompt says.
+    pub(super) vector: Option<&'a Embedding>,
+}
+
+/// Where a label comes from.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    source: Source,
+    /// The vector of the prompt that the fresh answer is for, if there is one.
+    asked: Option<&'a Embedding>,
 }
 
 /// What an answer says, whether in text or in calls of tools.
@@ -276,7 +289,8 @@ impl Cache {
         let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
         if !likenesses.contains(&Likeness::Unclear) {
             let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
-            self.learning.learn(id, &case, &right, Source::FreshAnswer, &setup);
+            let told = Told { source: Source::FreshAnswer, asked: fresh.vector };
+            self.learning.learn((id, &case), &right, told, &setup);
             return;
         }
         let comparison = Comparison {
@@ -286,6 +300,7 @@ impl Cache {
             entry: fresh.entry,
             prompt: fresh.prompt.to_owned(),
             answer: text.to_owned(),
+            vector: fresh.vector.cloned(),
             judge: self.judge.get().cloned(),
             store: Arc::clone(&self.store),
             key: self.key,
@@ -305,6 +320,7 @@ impl Cache {
             text,
             prompt: &question.text,
             answer,
+            vector: None,
         });
     }
 
@@ -370,6 +386,7 @@ struct Comparison {
     entry: EntryId,
     prompt: String,
     answer: String,
+    vector: Option<Embedding>,
     judge: Option<Arc<dyn Judge>>,
     store: Arc<dyn Store>,
     key: CacheKey,
@@ -399,7 +416,8 @@ impl Comparison {
             self.learning.learner.lock().join(self.entry, class);
         }
         if right.iter().any(Option::is_some) {
-            self.learning.learn(self.id, &self.case, &right, source, &self.setup);
+            let told = Told { source, asked: self.vector.as_ref() };
+            self.learning.learn((self.id, &self.case), &right, told, &self.setup);
         }
     }
 
@@ -510,7 +528,8 @@ impl Cache {
         if let Some(case) = &logged.case {
             let of_best = |place| (Some(place) == case.best).then_some(correct);
             let right: Vec<_> = (0..case.evidence.len()).map(of_best).collect();
-            self.learning.learn(id, case, &right, Source::Feedback, &self.setup());
+            let told = Told { source: Source::Feedback, asked: None };
+            self.learning.learn((id, case), &right, told, &self.setup());
         } else {
             let label = Label { source: Source::Feedback, right: correct, at: Timestamp::now() };
             self.learning.decisions.lock().label(id, label);

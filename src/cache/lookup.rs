@@ -316,7 +316,11 @@ impl<'l> Search<'l> {
             })
         };
         let most_error = lookup.demand.max_error_rate;
-        let Some(case) = cache.learning.decide(evidence, &self.setup, most_error, ruled_out) else { return };
+        let Some(case) =
+            cache.learning.decide(evidence, (&query.vector, &neighbours), &self.setup, most_error, ruled_out)
+        else {
+            return;
+        };
         let p_of = |place: usize| {
             let weighed = case.evidence.iter().position(|evidence| evidence.place == place)?;
             case.p_correct.get(weighed).copied().map(|p| (weighed, p))
@@ -475,6 +479,7 @@ fn neighbour<'n>(found: &'n Candidate, known: &'n Known, answer: AnswerClass) ->
     Neighbour {
         entry: found.entry.id,
         prompt: Text { text: &found.entry.prompt, blurred: found.blurred, parsed: Some(&known.prompt) },
+        vector: &found.vector,
         cosine: found.cosine,
         answer,
         is_literal: known.is_literal,

@@ -76,6 +76,10 @@ impl Cache {
         };
         let (scope, text, answer) = (entry.scope(), TextHash::of(&entry.prompt), entry.answer.clone());
         let prompt = entry.prompt.clone();
+        let asked = match &entry.vector {
+            Vector::New(made) if !made.blurred => Some(made.vector.clone()),
+            _ => None,
+        };
         let stored = match self.store.put(entry.clone()).await {
             // The model was changed since the prompt was embedded.
             Err(StoreError::OtherModel) => {
@@ -89,7 +93,7 @@ impl Cache {
             log_failure(&self.name.id, error);
         }
         let id = stored?;
-        self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer });
+        self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer, vector: asked.as_ref() });
         Ok(id)
     }
 

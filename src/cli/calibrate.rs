@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
 use crate::config::Settings;
-use crate::decide::Beliefs;
+use crate::decide::{Beliefs, Metric, Scatter};
 use crate::embed::{Embedder, Manifest, Model};
 use crate::replay::Labelled;
 
@@ -47,13 +47,21 @@ pub(super) fn run(settings: Settings, arguments: &CalibrateArguments) -> Result<
         let all: usize = sources.iter().map(|(_, _, labelled)| 2 * labelled.counts().0 + labelled.counts().1).sum();
         let bar = ProgressBar::new(all as u64)
             .with_style(ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} prompts {per_sec} {eta}")?);
-        let mut examples = Vec::new();
-        for (_, weight, labelled) in &sources {
-            examples.extend(labelled.examples(&embedder, *weight, &|| bar.inc(1)).await);
+        let mut vectors = Vec::new();
+        for (_, _, labelled) in &sources {
+            vectors.push(labelled.embed(&embedder, &|| bar.inc(1)).await);
         }
         bar.finish_and_clear();
+        let mut scatter = Scatter::default();
+        let with_vectors = sources.iter().zip(&vectors);
+        with_vectors.for_each(|((_, _, labelled), vectors)| labelled.scatter(vectors, &mut scatter));
+        let metric = Metric::of(&scatter, None, None);
+        let of_source = |((_, weight, labelled), vectors): (&(_, f32, Labelled), _)| {
+            labelled.examples(vectors, metric.as_ref(), *weight)
+        };
+        let mut examples: Vec<_> = sources.iter().zip(&vectors).flat_map(of_source).collect();
         examples.retain(|source| !source.examples.is_empty());
-        Ok::<_, CommandError>(Beliefs::of_sources(&examples))
+        Ok::<_, CommandError>(Beliefs::of_sources(&examples, metric))
     })?;
     let made_of: Vec<String> = sources.iter().map(describe).collect();
     let output = match &arguments.output {

@@ -26,13 +26,11 @@ const CALIBRATION: (f64, f64) = (0.7, 10.0);
 pub(super) struct Audits {
     /// Error that was predicted, before calibration, and whether the answer was right.
     window: VecDeque<(f32, bool)>,
-    /// The same of candidates that were just not sure enough: refused, and so labelled all of them.
+    /// The same of candidates that were just not sure enough: refused, and so labelled all of them. They speak of predictions that
+    /// are alike, and there are more of them than audits.
     near: VecDeque<(f32, bool)>,
     all: u64,
 }
-
-/// What a label of a near miss counts beside an audit's: it speaks of predictions that are alike, but not the same.
-const NEAR_COUNTS: f64 = 0.1;
 
 impl Audits {
     /// The share of would-be hits that is audited, where the operator set `usual`: more at first, less when much is known. 0 only
@@ -69,8 +67,8 @@ impl Audits {
         #[expect(clippy::cast_precision_loss, reason = "a window's length")]
         let near_wrong = self.near.iter().filter(|(_, right)| !right).count() as f64;
         let sum = |window: &VecDeque<(f32, bool)>| window.iter().map(|(error, _)| f64::from(*error)).sum::<f64>();
-        let wrong = self.wrong().some as f64 + NEAR_COUNTS * near_wrong + ASSUMED.0;
-        let expected = sum(&self.window) + NEAR_COUNTS * sum(&self.near) + ASSUMED.1;
+        let wrong = self.wrong().some as f64 + near_wrong + ASSUMED.0;
+        let expected = sum(&self.window) + sum(&self.near) + ASSUMED.1;
         ((wrong + CAUTION * wrong.sqrt()) / expected).clamp(CALIBRATION.0, CALIBRATION.1)
     }
 

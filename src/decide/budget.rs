@@ -23,7 +23,7 @@ impl ErrorBudget {
 }
 
 /// Share of the budget that predictions may spend: they are estimates, and the budget is to hold at any time, not on average.
-pub(super) const SAFETY: f64 = 0.8;
+const SAFETY: f64 = 0.85;
 /// Requests that the cut is made from.
 const WINDOW: usize = 1000;
 /// The cut is made anew after so many.
@@ -31,7 +31,11 @@ const EVERY: u32 = 20;
 /// Requests beyond those seen whose budget may be spent in advance, so that the first sure hit of all is served.
 const ADVANCE: f64 = 25.0;
 /// An answer that is more likely wrong than this is never served, whatever the budget: nobody wants coins tossed.
-pub(super) const CEILING: f64 = 0.23;
+const CEILING: f64 = 0.225;
+/// The budget from which the cut may be that high. Under smaller ones it may be less, by this power of their ratio: whoever
+/// wants few wrong answers doesn't want them all from a few wild guesses.
+const GENEROUS: f64 = 0.05;
+const FALLS: f64 = 0.75;
 
 /// The rolling account of one budget.
 ///
@@ -76,7 +80,7 @@ impl Account {
         let mut errors: Vec<f32> = self.window.iter().map(|(error, _)| *error).collect();
         errors.sort_unstable_by(f32::total_cmp);
         let mut left = budget.get() * SAFETY * (self.len() + ADVANCE);
-        let ceiling = CEILING.min(budget.get() * STEEPEST);
+        let ceiling = CEILING * (budget.get() / GENEROUS).min(1.0).powf(FALLS);
         // What would be affordable beyond all that was seen.
         #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]
         let mut cut = ceiling as f32;
@@ -108,9 +112,6 @@ impl Account {
         self.window.len() as f64
     }
 }
-
-/// The cut is never more than so many times the budget.
-const STEEPEST: f64 = 8.0;
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Share of the answers that are still right when answers have changed, for which the test is best.
-const STILL_RIGHT: f64 = 0.5;
+/// Share of the right answers that are still right when answers have changed, for which the test is best. With a larger one it would
+/// hear predictions that are a third too good among the many refusals, which cost nothing.
+const STILL_RIGHT: f64 = 0.35;
 /// Evidence from which the alarm sounds, as a log-likelihood ratio. Where predictions are right, it is reached about once in
 /// e^16 labels.
 const ALARM: f64 = 16.0;
@@ -15,7 +16,7 @@ const SUREST: f64 = 0.98;
 const CLEARING: u32 = 40;
 
 /// Page's test (Page 1954, Biometrika 41) over all labels of best candidates, each with the probability that was predicted for
-/// it: the sum of log-likelihood ratios of “a right answer is now right only half the time” against “predictions hold”, never
+/// it: the sum of log-likelihood ratios of “a right answer is now right only a third of the time” against “predictions hold”, never
 /// below 0. Unlike a test of audits alone it hears misses too, and sounds within some ten of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Drift {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::AnswerClass;
 use super::features::{Features, Text};
 use super::text::Parsed;
-use crate::embed::Cosine;
+use crate::embed::{Cosine, Embedding};
 use crate::store::EntryId;
 
 /// A near entry as a rule sees it.
@@ -15,6 +15,8 @@ pub struct Neighbour<'n> {
     pub entry: EntryId,
     /// Its prompt.
     pub prompt: Text<'n>,
+    /// Its prompt's vector.
+    pub vector: &'n Embedding,
     /// Of the two prompts.
     pub cosine: Cosine,
     /// Entries of one class have the same answer.
@@ -24,7 +26,7 @@ pub struct Neighbour<'n> {
 }
 
 /// How many features a rule that learns looks at.
-pub const FEATURES: usize = 33;
+pub const FEATURES: usize = 35;
 
 /// The features of one candidate, as [`NAMES`] calls them.
 pub(super) type Vector = [f32; FEATURES];
@@ -64,12 +66,16 @@ pub const NAMES: [&str; FEATURES] = [
     "differsSomehow",
     "differsThoughNear",
     "alikeAndNear",
+    "centre",
+    "centreMargin",
 ];
 
 /// Features of which more can only speak for a candidate, and those that can only speak against it. Pairs that people write to
 /// test others are alike where they are wrong and unlike where they are right, which traffic isn't: a prior must not learn that.
-pub(super) const SPEAK_FOR: [&str; 10] = [
+pub(super) const SPEAK_FOR: [&str; 12] = [
     "alikeAndNear",
+    "centre",
+    "centreMargin",
     "cosine",
     "closeness",
     "cosineAbove90",
@@ -99,6 +105,8 @@ pub(super) const SPEAK_AGAINST: [&str; 14] = [
 
 /// Where the records are among the features: what only the learner knows of an entry and of its answer.
 pub(super) const RECORDS: std::ops::Range<usize> = 10..12;
+/// Where the prompt's nearness to the centre of the answer's prompts is, which only the learner knows too.
+pub(super) const CENTRES: std::ops::Range<usize> = 33..35;
 
 /// Candidates that are weighed: the nearest of each of so many different answers.
 pub(super) const WEIGHED: usize = 3;
@@ -109,6 +117,12 @@ const SAY: f64 = 15.0;
 const SHARP_SAY: f64 = 40.0;
 /// Cosine of the farthest rival that counts, and where there is none.
 const FAR: f64 = 0.6;
+/// The same between centres, in the metric of the traffic.
+const FAR_CENTRE: f32 = 0.3;
+/// Prompts that are nearer to a centre than this, or by so much nearer than to any other, are as good as one by that measure: what they
+/// differ in has to be seen elsewhere.
+const NEAR_CENTRE: f32 = 0.75;
+const WIDE_MARGIN: f32 = 0.25;
 /// Shares are kept this far from 0 and 1, so that their log-odds are finite.
 const EDGE: f64 = 0.02;
 
@@ -144,7 +158,8 @@ impl Evidence {
 }
 
 /// Weighs the nearest of each of the three nearest different answers. `neighbours` are nearest first; `entries` is how
-/// many the scope holds. Records are missing; [`Learner::complete`](super::Learner::complete) puts them in.
+/// many the scope holds. Records and centres are missing; [`Learner::complete`](super::Learner::complete)
+/// puts them in.
 #[must_use]
 pub fn gather(query: Text<'_>, neighbours: &[Neighbour<'_>], entries: usize) -> Vec<Evidence> {
     let mut places: Vec<usize> = Vec::with_capacity(WEIGHED);
@@ -221,6 +236,8 @@ fn evidence(query: Text<'_>, neighbours: &[Neighbour<'_>], place: usize, entries
         flag(differs),
         flag(differs) * nearness,
         (1.0 - flag(differs)) * nearness,
+        0.0,
+        0.0,
     ];
     #[expect(clippy::cast_possible_truncation, reason = "features need no more than f32")]
     let vector = vector.iter().map(|value| *value as f32).collect();
@@ -234,6 +251,13 @@ fn evidence(query: Text<'_>, neighbours: &[Neighbour<'_>], place: usize, entries
         unclear: features.blurred && !features.same_words,
         differences: differences.names().map(str::to_owned).collect(),
     }
+}
+
+/// The features at [`CENTRES`] of an answer whose centre is at the cosine `own` from the prompt, and the nearest other answer's at
+/// `rival`, where there is one.
+pub(super) fn by_centres(own: f32, rival: Option<f32>) -> [f32; 2] {
+    let rival = rival.map_or(FAR_CENTRE, |rival| rival.max(FAR_CENTRE));
+    [(own.min(NEAR_CENTRE) - 0.5) * 4.0, (own - rival).min(WIDE_MARGIN) * 5.0]
 }
 
 fn log_odds(share: f64) -> f64 {

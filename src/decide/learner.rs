@@ -7,17 +7,20 @@ use serde::{Deserialize, Serialize};
 use super::answer::AnswerClass;
 use super::audit::Audits;
 use super::budget::{Account, ErrorBudget};
+use super::centres::Centres;
 use super::drift::{Change, Drift};
-use super::evidence::{Evidence, FEATURES};
+use super::evidence::{CENTRES, Evidence, FEATURES, Neighbour, by_centres};
 use super::logistic::{Example, Prior, fit, probability};
+use super::metric::{Metric, Scatter, Seen};
 use super::per_entry::Observations;
 use super::records::Records;
 use super::share::Share;
 use super::source::{Reliabilities, Source};
+use crate::embed::Embedding;
 use crate::store::EntryId;
 
 /// Examples that the pool keeps.
-const EXAMPLES: usize = 4000;
+const EXAMPLES: usize = 8000;
 /// Labels before the first fit, and how many more before each further one: some, and a share of those there are.
 const FIRST_FIT: u64 = 60;
 const MORE: u64 = 20;
@@ -50,13 +53,15 @@ pub enum Quarantine {
 pub struct Beliefs {
     /// Of the coefficients.
     pub prior: Prior<FEATURES>,
+    /// How prompts vary.
+    pub metric: Option<Metric>,
     /// Whether they are worth serving by. Otherwise nothing near is served before the first fit.
     pub informed: bool,
 }
 
 impl Default for Beliefs {
     fn default() -> Self {
-        Self { prior: Prior::ridge(WITHOUT_PRIOR), informed: false }
+        Self { prior: Prior::ridge(WITHOUT_PRIOR), metric: None, informed: false }
     }
 }
 
@@ -135,6 +140,10 @@ pub struct Learner {
     /// Counts what makes a fit that was begun before it worthless.
     generation: u64,
     records: Records,
+    scatter: Scatter,
+    /// Of the scatter as it was at the last fit.
+    metric: Option<Metric>,
+    centres: Centres,
     account: Account,
     audits: Audits,
     drift: Drift,
@@ -149,22 +158,29 @@ pub struct Learner {
 #[derive(Debug, Clone)]
 pub struct FitJob {
     examples: Vec<Example<FEATURES>>,
+    scatter: Scatter,
+    last: Option<Metric>,
     start: [f64; FEATURES],
     generation: u64,
 }
 
-/// The coefficients that came of a [`FitJob`].
-#[derive(Debug, Clone, Copy)]
+/// The coefficients and the metric that came of a [`FitJob`].
+#[derive(Debug, Clone)]
 pub struct Fitted {
     coefficients: [f64; FEATURES],
+    metric: Option<Metric>,
     generation: u64,
 }
 
 impl FitJob {
-    /// Makes it; some milliseconds.
+    /// Makes it; some tens of milliseconds.
     #[must_use]
     pub fn run(&self, beliefs: &Beliefs) -> Fitted {
-        Fitted { coefficients: fit(&self.examples, &beliefs.prior, &self.start), generation: self.generation }
+        Fitted {
+            coefficients: fit(&self.examples, &beliefs.prior, &self.start),
+            metric: Metric::of(&self.scatter, beliefs.metric.as_ref(), self.last.as_ref()),
+            generation: self.generation,
+        }
     }
 }
 
@@ -196,9 +212,47 @@ pub struct Standing {
 }
 
 impl Learner {
-    /// Puts in what is known of the candidates themselves.
-    pub fn complete(&self, evidence: &mut [Evidence]) {
+    /// Puts in what is known of the candidates themselves, and of the answers that `neighbours`, among which they are, have.
+    /// `asked` is the vector of the prompt.
+    pub fn complete(
+        &self,
+        evidence: &mut [Evidence],
+        asked: &Embedding,
+        neighbours: &[Neighbour<'_>],
+        beliefs: &Beliefs,
+    ) {
         evidence.iter_mut().for_each(|evidence| self.records.fill(evidence));
+        let metric =
+            [&self.metric, &beliefs.metric].into_iter().flatten().find(|metric| metric.fits(asked.dimension()));
+        let plain;
+        let metric = if let Some(metric) = metric {
+            metric
+        } else {
+            plain = Metric::plain(asked.dimension());
+            &plain
+        };
+        let asked = metric.see(asked.as_slice());
+        let centres = self.centres_near(&asked, neighbours, metric);
+        for evidence in evidence {
+            let own = centres.iter().find(|(answer, _)| *answer == evidence.answer).map_or(0.0, |(_, cosine)| *cosine);
+            let others = centres.iter().filter(|(answer, _)| *answer != evidence.answer);
+            let rival = others.map(|(_, cosine)| *cosine).max_by(f32::total_cmp);
+            if let Some(places) = evidence.vector.get_mut(CENTRES) {
+                places.copy_from_slice(&by_centres(own, rival));
+            }
+        }
+    }
+
+    /// The cosine between the prompt and the centre of each answer that the neighbours have.
+    fn centres_near(&self, asked: &Seen, neighbours: &[Neighbour<'_>], metric: &Metric) -> Vec<(AnswerClass, f32)> {
+        let mut centres: Vec<(AnswerClass, f32)> = Vec::with_capacity(neighbours.len());
+        for Neighbour { answer, vector, .. } in neighbours {
+            if centres.iter().all(|(known, _)| known != answer) {
+                let centre = metric.see(&self.centres.of(answer, vector.as_slice()));
+                centres.push((*answer, metric.cosine(asked, &centre)));
+            }
+        }
+        centres
     }
 
     /// The class of an entry's answer: its own, or that of an answer that it was found to say the same as.
@@ -272,9 +326,26 @@ impl Learner {
     }
 
     /// Learns for each candidate whether its answer was right for the prompt of `case`, where that is known. `reliability`, from
-    /// 0.5 to 1, is how often such labels are right.
-    pub fn learn(&mut self, case: &Case, right: &[Option<bool>], reliability: f64) -> Change {
+    /// 0.5 to 1, is how often such labels are right; `asked` is the prompt's vector, if it is at hand.
+    pub fn learn(
+        &mut self,
+        case: &Case,
+        right: &[Option<bool>],
+        reliability: f64,
+        asked: Option<&Embedding>,
+    ) -> Change {
         let trust = (2.0 * reliability - 1.0).clamp(0.0, 1.0).powi(2);
+        if let Some(asked) = asked {
+            self.scatter.add(asked.as_slice());
+            let has_answer = case.evidence.iter().zip(right).find(|(_, right)| **right == Some(true));
+            if let Some((evidence, _)) = has_answer {
+                if let Some((away, others)) = self.centres.away(&evidence.answer, asked.as_slice()) {
+                    self.scatter.add_within(&away, others);
+                }
+                #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
+                self.centres.add(evidence.answer, asked.as_slice(), trust as f32);
+            }
+        }
         let stands_for = match case.ending {
             Ending::Audited => (1.0 / case.audit_rate.max(f64::MIN_POSITIVE)).min(STANDS_FOR),
             _ => 1.0,
@@ -320,6 +391,7 @@ impl Learner {
         let old = self.examples.len().saturating_sub(AFTER_ALARM);
         self.examples.drain(..old);
         self.audits.forget();
+        self.centres = Centres::default();
         self.labels = 0;
         self.next_fit = 0;
         self.generation += 1;
@@ -402,13 +474,20 @@ impl Learner {
         }
         self.next_fit = self.labels + self.labels / MORE_SHARE + MORE;
         let start = self.coefficients(beliefs).unwrap_or(beliefs.prior.mean);
-        Some(FitJob { examples: self.examples.iter().copied().collect(), start, generation: self.generation })
+        Some(FitJob {
+            examples: self.examples.iter().copied().collect(),
+            scatter: self.scatter.clone(),
+            last: self.metric.clone(),
+            start,
+            generation: self.generation,
+        })
     }
 
     /// Takes up what came of a fit, unless it is of another time.
-    pub fn adopt(&mut self, fitted: &Fitted) {
+    pub fn adopt(&mut self, fitted: Fitted) {
         if fitted.generation == self.generation {
             self.coefficients = Some(fitted.coefficients.to_vec());
+            self.metric = fitted.metric.or(self.metric.take());
         }
     }
 
@@ -443,3 +522,50 @@ impl Learner {
 }
 
 type Vector64 = [f64; FEATURES];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::{Text, gather};
+    use crate::embed::Cosine;
+    use crate::store::{Attributes, CacheKey, ScopeKey, TextHash};
+
+    fn vector(values: [f32; 3]) -> Embedding {
+        Embedding::normalised(values.to_vec()).unwrap()
+    }
+
+    fn neighbour<'n>(prompt: &'n str, vector: &'n Embedding, asked: &Embedding, answer: u64) -> Neighbour<'n> {
+        let scope = ScopeKey::new(CacheKey::new("t", "c"), &[0; 32]);
+        let entry = EntryId::new(scope, TextHash::of(prompt), &Attributes::default());
+        let prompt = Text { text: prompt, parsed: None, blurred: false };
+        let cosine = Cosine::new(vector.cosine(asked).get());
+        Neighbour { entry, prompt, vector, cosine, answer: AnswerClass(answer), is_literal: true }
+    }
+
+    #[test]
+    fn prompts_that_had_an_answer_speak_for_it_where_they_lie() {
+        let (mut learner, beliefs) = (Learner::default(), Beliefs::default());
+        // The entry of answer 1 is an outlier; its other prompts lie where this one is asked.
+        let (asked, outlier, other) = (vector([1.0, 0.0, 0.0]), vector([0.6, 0.8, 0.0]), vector([0.6, 0.0, 0.8]));
+        let near = [neighbour("a", &outlier, &asked, 1), neighbour("b", &other, &asked, 2)];
+        let text = Text { text: "c", parsed: None, blurred: false };
+        let complete = |learner: &Learner| {
+            let mut evidence = gather(text, &near, 2);
+            learner.complete(&mut evidence, &asked, &near, &beliefs);
+            evidence
+        };
+        let margin = |evidence: &[Evidence], place: usize| evidence[place].vector[CENTRES.end - 1];
+        let before = complete(&learner);
+        assert!(margin(&before, 0).abs() < 1e-6 && margin(&before, 1).abs() < 1e-6, "{before:?}");
+        let terms = Terms { budget: ErrorBudget::new(0.02).unwrap(), audit_rate: 0.0, strict: false };
+        for _ in 0..5 {
+            let case = learner.budgeted(complete(&learner), terms, &beliefs, None, |_| false, 0.5);
+            learner.learn(&case, &[Some(true), Some(false)], 1.0, Some(&asked));
+        }
+        let after = complete(&learner);
+        assert!(margin(&after, 0) > 0.5 && margin(&after, 1) < -0.5, "{after:?}");
+        learner.begin_anew();
+        let anew = complete(&learner);
+        assert!(margin(&anew, 0).abs() < 1e-6, "what was learned of changed answers is gone: {anew:?}");
+    }
+}

@@ -1,19 +1,21 @@
 //! Whether a near entry's answer is right for a prompt. Pure: no clock, no I/O, no randomness.
 //!
 //! [`Features`] say what is known about a prompt and a candidate, and the static [`Rule`] turns them into a [`Verdict`]. Rules that
-//! learn look at [`Evidence`], which knows what the neighbours answer too, and a [`Learner`] makes a [`Case`] of it: the
-//! probability that each candidate is right (`logistic.rs`, from `prior.rs` on), whether the error budget affords it (`budget.rs`), and
-//! whether it is audited (`audit.rs`). When a label comes, the learner learns from the case; `drift.rs` listens whether labels
-//! still are what was predicted. [`Statistics`] keep count of what came of it all.
+//! learn look at [`Evidence`], which knows what the neighbours answer too, and a [`Learner`] makes a [`Case`] of it: how near the
+//! prompt is to all that have an answer (`centres.rs`, in the metric of `metric.rs`), the probability that each candidate is right
+//! (`logistic.rs`, from `prior.rs` on), whether the error budget affords it (`budget.rs`), and whether it is audited (`audit.rs`).
+//! When a label comes, the learner learns from the case; `drift.rs` listens whether labels still are what was predicted. [`Statistics`] keep count of what came of it all.
 
 mod answer;
 mod audit;
 mod budget;
+mod centres;
 mod drift;
 mod evidence;
 mod features;
 mod learner;
 mod logistic;
+mod metric;
 mod per_entry;
 mod prior;
 mod records;
@@ -31,6 +33,7 @@ pub use evidence::{Evidence, FEATURES, NAMES, Neighbour, gather};
 pub use features::{Features, Text};
 pub use learner::{Beliefs, Case, Ending, FitJob, Fitted, Learner, Quarantine, Standing, Terms};
 pub use logistic::{Example, Prior, fit, information, probability};
+pub use metric::{Metric, Scatter};
 pub use per_entry::Observations;
 pub use prior::{Examples, PriorError, SourceKind};
 pub use rule::{Demand, Guard, Rule, Verdict};

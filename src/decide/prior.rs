@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::evidence::{FEATURES, NAMES, SPEAK_AGAINST, SPEAK_FOR, Vector};
 use super::learner::Beliefs;
 use super::logistic::{Example, Prior, fit, information};
+use super::metric::Metric;
 
 /// Labels of a cache's own traffic that outweigh the prior.
 const WORTH: f64 = 200.0;
@@ -16,6 +17,8 @@ const FIRST_RIDGE: f64 = 1.0;
 /// Precision that holds a coefficient at zero, and how far from it one may stray.
 const HOLD: f64 = 1e9;
 const HELD: f64 = 1e-3;
+/// Digits behind the point of a metric's numbers.
+const DIGITS: i32 = 4;
 
 /// A prior as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +31,8 @@ struct Written {
     mean: Vec<f64>,
     /// The lower triangle of the precision, row by row.
     precision: Vec<Vec<f64>>,
+    /// How prompts vary.
+    metric: Option<Metric>,
 }
 
 /// Why a prior can't be used.
@@ -51,7 +56,8 @@ impl Beliefs {
         let is_square = written.precision.len() == FEATURES
             && written.precision.iter().enumerate().all(|(row, values)| values.len() == row + 1);
         let mean: [f64; FEATURES] = written.mean.try_into().map_err(|_| PriorError::OtherFeatures)?;
-        if !written.features.iter().eq(NAMES.iter()) || !is_square {
+        let is_sound = written.metric.as_ref().is_none_or(Metric::is_sound);
+        if !written.features.iter().eq(NAMES.iter()) || !is_square || !is_sound {
             return Err(PriorError::OtherFeatures);
         }
         let mut precision = Box::new([[0.0; FEATURES]; FEATURES]);
@@ -61,7 +67,7 @@ impl Beliefs {
                 precision[column][row] = *value;
             }
         }
-        Ok(Self { prior: Prior { mean, precision }, informed: true })
+        Ok(Self { prior: Prior { mean, precision }, metric: written.metric, informed: true })
     }
 
     /// As `prior.json` has it.
@@ -76,6 +82,7 @@ impl Beliefs {
             features: NAMES.map(str::to_owned).to_vec(),
             mean: self.prior.mean.iter().map(rounded).collect(),
             precision: rows.map(|(row, values)| values[..=row].iter().map(rounded).collect()).collect(),
+            metric: self.metric.as_ref().map(|metric| metric.rounded(DIGITS)),
         };
         serde_json::to_string(&written)
     }
@@ -87,7 +94,7 @@ impl Beliefs {
     /// difference is worth does (as in case-control studies: Prentice and Pyke 1979). Each source of pairs therefore has
     /// a bias and a slope of its own besides the common ones, which are forgotten afterwards.
     #[must_use]
-    pub fn of_sources(sources: &[Examples]) -> Self {
+    pub fn of_sources(sources: &[Examples], metric: Option<Metric>) -> Self {
         let mut pairs_before = 0;
         let mut all = Vec::new();
         for source in sources {
@@ -106,7 +113,7 @@ impl Beliefs {
             values.iter_mut().for_each(|value| *value *= WORTH / weight.max(WORTH));
             values[row] += RIDGE;
         }
-        Self { prior: Prior { mean, precision }, informed: true }
+        Self { prior: Prior { mean, precision }, metric, informed: true }
     }
 
     /// An example from features and a label.
@@ -181,7 +188,7 @@ mod tests {
     use super::*;
 
     fn of(kind: SourceKind, examples: Vec<Example<FEATURES>>) -> Beliefs {
-        Beliefs::of_sources(&[Examples { kind, examples }])
+        Beliefs::of_sources(&[Examples { kind, examples }], None)
     }
 
     fn made() -> Beliefs {

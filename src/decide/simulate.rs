@@ -138,7 +138,7 @@ mod tests {
             let (exact, cosine, error, would_hit, label) = match n % 4 {
                 0 => (true, None, None, false, None),
                 1 => (false, Some(0.95), Some(0.01), true, (n % 40 == 1).then_some(n % 400 != 1)),
-                2 => (false, Some(0.85), Some(0.2), false, Some(n % 20 != 2)),
+                2 => (false, Some(0.85), Some(0.15), false, Some(n % 20 != 2)),
                 _ => (false, Some(0.5), Some(0.95), false, Some(false)),
             };
             Recorded { cosine, error, exact, would_hit, label }

@@ -9,7 +9,7 @@ use super::hnsw::{Hnsw, Node, Scored};
 use super::row::{Expiry, Filter, Row, Tag};
 use super::tail::Snapshot;
 use super::{Key, Neighbour};
-use crate::embed::Cosine;
+use crate::embed::{Cosine, Embedding};
 
 /// Where so few nodes can be what is asked for, because few carry a tag or most are dead, they are compared one by one.
 const SCAN_ADMITTED: usize = 4096;
@@ -196,6 +196,13 @@ impl<K: Key> Graph<K> {
             let block = there.map(|(node, _)| Node(node)).collect();
             (!is_over).then_some(block)
         })
+    }
+
+    pub(super) fn vector(&self, key: &K) -> Option<Embedding> {
+        let node = *self.nodes.read().by_key.get(key)?;
+        let mut found = None;
+        self.hnsw.vectors([node].into_iter(), |_, vector| found = Embedding::unit(vector.iter().copied()));
+        found
     }
 
     /// Calls `with` for every row that is shown, with its vector.

@@ -159,6 +159,14 @@ impl<K: Key> VectorIndex<K> {
         merged(parts.tail.search(query, k, filter), linked.unwrap_or_default(), k)
     }
 
+    /// The vector of each key's row; None of those that aren't there any more.
+    #[must_use]
+    pub fn vectors<'k>(&self, keys: impl Iterator<Item = &'k K>) -> Vec<Option<Embedding>> {
+        let parts = self.parts.read();
+        let in_graph = |key: &K| parts.graph.as_ref()?.vector(key);
+        keys.map(|key| parts.tail.vector(key).or_else(|| in_graph(key))).collect()
+    }
+
     /// Whether the tail is long enough, enough of the graph dead or little enough of it left for
     /// [`keep_up`](Self::keep_up) to be worth a thread.
     #[must_use]

@@ -9,7 +9,7 @@ use super::row::{Filter, Row};
 use super::signs::{Signs, by_difference};
 use super::simd::Simd;
 use super::{Key, Neighbour};
-use crate::embed::Cosine;
+use crate::embed::{Cosine, Embedding};
 
 /// Rows that are looked through for a key; beyond, a map knows where it is. Most scopes hold fewer.
 const FEW: usize = 32;
@@ -167,6 +167,11 @@ impl<K: Key> Tail<K> {
             }
         }
         best.found
+    }
+
+    pub(super) fn vector(&self, key: &K) -> Option<Embedding> {
+        let first = self.slot(key)? * self.dimension;
+        Embedding::unit(self.vectors.get(first..first + self.dimension)?.iter().copied())
     }
 
     /// Calls `with` for every row, with its vector.

@@ -42,7 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     /// Whatever happened before: what was inserted last is found with its own vector, what was removed is not found, and
-    /// a filter neither lets others through nor loses its own.
+    /// a filter neither lets others through nor loses its own. Vectors are read back as they were inserted.
     #[test]
     fn an_index_is_a_map_that_can_be_searched(steps in steps()) {
         let index = VectorIndex::new(DIMENSION);
@@ -60,6 +60,10 @@ proptest! {
             }
         }
         prop_assert_eq!(index.len(), model.len());
+        let keys: Vec<u32> = (0..40).collect();
+        for (key, read) in keys.iter().zip(index.vectors(keys.iter())) {
+            prop_assert_eq!(read, model.get(key).map(|(seed, _)| vector(*seed)));
+        }
         for (key, (seed, tag)) in &model {
             let found = index.search(&vector(*seed), 40, &Filter { now: 0, tags: vec![*tag] });
             let same_tag = model.values().filter(|(_, other)| other == tag).count();

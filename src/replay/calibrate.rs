@@ -7,8 +7,8 @@ use std::io::BufRead;
 use serde::Deserialize;
 
 use crate::decide::{
-    AnswerClass, Beliefs, Ending, ErrorBudget, Evidence, Example, Examples, FEATURES, Learner, Neighbour, SourceKind,
-    Terms, Text, gather,
+    AnswerClass, Beliefs, Ending, ErrorBudget, Evidence, Example, Examples, FEATURES, Learner, Metric, Neighbour,
+    Scatter, SourceKind, Terms, Text, gather,
 };
 use crate::embed::{Embedder, Embedding, Prefix};
 use crate::store::{Attributes, CacheKey, EntryId, ScopeKey, TextHash};
@@ -81,20 +81,56 @@ impl Labelled {
         of_pairs.chain(self.trace.iter().map(|grouped| grouped.prompt.as_str()))
     }
 
-    /// What can be learned from them, each case counted `weight` times. `progress` is told of every text that is embedded.
-    pub async fn examples(&self, embedder: &Embedder, weight: f32, progress: &(impl Fn() + Sync)) -> [Examples; 2] {
-        let vectors = embed(embedder, self.texts(), progress).await;
+    /// The vectors of all texts. `progress` is told of every one that is embedded.
+    pub async fn embed(&self, embedder: &Embedder, progress: &(impl Fn() + Sync)) -> Vectors {
+        use futures_util::{StreamExt, stream};
+        let embedded = stream::iter(self.texts()).map(|text| async move {
+            let made = embedder.embed(text, Prefix::Query).await;
+            progress();
+            Some((text.to_owned(), made.ok()?.vector))
+        });
+        let made = embedded.buffer_unordered(super::EMBEDDED_AT_ONCE).filter_map(async |made| made).collect();
+        Vectors(made.await)
+    }
+
+    /// Tells a scatter how prompts vary, and those that have one answer.
+    pub fn scatter(&self, Vectors(vectors): &Vectors, scatter: &mut Scatter) {
+        self.texts().filter_map(|text| vectors.get(text)).for_each(|vector| scatter.add(vector.as_slice()));
+        let same = self.pairs.iter().filter(|pair| pair.same);
+        for (a, b) in same.filter_map(|pair| Some((vectors.get(&pair.a)?, vectors.get(&pair.b)?))) {
+            scatter.add_within(&less(a.as_slice(), b.as_slice()), 1.0);
+        }
+        let mut means: HashMap<&str, (f32, Vec<f32>)> = HashMap::new();
+        for grouped in &self.trace {
+            let Some(vector) = vectors.get(&grouped.prompt) else { continue };
+            let Some((others, mean)) = means.get_mut(grouped.group.as_str()) else {
+                means.insert(&grouped.group, (1.0, vector.as_slice().to_vec()));
+                continue;
+            };
+            let away = less(vector.as_slice(), mean);
+            scatter.add_within(&away, *others);
+            *others += 1.0;
+            mean.iter_mut().zip(&away).for_each(|(mean, away)| *mean += away / *others);
+        }
+    }
+
+    /// What can be learned from them, each case counted `weight` times, where prompts vary as `metric` says.
+    #[must_use]
+    pub fn examples(&self, vectors: &Vectors, metric: Option<&Metric>, weight: f32) -> [Examples; 2] {
+        let beliefs = Beliefs { metric: metric.cloned(), ..Beliefs::default() };
         [
-            Examples { kind: SourceKind::Traffic, examples: self.of_trace(&vectors, weight) },
-            Examples { kind: SourceKind::Pairs, examples: self.of_pairs(&vectors, weight) },
+            Examples { kind: SourceKind::Traffic, examples: self.of_trace(vectors, &beliefs, weight) },
+            Examples { kind: SourceKind::Pairs, examples: self.of_pairs(vectors, &beliefs, weight) },
         ]
     }
 
-    fn of_pairs(&self, vectors: &Vectors, weight: f32) -> Vec<Example<FEATURES>> {
+    fn of_pairs(&self, Vectors(vectors): &Vectors, beliefs: &Beliefs, weight: f32) -> Vec<Example<FEATURES>> {
+        let nobody = Learner::default();
         let example = |pair: &Pair| {
             let (a, b) = (vectors.get(&pair.a)?, vectors.get(&pair.b)?);
-            let neighbour = neighbour(&pair.b, b.cosine(a), AnswerClass(1));
-            let evidence = gather(plain(&pair.a), &[neighbour], 1);
+            let neighbours = [neighbour(&pair.b, b, b.cosine(a), AnswerClass(1))];
+            let mut evidence = gather(plain(&pair.a), &neighbours, 1);
+            nobody.complete(&mut evidence, a, &neighbours, beliefs);
             let weight = if pair.same { weight } else { weight * SOUGHT_OUT };
             Some(Beliefs::example(evidence.first()?.features(), pair.same, weight))
         };
@@ -102,8 +138,8 @@ impl Labelled {
     }
 
     /// The cases that a cache meets which asks the provider each time and learns on the way.
-    fn of_trace(&self, vectors: &Vectors, weight: f32) -> Vec<Example<FEATURES>> {
-        let (mut learner, beliefs, mut examples) = (Learner::default(), Beliefs::default(), Vec::new());
+    fn of_trace(&self, Vectors(vectors): &Vectors, beliefs: &Beliefs, weight: f32) -> Vec<Example<FEATURES>> {
+        let (mut learner, mut examples) = (Learner::default(), Vec::new());
         let Some(budget) = ErrorBudget::new(0.02) else { return examples };
         let terms = Terms { budget, audit_rate: 1.0, strict: false };
         let mut stored: Vec<(&Grouped, &Embedding)> = Vec::new();
@@ -111,15 +147,15 @@ impl Labelled {
             let Some(vector) = vectors.get(&asked.prompt) else { continue };
             let near = nearest(&stored, vector);
             let mut evidence = gather(plain(&asked.prompt), &near, stored.len());
-            learner.complete(&mut evidence);
-            let case = learner.budgeted(evidence, terms, &beliefs, None, |_| false, 0.0);
+            learner.complete(&mut evidence, vector, &near, beliefs);
+            let case = learner.budgeted(evidence, terms, beliefs, None, |_| false, 0.0);
             let same = |evidence: &Evidence| evidence.answer == AnswerClass::of(&asked.group);
             let right: Vec<_> = case.evidence.iter().map(|evidence| Some(same(evidence))).collect();
             let example = |evidence: &Evidence| Beliefs::example(evidence.features(), same(evidence), weight);
             examples.extend(case.evidence.iter().map(example));
-            learner.learn(&case, &right, 1.0);
-            if let Some(job) = learner.due(&beliefs) {
-                learner.adopt(&job.run(&beliefs));
+            learner.learn(&case, &right, 1.0, Some(vector));
+            if let Some(job) = learner.due(beliefs) {
+                learner.adopt(job.run(beliefs));
             }
             if case.ending == Ending::Refused || number % STORED_OF_SURE == 0 {
                 stored.push((asked, vector));
@@ -129,34 +165,31 @@ impl Labelled {
     }
 }
 
-type Vectors = HashMap<String, Embedding>;
+/// Texts' vectors.
+#[derive(Debug, Clone, Default)]
+pub struct Vectors(HashMap<String, Embedding>);
 
-async fn embed<'t>(
-    embedder: &Embedder,
-    texts: impl Iterator<Item = &'t str>,
-    progress: &(impl Fn() + Sync),
-) -> Vectors {
-    use futures_util::{StreamExt, stream};
-    let embedded = stream::iter(texts).map(|text| async move {
-        let made = embedder.embed(text, Prefix::Query).await;
-        progress();
-        Some((text.to_owned(), made.ok()?.vector))
-    });
-    embedded.buffer_unordered(super::EMBEDDED_AT_ONCE).filter_map(async |made| made).collect().await
+fn less(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
 fn plain(text: &str) -> Text<'_> {
     Text { text, parsed: None, blurred: false }
 }
 
-fn neighbour(prompt: &str, cosine: crate::embed::Cosine, answer: AnswerClass) -> Neighbour<'_> {
+fn neighbour<'t>(
+    prompt: &'t str,
+    vector: &'t Embedding,
+    cosine: crate::embed::Cosine,
+    answer: AnswerClass,
+) -> Neighbour<'t> {
     let scope = ScopeKey::new(CacheKey::new("", ""), &[0; 32]);
     let entry = EntryId::new(scope, TextHash::of(prompt), &Attributes::default());
-    Neighbour { entry, prompt: plain(prompt), cosine, answer, is_literal: true }
+    Neighbour { entry, prompt: plain(prompt), vector, cosine, answer, is_literal: true }
 }
 
-fn nearest<'t>(stored: &[(&'t Grouped, &Embedding)], vector: &Embedding) -> Vec<Neighbour<'t>> {
-    let mut near: Vec<_> = stored.iter().map(|(grouped, other)| (other.cosine(vector), *grouped)).collect();
+fn nearest<'t>(stored: &[(&'t Grouped, &'t Embedding)], vector: &Embedding) -> Vec<Neighbour<'t>> {
+    let mut near: Vec<_> = stored.iter().map(|stored| (stored.1.cosine(vector), *stored)).collect();
     let by_cosine =
         |(a, _): &(crate::embed::Cosine, _), (b, _): &(crate::embed::Cosine, _)| b.get().total_cmp(&a.get());
     if near.len() > NEIGHBOURS {
@@ -164,7 +197,9 @@ fn nearest<'t>(stored: &[(&'t Grouped, &Embedding)], vector: &Embedding) -> Vec<
         near.truncate(NEIGHBOURS);
     }
     near.sort_by(by_cosine);
-    near.into_iter().map(|(cosine, stored)| neighbour(&stored.prompt, cosine, AnswerClass::of(&stored.group))).collect()
+    near.into_iter()
+        .map(|(cosine, (stored, vector))| neighbour(&stored.prompt, vector, cosine, AnswerClass::of(&stored.group)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod trace;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub use calibrate::{Labelled, Pair};
+pub use calibrate::{Labelled, Pair, Vectors};
 pub use frontier::{Asked, frontier, hits_at};
 pub use tally::{Bin, CHECKPOINT, Counts, Seen, Tally};
 pub use trace::{Request, Trace, TraceError};

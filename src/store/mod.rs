@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::embed::{Cosine, ModelIdentity, TextEmbedding};
+use crate::embed::{Cosine, Embedding, ModelIdentity, TextEmbedding};
 use crate::index::ImageError;
 pub use attributes::{Attributes, Flaw};
 pub use entry::{Answer, Entry, Holdings, NewEntry, Position, Stored, StoredVector, Timestamp, Vector};
@@ -61,6 +61,8 @@ pub struct Candidate {
     pub entry: Entry,
     /// Whether its prompt's vector misses some of what it says.
     pub blurred: bool,
+    /// Its prompt's vector.
+    pub vector: Embedding,
     /// The plain cosine of the two vectors.
     pub cosine: Cosine,
 }

@@ -132,6 +132,16 @@ impl Memory {
         Ok(index.map(|index| index.search(query, k, filter)).unwrap_or_default())
     }
 
+    /// The vectors of some entries; None of those that aren't in the scope any more.
+    pub(super) fn vectors<'e>(
+        &self,
+        cache: CacheKey,
+        scope: ScopeKey,
+        entries: impl Iterator<Item = &'e EntryId>,
+    ) -> Vec<Option<Embedding>> {
+        self.index(cache, scope).map(|index| index.vectors(entries)).unwrap_or_default()
+    }
+
     /// Whether nothing can be found in a scope.
     pub(super) fn is_empty(&self, cache: CacheKey, scope: ScopeKey) -> bool {
         let state = self.state.read();

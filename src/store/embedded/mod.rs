@@ -609,14 +609,17 @@ impl Store for EmbeddedStore {
                 return Err(StoreError::OtherModel);
             }
             let nearest = space.memory.search(cache, scope, &query.vector, k, &filter);
-            for neighbour in nearest.map_err(|NotLoaded| StoreError::Loading)? {
+            let nearest = nearest.map_err(|NotLoaded| StoreError::Loading)?;
+            let vectors = space.memory.vectors(cache, scope, nearest.iter().map(|neighbour| &neighbour.key));
+            for (neighbour, vector) in nearest.into_iter().zip(vectors) {
                 // An entry deleted since the search is no candidate; tags are hashes, so attributes are compared whole.
-                let Some(EntryRecord { entry, vectors }) = inner.database.entry_record(cache, neighbour.key)? else {
+                let record = inner.database.entry_record(cache, neighbour.key)?;
+                let (Some(EntryRecord { entry, vectors }), Some(vector)) = (record, vector) else {
                     continue;
                 };
                 if entry.scope == scope && entry.expires > now && entry.attributes.carry(&asked) {
                     let blurred = vectors.blurred.has(space.slot);
-                    candidates.push(Candidate { entry, blurred, cosine: neighbour.cosine });
+                    candidates.push(Candidate { entry, blurred, vector, cosine: neighbour.cosine });
                 }
             }
             Ok(candidates)

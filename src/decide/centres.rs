@@ -1,0 +1,111 @@
+//! Where the prompts lie that have one answer.
+//!
+//! One prompt near another may be an outlier of its kind. A prompt is also compared with the centre of all that are known to
+//! have the answer: a mean of many vectors is nearer to what they have in common than any of them (Tibshirani and others 2002,
+//! nearest centroids).
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::AnswerClass;
+
+/// Answers whose centres are known; those go first that were right for no prompt for long. Each takes a vector's room.
+const MOST: usize = 2000;
+/// Prompts that a centre remembers; then older ones begin to count less.
+const REMEMBERED: f32 = 400.0;
+
+/// The centres of a cache's answers: of those only that were right for more than one prompt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Centres {
+    sums: HashMap<AnswerClass, Sum>,
+    by_age: VecDeque<AnswerClass>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Sum {
+    count: f32,
+    vector: Vec<f32>,
+    /// Whether a prompt came since it was last its turn to go.
+    in_use: bool,
+}
+
+impl Centres {
+    /// One more prompt for which `answer` is right. It counts `weight`.
+    pub(super) fn add(&mut self, answer: AnswerClass, vector: &[f32], weight: f32) {
+        let Self { sums, by_age } = self;
+        let sum = sums.entry(answer).or_insert_with(|| {
+            by_age.push_back(answer);
+            Sum::default()
+        });
+        if sum.vector.len() != vector.len() {
+            *sum = Sum { vector: vec![0.0; vector.len()], ..Sum::default() };
+        }
+        if sum.count >= REMEMBERED {
+            sum.count /= 2.0;
+            sum.vector.iter_mut().for_each(|value| *value /= 2.0);
+        }
+        sum.count += weight;
+        sum.vector.iter_mut().zip(vector).for_each(|(sum, value)| *sum += weight * value);
+        sum.in_use |= sum.count > weight;
+        while by_age.len() > MOST
+            && let Some(oldest) = by_age.pop_front()
+        {
+            // A second chance (Corbató 1968): answers that keep coming are the oldest.
+            match sums.get_mut(&oldest) {
+                Some(sum) if sum.in_use => {
+                    sum.in_use = false;
+                    by_age.push_back(oldest);
+                }
+                _ => drop(sums.remove(&oldest)),
+            }
+        }
+    }
+
+    /// How far a prompt lies from the mean of the others that are known to have its answer, and how many these are.
+    pub(super) fn away(&self, answer: &AnswerClass, vector: &[f32]) -> Option<(Vec<f32>, f32)> {
+        let sum = self.sums.get(answer).filter(|sum| sum.vector.len() == vector.len() && sum.count > 0.5)?;
+        Some((vector.iter().zip(&sum.vector).map(|(value, others)| value - others / sum.count).collect(), sum.count))
+    }
+
+    /// The centre of the prompts with `answer`, of which `nearest` is one.
+    pub(super) fn of(&self, answer: &AnswerClass, nearest: &[f32]) -> Vec<f32> {
+        match self.sums.get(answer).filter(|sum| sum.vector.len() == nearest.len()) {
+            Some(Sum { count, vector, .. }) => {
+                vector.iter().zip(nearest).map(|(sum, value)| (sum + value) / (count + 1.0)).collect()
+            }
+            None => nearest.to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_centre_is_the_mean_of_its_prompts_and_the_nearest() {
+        let (mut centres, answer) = (Centres::default(), AnswerClass(7));
+        assert_eq!(centres.of(&answer, &[1.0, 0.0]), [1.0, 0.0]);
+        centres.add(answer, &[0.0, 1.0], 1.0);
+        assert_eq!(centres.of(&answer, &[1.0, 0.0]), [0.5, 0.5]);
+        assert_eq!(centres.of(&AnswerClass(8), &[1.0, 0.0]), [1.0, 0.0]);
+        assert_eq!(centres.away(&answer, &[1.0, 0.0]), Some((vec![1.0, -1.0], 1.0)));
+        assert_eq!(centres.away(&AnswerClass(8), &[1.0, 0.0]), None);
+        assert_eq!(centres.of(&answer, &[1.0, 0.0, 0.0]), [1.0, 0.0, 0.0]);
+        (0..2000).for_each(|_| centres.add(answer, &[1.0, 0.0], 1.0));
+        assert!(centres.of(&answer, &[1.0, 0.0])[1] < 0.01);
+    }
+
+    #[test]
+    fn the_oldest_make_room_unless_they_keep_coming() {
+        let mut centres = Centres::default();
+        for answer in 0..3 * MOST as u64 {
+            centres.add(AnswerClass(answer), &[1.0], 1.0);
+            centres.add(AnswerClass(0), &[1.0], 1.0);
+        }
+        assert_eq!((centres.sums.len(), centres.by_age.len()), (MOST, MOST));
+        assert_eq!(centres.of(&AnswerClass(1), &[0.0]), [0.0]);
+        assert!(centres.of(&AnswerClass(0), &[0.0])[0] > 0.9);
+    }
+}

@@ -1,0 +1,352 @@
+//! How far apart two prompts are for the traffic that they come from.
+//!
+//! Prompts that have one answer differ too, more in some directions than in others: that is phrasing, not meaning. The cosine is
+//! therefore taken of vectors less the mean of all, in the metric of the covariance Σ *within* answers, shrunk towards a multiple of the
+//! unit matrix: that of Fisher's discriminant (1936; Ledoit and Wolf 2004 for the shrinkage). Of Σ the [`RANK`] main axes are known one
+//! by one, and the others by their mean variance.
+
+use serde::{Deserialize, Serialize};
+
+use crate::embed::dot;
+
+/// Axes along which prompts vary most, of which each has a variance of its own.
+const RANK: usize = 64;
+/// What is added to each variance, of the mean of all of them: few prompts don't tell how little they vary in a direction.
+const SHRINKAGE: f32 = 0.3;
+/// Prompts of a cache that count as much as all those that a prior was made of.
+const WORTH: f32 = 200.0;
+/// Prompts that are remembered; then older ones begin to count less.
+const REMEMBERED: f32 = 10_000.0;
+/// Steps towards the axes. Those that are still mixed then have nearly the same variance, so that it doesn't matter.
+const STEPS: usize = 8;
+
+/// The mean of prompts' vectors, and how those vary that have one answer, as they come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scatter {
+    count: f32,
+    mean: Vec<f32>,
+    /// Of how many the products are.
+    within: f32,
+    /// Sums of products of deviations from the mean of an answer's prompts: the lower triangle, row by row.
+    products: Vec<f32>,
+}
+
+impl Scatter {
+    /// One more prompt.
+    pub fn add(&mut self, vector: &[f32]) {
+        self.fit(vector.len());
+        self.count = (self.count + 1.0).min(REMEMBERED);
+        self.mean.iter_mut().zip(vector).for_each(|(mean, value)| *mean += (value - *mean) / self.count);
+    }
+
+    /// A prompt lies so far `away` from the mean of `others` that have its answer (Welford 1962).
+    pub fn add_within(&mut self, away: &[f32], others: f32) {
+        self.fit(away.len());
+        if self.within >= REMEMBERED {
+            self.within /= 2.0;
+            self.products.iter_mut().for_each(|sum| *sum /= 2.0);
+        }
+        self.within += 1.0;
+        let counts = others / (others + 1.0);
+        let mut rest = self.products.as_mut_slice();
+        for (row, value) in away.iter().enumerate() {
+            let (sums, others) = rest.split_at_mut(row + 1);
+            let by = counts * value;
+            sums.iter_mut().zip(away).for_each(|(sum, value)| *sum += by * value);
+            rest = others;
+        }
+    }
+
+    fn fit(&mut self, dimension: usize) {
+        if self.mean.len() != dimension {
+            let products = vec![0.0; dimension * (dimension + 1) / 2];
+            *self = Self { count: 0.0, mean: vec![0.0; dimension], within: 0.0, products };
+        }
+    }
+}
+
+/// A metric for vectors of some dimension.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metric {
+    mean: Vec<f32>,
+    /// Unit vectors at right angles to each other.
+    axes: Vec<Vec<f32>>,
+    /// Along each axis.
+    variances: Vec<f32>,
+    /// Along any other direction.
+    rest: f32,
+}
+
+/// A vector as a [`Metric`] sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// Less the mean.
+    away: Vec<f32>,
+    /// Along each axis.
+    along: Vec<f32>,
+    length: f32,
+}
+
+impl Metric {
+    /// The metric of `own` prompts, and of those that `prior` was made of. None where there are too few. `last` is what it was
+    /// before: it won't have changed much.
+    #[must_use]
+    pub fn of(own: &Scatter, prior: Option<&Self>, last: Option<&Self>) -> Option<Self> {
+        let dimension = own.mean.len();
+        let prior = prior.filter(|prior| prior.mean.len() == dimension);
+        if dimension == 0 || (prior.is_none() && own.within < WORTH) {
+            return None;
+        }
+        let (mean, covariance) = pooled(own, prior);
+        let rank = RANK.min(dimension);
+        let near = last.filter(|last| last.fits(dimension) && last.axes.len() == rank).or(prior);
+        let start = near.map_or_else(|| anywhere(dimension), |near| near.axes.clone());
+        let axes = main_axes(&covariance, start.into_iter().take(rank).collect());
+        let variances: Vec<f32> = axes.iter().map(|axis| dot(axis, &times(&covariance, axis)).max(0.0)).collect();
+        let trace: f32 = covariance.iter().enumerate().map(|(place, row)| row[place]).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a dimension")]
+        let others = (dimension - axes.len()).max(1) as f32;
+        let rest = ((trace - variances.iter().sum::<f32>()) / others).max(f32::MIN_POSITIVE);
+        Some(Self { mean, axes, variances, rest })
+    }
+
+    /// The plain cosine.
+    #[must_use]
+    pub fn plain(dimension: usize) -> Self {
+        Self { mean: vec![0.0; dimension], axes: Vec::new(), variances: Vec::new(), rest: 1.0 }
+    }
+
+    /// Whether all is there, finite, and of one dimension.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let dimension = self.mean.len();
+        let is_finite = |values: &Vec<f32>| values.iter().all(|value| value.is_finite());
+        dimension > 0
+            && self.axes.len() == self.variances.len()
+            && self.axes.iter().all(|axis| axis.len() == dimension && is_finite(axis))
+            && is_finite(&self.mean)
+            && self.variances.iter().all(|variance| variance.is_finite() && *variance >= 0.0)
+            && self.rest.is_finite()
+            && self.rest > 0.0
+    }
+
+    /// The same with `digits` behind the point, for people's files.
+    #[must_use]
+    pub fn rounded(&self, digits: i32) -> Self {
+        let scale = 10f32.powi(digits);
+        let round = |value: &f32| (value * scale).round() / scale;
+        let all = |values: &Vec<f32>| values.iter().map(round).collect::<Vec<f32>>();
+        // Variances are small.
+        let fine = |value: &f32| (value * scale * 1e3).round() / (scale * 1e3);
+        Self {
+            mean: all(&self.mean),
+            axes: self.axes.iter().map(all).collect(),
+            variances: self.variances.iter().map(fine).collect(),
+            rest: fine(&self.rest),
+        }
+    }
+
+    /// Whether it is for vectors of this dimension.
+    #[must_use]
+    pub fn fits(&self, dimension: usize) -> bool {
+        self.mean.len() == dimension
+    }
+
+    pub(super) fn see(&self, vector: &[f32]) -> Seen {
+        let away: Vec<f32> = vector.iter().zip(&self.mean).map(|(value, mean)| value - mean).collect();
+        let along: Vec<f32> = self.axes.iter().map(|axis| dot(axis, &away)).collect();
+        let mut seen = Seen { away, along, length: 0.0 };
+        seen.length = self.product(&seen, &seen).max(0.0).sqrt();
+        seen
+    }
+
+    /// The cosine of the angle between two.
+    pub(super) fn cosine(&self, a: &Seen, b: &Seen) -> f32 {
+        let lengths = a.length * b.length;
+        if lengths > f32::MIN_POSITIVE { (self.product(a, b) / lengths).clamp(-1.0, 1.0) } else { 0.0 }
+    }
+
+    /// a·(Σ + λ)⁻¹·b, times the variance along the directions that are no axis: what is left of the plain product where an axis varies
+    /// more than those.
+    fn product(&self, a: &Seen, b: &Seen) -> f32 {
+        let added = self.added();
+        let usual = self.rest + added;
+        let along = self.variances.iter().zip(a.along.iter().zip(&b.along));
+        let too_much: f32 = along.map(|(variance, (a, b))| (1.0 - usual / (variance + added)) * a * b).sum();
+        dot(&a.away, &b.away) - too_much
+    }
+
+    fn covariance(&self, row: usize, column: usize) -> f32 {
+        let along = self.axes.iter().zip(&self.variances);
+        let of_axes: f32 = along.map(|(axis, variance)| (variance - self.rest) * axis[row] * axis[column]).sum();
+        if row == column { of_axes + self.rest } else { of_axes }
+    }
+
+    fn added(&self) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "a dimension")]
+        let (all, others) = (self.mean.len() as f32, (self.mean.len() - self.axes.len()) as f32);
+        SHRINKAGE * (self.variances.iter().sum::<f32>() + others * self.rest) / all
+    }
+}
+
+type Matrix = Vec<Vec<f32>>;
+
+/// Mean, and covariance within answers, of `own` prompts together with those of `prior`.
+fn pooled(own: &Scatter, prior: Option<&Metric>) -> (Vec<f32>, Matrix) {
+    let worth = prior.map_or(0.0, |_| WORTH);
+    let of_prior = prior.map_or(own.mean.as_slice(), |prior| prior.mean.as_slice());
+    let mine = own.count / (own.count + worth).max(1.0);
+    let mean = own.mean.iter().zip(of_prior).map(|(own, prior)| prior + mine * (own - prior)).collect();
+    let within = (own.within + worth).max(1.0);
+    let mut sums = own.products.as_slice();
+    let mut covariance: Matrix = vec![vec![0.0; own.mean.len()]; own.mean.len()];
+    for row in 0..own.mean.len() {
+        let (products, others) = sums.split_at(row + 1);
+        for (column, product) in products.iter().enumerate() {
+            let of_prior = prior.map_or(0.0, |prior| prior.covariance(row, column));
+            let value = (product + worth * of_prior) / within;
+            covariance[row][column] = value;
+            covariance[column][row] = value;
+        }
+        sums = others;
+    }
+    (mean, covariance)
+}
+
+/// The axes of largest variance, by orthogonal iteration (Bauer 1957) from `start`.
+fn main_axes(covariance: &Matrix, start: Matrix) -> Matrix {
+    let mut axes = start;
+    for _ in 0..STEPS {
+        axes = axes.iter().map(|axis| times(covariance, axis)).collect();
+        make_orthonormal(&mut axes);
+    }
+    axes
+}
+
+fn times(matrix: &Matrix, vector: &[f32]) -> Vec<f32> {
+    matrix.iter().map(|row| dot(row, vector)).collect()
+}
+
+/// Gram and Schmidt's, one vector after the other. What is left of nothing is left out.
+fn make_orthonormal(vectors: &mut Matrix) {
+    let mut done: Matrix = Vec::with_capacity(vectors.len());
+    for mut vector in vectors.drain(..) {
+        let before = dot(&vector, &vector).sqrt();
+        for other in &done {
+            let by = dot(other, &vector);
+            vector.iter_mut().zip(other).for_each(|(value, other)| *value -= by * other);
+        }
+        let length = dot(&vector, &vector).sqrt();
+        if length > before * 1e-4 && length > f32::MIN_POSITIVE {
+            vector.iter_mut().for_each(|value| *value /= length);
+            done.push(vector);
+        }
+    }
+    *vectors = done;
+}
+
+/// Directions that no covariance can be expected to know.
+fn anywhere(dimension: usize) -> Matrix {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        #[expect(clippy::cast_precision_loss, reason = "24 bits")]
+        let value = (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+        value
+    };
+    (0..RANK).map(|_| (0..dimension).map(|_| next()).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Vectors that vary much along the first direction, less along the second, little elsewhere, around (1, 1, …).
+    fn vectors(count: usize) -> Matrix {
+        let spreads = [3.0, 1.5, 0.2, 0.2, 0.2, 0.2];
+        let mut state = 7u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| spreads.iter().map(|spread| 1.0 + spread * draw()).collect()).collect()
+    }
+
+    /// Of vectors that all have one answer.
+    fn scatter(vectors: &[Vec<f32>]) -> Scatter {
+        let mut scatter = Scatter::default();
+        let mut mean = vec![0.0; vectors[0].len()];
+        for (number, vector) in vectors.iter().enumerate() {
+            let away: Vec<f32> = vector.iter().zip(&mean).map(|(value, mean)| value - mean).collect();
+            if number > 0 {
+                scatter.add_within(&away, number as f32);
+            }
+            scatter.add(vector);
+            mean.iter_mut().zip(&away).for_each(|(mean, away)| *mean += away / (number + 1) as f32);
+        }
+        scatter
+    }
+
+    fn of(vectors: &[Vec<f32>]) -> Metric {
+        Metric::of(&scatter(vectors), None, None).unwrap()
+    }
+
+    #[test]
+    fn where_prompts_of_one_answer_vary_a_difference_tells_less() {
+        let metric = of(&vectors(2000));
+        let see = |vector: [f32; 6]| metric.see(&vector);
+        let asked = see([3.0, 2.0, 1.3, 1.0, 1.0, 1.0]);
+        let elsewhere_along_the_first = see([1.5, 2.0, 1.3, 1.0, 1.0, 1.0]);
+        let other_in_the_third = see([3.0, 2.0, 0.7, 1.0, 1.0, 1.0]);
+        assert!(metric.cosine(&asked, &elsewhere_along_the_first) > metric.cosine(&asked, &other_in_the_third));
+        assert!((metric.cosine(&asked, &asked) - 1.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn products_are_those_of_the_inverse_covariance() {
+        let vectors = vectors(2000);
+        let metric = of(&vectors);
+        // Directions don't depend on each other, so that the inverse is nearly diagonal.
+        let variance = |place: usize| {
+            let mean = vectors.iter().map(|vector| vector[place]).sum::<f32>() / 2000.0;
+            vectors.iter().map(|vector| (vector[place] - mean).powi(2)).sum::<f32>() / 2000.0
+        };
+        let variances: Vec<f32> = (0..6).map(variance).collect();
+        let added = SHRINKAGE * variances.iter().sum::<f32>() / 6.0;
+        let (a, b) = ([2.0, 0.0, 1.1, 0.9, 1.2, 1.0], [1.5, 1.5, 0.9, 1.1, 1.1, 1.0]);
+        let product = |a: &[f32; 6], b: &[f32; 6]| -> f32 {
+            (0..6).map(|at| (a[at] - metric.mean[at]) * (b[at] - metric.mean[at]) / (variances[at] + added)).sum()
+        };
+        let expected = product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt();
+        let found = metric.cosine(&metric.see(&a), &metric.see(&b));
+        assert!((expected - found).abs() < 0.03, "{expected} {found}");
+    }
+
+    #[test]
+    fn a_prior_counts_until_there_are_prompts_of_its_own() {
+        let prior = of(&vectors(2000));
+        let turned: Matrix = vectors(4000).iter().map(|vector| vector.iter().rev().copied().collect()).collect();
+        let first = |metric: &Metric| metric.axes[0].iter().map(|value| value.abs()).collect::<Vec<_>>();
+        let few = Metric::of(&scatter(&turned[..20]), Some(&prior), None).unwrap();
+        assert!(first(&few)[0] > 0.9, "{:?}", few.axes[0]);
+        let many = Metric::of(&scatter(&turned), Some(&prior), Some(&few)).unwrap();
+        assert!(first(&many)[5] > 0.9, "{:?}", many.axes[0]);
+        assert_eq!(Metric::of(&scatter(&turned[..20]), None, None), None);
+    }
+
+    #[test]
+    fn vectors_of_another_dimension_begin_anew_and_equal_ones_do_no_harm() {
+        let mut scatter = scatter(&vectors(300));
+        (0..300).for_each(|_| {
+            scatter.add(&[1.0, 0.0]);
+            scatter.add_within(&[0.0, 0.0], 1.0);
+        });
+        let metric = Metric::of(&scatter, None, None).unwrap();
+        let (same, other) = (metric.see(&[1.0, 0.0]), metric.see(&[0.0, 1.0]));
+        assert!(metric.cosine(&same, &other).is_finite() && metric.cosine(&same, &same).is_finite());
+        assert!(metric.is_sound());
+    }
+}
