@@ -12,6 +12,9 @@ const ALARM: f64 = 16.0;
 const MOST: f64 = 2.5;
 /// Predictions count as no surer than this either way, because they are estimates.
 const SUREST: f64 = 0.98;
+/// Predictions below this aren't listened to: hardly any are right, so that many that are a little too good would sound like
+/// change.
+const HOPELESS: f64 = 0.2;
 /// Would-be hits whose labels must be good before hits are served again.
 const CLEARING: u32 = 40;
 
@@ -86,6 +89,9 @@ impl Drift {
     }
 
     fn listen(&mut self, predicted: f64, right: bool) -> Change {
+        if predicted < HOPELESS {
+            return Change::None;
+        }
         let p = predicted.clamp(1.0 - SUREST, SUREST);
         let ratio = if right { STILL_RIGHT.ln() } else { ((1.0 - STILL_RIGHT * p) / (1.0 - p)).ln().min(MOST) };
         self.evidence = (self.evidence + ratio).max(0.0);

@@ -21,10 +21,11 @@ use crate::store::EntryId;
 
 /// Examples that the pool keeps.
 const EXAMPLES: usize = 8000;
-/// Labels before the first fit, and how many more before each further one: some, and a share of those there are.
+/// Labels before the first fit, and how many more before each further one: some, and a share of those there are, up to a number.
 const FIRST_FIT: u64 = 60;
 const MORE: u64 = 20;
 const MORE_SHARE: u64 = 7;
+const MOST_MORE: u64 = 400;
 /// An audit stands for all the would-be hits that weren't audited, up to so many of them.
 const STANDS_FOR: f64 = 3.0;
 /// Predicted errors up to this multiple of the cut are like those that are served.
@@ -472,7 +473,7 @@ impl Learner {
         if self.labels < self.next_fit.max(FIRST_FIT) {
             return None;
         }
-        self.next_fit = self.labels + self.labels / MORE_SHARE + MORE;
+        self.next_fit = self.labels + (self.labels / MORE_SHARE + MORE).min(MOST_MORE);
         let start = self.coefficients(beliefs).unwrap_or(beliefs.prior.mean);
         Some(FitJob {
             examples: self.examples.iter().copied().collect(),
