@@ -200,17 +200,17 @@ fn pooled(own: &Scatter, prior: Option<&Metric>) -> (Vec<f32>, Matrix) {
     let mean = own.mean.iter().zip(of_prior).map(|(own, prior)| prior + mine * (own - prior)).collect();
     let within = (own.within + worth).max(1.0);
     let mut sums = own.products.as_slice();
-    let mut covariance: Matrix = vec![vec![0.0; own.mean.len()]; own.mean.len()];
-    for row in 0..own.mean.len() {
+    let of_row = |row: usize| -> Vec<f32> {
         let (products, others) = sums.split_at(row + 1);
-        for (column, product) in products.iter().enumerate() {
-            let of_prior = prior.map_or(0.0, |prior| prior.covariance(row, column));
-            let value = (product + worth * of_prior) / within;
-            covariance[row][column] = value;
-            covariance[column][row] = value;
-        }
         sums = others;
-    }
+        let of_column = |(column, product): (usize, &f32)| {
+            (product + worth * prior.map_or(0.0, |prior| prior.covariance(row, column))) / within
+        };
+        products.iter().enumerate().map(of_column).collect()
+    };
+    let lower: Matrix = (0..own.mean.len()).map(of_row).collect();
+    let at = |row: usize, column: usize| if column <= row { lower[row][column] } else { lower[column][row] };
+    let covariance = (0..lower.len()).map(|row| (0..lower.len()).map(|column| at(row, column)).collect()).collect();
     (mean, covariance)
 }
 
