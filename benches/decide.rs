@@ -5,7 +5,8 @@
 //! Each trace is replayed in its order and in N others (5) by the rules alone, over exact neighbours: budgets 0.01, 0.02 and
 //! 0.05, labels from misses and audits only. Shown are hits, wrong ÷ requests, hits ÷ those of the fixed threshold with as many wrong answers, hits ÷
 //! those of the per-entry rule, the highest wrong ÷ requests at a checkpoint of 1,000 requests, and at how many of them
-//! the budget was broken beyond what its Wilson interval allows, and what a decision took beside the search. `--flip` turns that share of the labels; `--change` gives all prompts
+//! the budget was broken beyond what its Wilson interval allows, and what a decision took beside the search. `--flip` turns that
+//! share of the labels; `--change` gives all prompts
 //! other answers from the middle on, and tells after how many requests the alarm sounded. `--prior` takes another prior than the
 //! model's: one that was not made of the trace's own questions.
 

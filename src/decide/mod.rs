@@ -4,7 +4,8 @@
 //! learn look at [`Evidence`], which knows what the neighbours answer too, and a [`Learner`] makes a [`Case`] of it: how near the
 //! prompt is to all that have an answer (`centres.rs`, in the metric of `metric.rs`), the probability that each candidate is right
 //! (`logistic.rs`, from `prior.rs` on), whether the error budget affords it (`budget.rs`), and whether it is audited (`audit.rs`).
-//! When a label comes, the learner learns from the case; `drift.rs` listens whether labels still are what was predicted. [`Statistics`] keep count of what came of it all.
+//! When a label comes, the learner learns from the case; `drift.rs` listens whether labels still are what was predicted.
+//! [`Statistics`] keep count of what came of it all.
 
 mod answer;
 mod audit;
