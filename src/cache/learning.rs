@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::decisions::{Decisions, Label, Logged, MOST};
@@ -25,7 +27,12 @@ const SAME_MEANING: f32 = 0.85;
 const OTHER_MEANING: f32 = 0.6;
 
 /// Where what a cache learned is kept in the store.
-pub(super) const LEARNER: &str = "learner";
+const LEARNER: &str = "learner";
+/// Where it is kept which entries aren't served. It changes at other times, and must not be lost.
+const QUARANTINED: &str = "quarantined";
+/// Bytes of what a cache learned that are written a second, in the mean: with all its examples it takes some megabytes, and changes
+/// with each decision.
+const WRITTEN_PER_SECOND: f64 = 100_000.0;
 
 /// What one cache has learned.
 pub(super) struct Learning {
@@ -39,8 +46,20 @@ pub(super) struct Learning {
     /// What draws begin with: by chance, except where they are to be the same every time.
     salt: u64,
     unsaved: AtomicBool,
+    /// When it is to be saved again at the earliest, unless in haste.
+    next_save: Mutex<Instant>,
     /// Whether any entry is quarantined; lets lookups of exact texts go without the lock.
     quarantines: AtomicBool,
+    unsaved_quarantines: AtomicBool,
+}
+
+/// How soon what changed is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// What costs much to write may wait a while for further changes; a crash costs what was learned since.
+    None,
+    /// Nothing is left unsaved.
+    All,
 }
 
 /// What was learned, as it is kept: of one model's cosines.
@@ -60,7 +79,9 @@ impl Learning {
             draws: AtomicU64::new(0),
             salt,
             unsaved: AtomicBool::new(false),
+            next_save: Mutex::new(Instant::now()),
             quarantines: AtomicBool::new(false),
+            unsaved_quarantines: AtomicBool::new(false),
         }
     }
 
@@ -199,26 +220,61 @@ impl Learning {
         self.tasks.reopen();
     }
 
-    /// What is to be saved, if anything changed.
-    pub(super) fn take_unsaved(&self, model: &ModelDigest) -> Option<Vec<u8>> {
-        if !self.unsaved.swap(false, Ordering::Relaxed) {
+    /// What was learned, if it changed and is to be saved now.
+    fn take_unsaved(&self, model: &ModelDigest, haste: Haste) -> Option<Vec<u8>> {
+        let is_time = haste == Haste::All || Instant::now() >= *self.next_save.lock();
+        if !is_time || !self.unsaved.swap(false, Ordering::Relaxed) {
             return None;
         }
         let saved = Saved { model: model.clone(), learner: self.learner.lock().clone() };
-        postcard::to_stdvec(&saved).ok()
+        let bytes = postcard::to_stdvec(&saved).ok()?;
+        #[expect(clippy::cast_precision_loss, reason = "a size")]
+        let pause = Duration::from_secs_f64(bytes.len() as f64 / WRITTEN_PER_SECOND);
+        *self.next_save.lock() = Instant::now() + pause;
+        Some(bytes)
     }
 
-    pub(super) fn save_again(&self) {
+    fn save_again(&self) {
         self.unsaved.store(true, Ordering::Relaxed);
+        *self.next_save.lock() = Instant::now();
     }
 
-    /// Goes on with what was saved. Of another model's cosines nothing can be learned.
-    pub(super) fn restore(&self, bytes: &[u8], model: &ModelDigest) -> Result<(), postcard::Error> {
+    /// Which entries are quarantined, if that changed.
+    fn take_unsaved_quarantines(&self) -> Option<Vec<u8>> {
+        if !self.unsaved_quarantines.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        postcard::to_stdvec(self.learner.lock().quarantined()).ok()
+    }
+
+    /// An entry has another answer now.
+    fn renewed(&self, entry: &EntryId) {
+        let learner = &mut *self.learner.lock();
+        if learner.renewed(entry) {
+            self.quarantines_changed(learner);
+        }
+    }
+
+    fn quarantines_changed(&self, learner: &Learner) {
+        self.quarantines.store(learner.has_quarantined(), Ordering::Relaxed);
+        self.unsaved_quarantines.store(true, Ordering::Relaxed);
+    }
+
+    /// Goes on with what was learned and saved. Of another model's cosines nothing can be learned.
+    fn restore(&self, bytes: &[u8], model: &ModelDigest) -> Result<(), postcard::Error> {
         let Saved { model: of, learner } = postcard::from_bytes(bytes)?;
         if of == *model {
             self.quarantines.store(learner.has_quarantined(), Ordering::Relaxed);
             *self.learner.lock() = learner;
         }
+        Ok(())
+    }
+
+    /// Goes on with the quarantines that were saved, whatever was learned.
+    fn restore_quarantines(&self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        let learner = &mut *self.learner.lock();
+        learner.set_quarantined(postcard::from_bytes(bytes)?);
+        self.quarantines.store(learner.has_quarantined(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -272,7 +328,7 @@ impl Cache {
     /// A fresh answer was stored: the decision before it learns whether its candidates would have been right.
     pub(super) fn learn_from(&self, fresh: &Fresh<'_>) {
         // Feedback is taken under any rule, so a new answer ends its quarantine under any.
-        self.learning.learner.lock().renewed(&fresh.entry);
+        self.learning.renewed(&fresh.entry);
         let setup = self.setup();
         if setup.rule.terms().is_none() {
             return;
@@ -341,6 +397,38 @@ impl Cache {
         let logged: Option<Logged> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let kept = |logged: &Logged| self.learning.decisions.lock().keeps(logged.at, Timestamp::now());
         Ok(logged.filter(kept))
+    }
+
+    /// Writes what was learned since the last time, and which entries aren't served.
+    pub(super) async fn save_learned(&self, haste: Haste) -> Result<(), StoreError> {
+        self.save_quarantines().await?;
+        let Some(bytes) = self.learning.take_unsaved(&self.setup().embedder.identity().digest, haste) else {
+            return Ok(());
+        };
+        let saved = self.store.save_state(self.key, LEARNER, bytes).await;
+        saved.inspect_err(|_| self.learning.save_again())
+    }
+
+    async fn save_quarantines(&self) -> Result<(), StoreError> {
+        let Some(bytes) = self.learning.take_unsaved_quarantines() else { return Ok(()) };
+        let saved = self.store.save_state(self.key, QUARANTINED, bytes).await;
+        saved.inspect_err(|_| self.learning.unsaved_quarantines.store(true, Ordering::Relaxed))
+    }
+
+    /// Goes on with what was saved. What is unreadable is as good as not there.
+    pub(super) async fn restore_learned(&self) -> Result<(), StoreError> {
+        let model = self.setup().embedder.identity().digest.clone();
+        if let Some(bytes) = self.store.load_state(self.key, LEARNER).await?
+            && let Err(error) = self.learning.restore(&bytes, &model)
+        {
+            tracing::warn!(cache = self.name.id, %error, "what was learned is unreadable; learning begins anew");
+        }
+        if let Some(bytes) = self.store.load_state(self.key, QUARANTINED).await?
+            && let Err(error) = self.learning.restore_quarantines(&bytes)
+        {
+            tracing::error!(cache = self.name.id, %error, "which entries aren't served is unreadable; all are served again");
+        }
+        Ok(())
     }
 
     /// Writes the decisions that changed since the last time.
@@ -551,19 +639,14 @@ impl Cache {
         } else {
             learner.quarantine(entry, from)
         };
-        self.learning.quarantines.store(learner.has_quarantined(), Ordering::Relaxed);
-        self.learning.unsaved.store(true, Ordering::Relaxed);
+        self.learning.quarantines_changed(learner);
         changed
     }
 
     /// What is quarantined is kept at once: a wrong answer must not be back after a crash.
     async fn heard(&self, entry: EntryId, recorded: bool) -> Heard {
-        if recorded
-            && let Some(bytes) = self.learning.take_unsaved(&self.setup().embedder.identity().digest)
-            && let Err(error) = self.store.save_state(self.key, LEARNER, bytes).await
-        {
+        if let Err(error) = self.save_quarantines().await {
             tracing::warn!(cache = self.name.id, %error, "feedback could not be saved yet; it is tried again");
-            self.learning.save_again();
         }
         if let Err(error) = self.save_decisions().await {
             tracing::warn!(cache = self.name.id, %error, "decisions could not be saved yet; it is tried again");

@@ -17,7 +17,7 @@ mod tuning;
 
 pub use decisions::{Label, Logged};
 pub use judge::{Judge, Pair};
-pub use learning::{About, Feedback, Heard, NotHeard};
+pub use learning::{About, Feedback, Haste, Heard, NotHeard};
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;
 pub use reembed::{INTERRUPTED, ReembedError, Reembedded};

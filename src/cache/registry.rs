@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::judge::Judge;
 use super::known::Memory;
-use super::learning::{LEARNER, Learning};
+use super::learning::{Haste, Learning};
 use super::pending::Pending;
 use super::reembed::Reembedding;
 use super::transfer::EMBEDDED_AT_ONCE;
@@ -144,11 +144,7 @@ impl Caches {
                     tracing::warn!(cache = cache.name.id, %error, "saved statistics are unreadable; starting anew");
                 }
             }
-            if let Some(bytes) = caches.store.load_state(cache.key, LEARNER).await?
-                && let Err(error) = cache.learning.restore(&bytes, &embedder.identity().digest)
-            {
-                tracing::warn!(cache = cache.name.id, %error, "what was learned is unreadable; learning begins anew");
-            }
+            cache.restore_learned().await?;
             let cache = Arc::new(cache);
             if let Some(bytes) = caches.store.load_state(cache.key, CHANGES).await? {
                 match postcard::from_bytes(&bytes) {
@@ -218,7 +214,7 @@ impl Caches {
     ///
     /// # Errors
     /// The store's; what couldn't be saved is saved the next time.
-    pub async fn save_statistics(&self) -> Result<(), StoreError> {
+    pub async fn save_statistics(&self, haste: Haste) -> Result<(), StoreError> {
         let caches: Vec<_> = self.caches.read().values().cloned().collect();
         for cache in caches {
             if !cache.is_registered() {
@@ -230,12 +226,7 @@ impl Caches {
                 cache.statistics.lock().unsaved = true;
                 return Err(error);
             }
-            if let Some(bytes) = cache.learning.take_unsaved(&cache.setup().embedder.identity().digest)
-                && let Err(error) = self.store.save_state(cache.key, LEARNER, bytes).await
-            {
-                cache.learning.save_again();
-                return Err(error);
-            }
+            cache.save_learned(haste).await?;
             cache.save_decisions().await?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::centres::Centres;
 use super::drift::{Change, Drift};
 use super::evidence::{CENTRES, Evidence, FEATURES, Neighbour, by_centres};
 use super::logistic::{Example, Prior, fit, probability};
-use super::metric::{Metric, Scatter, Seen};
+use super::metric::{Metric, Scatter};
 use super::per_entry::Observations;
 use super::records::Records;
 use super::share::Share;
@@ -232,8 +232,7 @@ impl Learner {
             plain = Metric::plain(asked.dimension());
             &plain
         };
-        let asked = metric.see(asked.as_slice());
-        let centres = self.centres_near(&asked, neighbours, metric);
+        let centres = self.centres_near(asked, neighbours, metric);
         for evidence in evidence {
             let own = centres.iter().find(|(answer, _)| *answer == evidence.answer).map_or(0.0, |(_, cosine)| *cosine);
             let others = centres.iter().filter(|(answer, _)| *answer != evidence.answer);
@@ -245,15 +244,23 @@ impl Learner {
     }
 
     /// The cosine between the prompt and the centre of each answer that the neighbours have.
-    fn centres_near(&self, asked: &Seen, neighbours: &[Neighbour<'_>], metric: &Metric) -> Vec<(AnswerClass, f32)> {
-        let mut centres: Vec<(AnswerClass, f32)> = Vec::with_capacity(neighbours.len());
+    fn centres_near(
+        &self,
+        asked: &Embedding,
+        neighbours: &[Neighbour<'_>],
+        metric: &Metric,
+    ) -> Vec<(AnswerClass, f32)> {
+        let mut answers: Vec<AnswerClass> = Vec::with_capacity(neighbours.len());
+        let mut vectors: Vec<Vec<f32>> = Vec::with_capacity(neighbours.len());
         for Neighbour { answer, vector, .. } in neighbours {
-            if centres.iter().all(|(known, _)| known != answer) {
-                let centre = metric.see(&self.centres.of(answer, vector.as_slice()));
-                centres.push((*answer, metric.cosine(asked, &centre)));
+            if !answers.contains(answer) {
+                answers.push(*answer);
+                vectors.push(self.centres.of(answer, vector.as_slice()));
             }
         }
-        centres
+        let seen = metric.see([asked.as_slice()].into_iter().chain(vectors.iter().map(Vec::as_slice)));
+        let Some((asked, centres)) = seen.split_first() else { return Vec::new() };
+        answers.into_iter().zip(centres.iter().map(|centre| metric.cosine(asked, centre))).collect()
     }
 
     /// The class of an entry's answer: its own, or that of an answer that it was found to say the same as.
@@ -431,6 +438,17 @@ impl Learner {
         self.quarantined.remove(entry);
     }
 
+    /// The entries that are kept from somebody.
+    #[must_use]
+    pub fn quarantined(&self) -> &HashMap<EntryId, Quarantine> {
+        &self.quarantined
+    }
+
+    /// From now on these are kept from somebody, and no others.
+    pub fn set_quarantined(&mut self, quarantined: HashMap<EntryId, Quarantine>) {
+        self.quarantined = quarantined;
+    }
+
     /// Whether any entry is kept from anybody.
     #[must_use]
     pub fn has_quarantined(&self) -> bool {
@@ -448,11 +466,11 @@ impl Learner {
         self.reliabilities.compare(source, agreed);
     }
 
-    /// `entry` has another answer now, or is gone.
-    pub fn renewed(&mut self, entry: &EntryId) {
-        self.quarantined.remove(entry);
+    /// `entry` has another answer now, or is gone. Tells whether it was quarantined.
+    pub fn renewed(&mut self, entry: &EntryId) -> bool {
         self.joined.remove(entry);
         self.observations.remove(entry);
+        self.quarantined.remove(entry).is_some()
     }
 
     /// Whether `entry` isn't served to near prompts.

@@ -67,8 +67,17 @@ impl Scatter {
 
 /// A metric for vectors of some dimension.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(from = "Variation", into = "Variation")]
 pub struct Metric {
+    of: Variation,
+    /// For each axis, what a product has too much of along it where all directions are taken to vary alike.
+    too_much: Vec<f32>,
+}
+
+/// How vectors of some dimension vary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Variation {
     mean: Vec<f32>,
     /// Unit vectors at right angles to each other.
     axes: Vec<Vec<f32>>,
@@ -94,13 +103,14 @@ impl Metric {
     #[must_use]
     pub fn of(own: &Scatter, prior: Option<&Self>, last: Option<&Self>) -> Option<Self> {
         let dimension = own.mean.len();
-        let prior = prior.filter(|prior| prior.mean.len() == dimension);
+        let prior = prior.map(|prior| &prior.of).filter(|prior| prior.mean.len() == dimension);
         if dimension == 0 || (prior.is_none() && own.within < WORTH) {
             return None;
         }
         let (mean, covariance) = pooled(own, prior);
         let rank = RANK.min(dimension);
-        let near = last.filter(|last| last.fits(dimension) && last.axes.len() == rank).or(prior);
+        let last = last.map(|last| &last.of).filter(|last| last.mean.len() == dimension && last.axes.len() == rank);
+        let near = last.or(prior);
         let start = near.map_or_else(|| anywhere(dimension), |near| near.axes.clone());
         let axes = main_axes(&covariance, start.into_iter().take(rank).collect());
         let variances: Vec<f32> = axes.iter().map(|axis| dot(axis, &times(&covariance, axis)).max(0.0)).collect();
@@ -108,27 +118,27 @@ impl Metric {
         #[expect(clippy::cast_precision_loss, reason = "a dimension")]
         let others = (dimension - axes.len()).max(1) as f32;
         let rest = ((trace - variances.iter().sum::<f32>()) / others).max(f32::MIN_POSITIVE);
-        Some(Self { mean, axes, variances, rest })
+        Some(Variation { mean, axes, variances, rest }.into())
     }
 
     /// The plain cosine.
     #[must_use]
     pub fn plain(dimension: usize) -> Self {
-        Self { mean: vec![0.0; dimension], axes: Vec::new(), variances: Vec::new(), rest: 1.0 }
+        Variation { mean: vec![0.0; dimension], axes: Vec::new(), variances: Vec::new(), rest: 1.0 }.into()
     }
 
     /// Whether all is there, finite, and of one dimension.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let dimension = self.mean.len();
+        let Variation { mean, axes, variances, rest } = &self.of;
         let is_finite = |values: &Vec<f32>| values.iter().all(|value| value.is_finite());
-        dimension > 0
-            && self.axes.len() == self.variances.len()
-            && self.axes.iter().all(|axis| axis.len() == dimension && is_finite(axis))
-            && is_finite(&self.mean)
-            && self.variances.iter().all(|variance| variance.is_finite() && *variance >= 0.0)
-            && self.rest.is_finite()
-            && self.rest > 0.0
+        !mean.is_empty()
+            && axes.len() == variances.len()
+            && axes.iter().all(|axis| axis.len() == mean.len() && is_finite(axis))
+            && is_finite(mean)
+            && variances.iter().all(|variance| variance.is_finite() && *variance >= 0.0)
+            && rest.is_finite()
+            && *rest > 0.0
     }
 
     /// The same with `digits` behind the point, for people's files.
@@ -139,25 +149,33 @@ impl Metric {
         let all = |values: &Vec<f32>| values.iter().map(round).collect::<Vec<f32>>();
         // Variances are small.
         let fine = |value: &f32| (value * scale * 1e3).round() / (scale * 1e3);
-        Self {
-            mean: all(&self.mean),
-            axes: self.axes.iter().map(all).collect(),
-            variances: self.variances.iter().map(fine).collect(),
-            rest: fine(&self.rest),
+        Variation {
+            mean: all(&self.of.mean),
+            axes: self.of.axes.iter().map(all).collect(),
+            variances: self.of.variances.iter().map(fine).collect(),
+            rest: fine(&self.of.rest),
         }
+        .into()
     }
 
     /// Whether it is for vectors of this dimension.
     #[must_use]
     pub fn fits(&self, dimension: usize) -> bool {
-        self.mean.len() == dimension
+        self.of.mean.len() == dimension
     }
 
-    pub(super) fn see(&self, vector: &[f32]) -> Seen {
-        let away: Vec<f32> = vector.iter().zip(&self.mean).map(|(value, mean)| value - mean).collect();
-        let along: Vec<f32> = self.axes.iter().map(|axis| dot(axis, &away)).collect();
-        let mut seen = Seen { away, along, length: 0.0 };
-        seen.length = self.product(&seen, &seen).max(0.0).sqrt();
+    /// All of them at once, because the axes take longer to come from memory than to multiply with.
+    pub(super) fn see<'v>(&self, vectors: impl Iterator<Item = &'v [f32]>) -> Vec<Seen> {
+        let Variation { mean, axes, .. } = &self.of;
+        let away = |vector: &[f32]| vector.iter().zip(mean).map(|(value, mean)| value - mean).collect();
+        let unseen = |vector| Seen { away: away(vector), along: Vec::with_capacity(axes.len()), length: 0.0 };
+        let mut seen: Vec<Seen> = vectors.map(unseen).collect();
+        for axis in axes {
+            seen.iter_mut().for_each(|seen| seen.along.push(dot(axis, &seen.away)));
+        }
+        for seen in &mut seen {
+            seen.length = self.product(seen, seen).max(0.0).sqrt();
+        }
         seen
     }
 
@@ -170,22 +188,37 @@ impl Metric {
     /// a·(Σ + λ)⁻¹·b, times the variance along the directions that are no axis: what is left of the plain product where an axis varies
     /// more than those.
     fn product(&self, a: &Seen, b: &Seen) -> f32 {
-        let added = self.added();
-        let usual = self.rest + added;
-        let along = self.variances.iter().zip(a.along.iter().zip(&b.along));
-        let too_much: f32 = along.map(|(variance, (a, b))| (1.0 - usual / (variance + added)) * a * b).sum();
-        dot(&a.away, &b.away) - too_much
+        let along = self.too_much.iter().zip(a.along.iter().zip(&b.along));
+        dot(&a.away, &b.away) - along.map(|(too_much, (a, b))| too_much * a * b).sum::<f32>()
     }
+}
 
+impl From<Variation> for Metric {
+    fn from(of: Variation) -> Self {
+        let added = of.added();
+        let usual = of.rest + added;
+        let too_much = of.variances.iter().map(|variance| 1.0 - usual / (variance + added)).collect();
+        Self { of, too_much }
+    }
+}
+
+impl From<Metric> for Variation {
+    fn from(metric: Metric) -> Self {
+        metric.of
+    }
+}
+
+impl Variation {
     fn covariance(&self, row: usize, column: usize) -> f32 {
         let along = self.axes.iter().zip(&self.variances);
         let of_axes: f32 = along.map(|(axis, variance)| (variance - self.rest) * axis[row] * axis[column]).sum();
         if row == column { of_axes + self.rest } else { of_axes }
     }
 
+    /// λ.
     fn added(&self) -> f32 {
         #[expect(clippy::cast_precision_loss, reason = "a dimension")]
-        let (all, others) = (self.mean.len() as f32, (self.mean.len() - self.axes.len()) as f32);
+        let (all, others) = (self.mean.len() as f32, self.mean.len().saturating_sub(self.axes.len()) as f32);
         SHRINKAGE * (self.variances.iter().sum::<f32>() + others * self.rest) / all
     }
 }
@@ -193,7 +226,7 @@ impl Metric {
 type Matrix = Vec<Vec<f32>>;
 
 /// Mean, and covariance within answers, of `own` prompts together with those of `prior`.
-fn pooled(own: &Scatter, prior: Option<&Metric>) -> (Vec<f32>, Matrix) {
+fn pooled(own: &Scatter, prior: Option<&Variation>) -> (Vec<f32>, Matrix) {
     let worth = prior.map_or(0.0, |_| WORTH);
     let of_prior = prior.map_or(own.mean.as_slice(), |prior| prior.mean.as_slice());
     let mine = own.count / (own.count + worth).max(1.0);
@@ -290,6 +323,11 @@ mod tests {
         scatter
     }
 
+    fn cosine(metric: &Metric, a: &[f32], b: &[f32]) -> f32 {
+        let seen = metric.see([a, b].into_iter());
+        metric.cosine(&seen[0], &seen[1])
+    }
+
     fn of(vectors: &[Vec<f32>]) -> Metric {
         Metric::of(&scatter(vectors), None, None).unwrap()
     }
@@ -297,12 +335,11 @@ mod tests {
     #[test]
     fn where_prompts_of_one_answer_vary_a_difference_tells_less() {
         let metric = of(&vectors(2000));
-        let see = |vector: [f32; 6]| metric.see(&vector);
-        let asked = see([3.0, 2.0, 1.3, 1.0, 1.0, 1.0]);
-        let elsewhere_along_the_first = see([1.5, 2.0, 1.3, 1.0, 1.0, 1.0]);
-        let other_in_the_third = see([3.0, 2.0, 0.7, 1.0, 1.0, 1.0]);
-        assert!(metric.cosine(&asked, &elsewhere_along_the_first) > metric.cosine(&asked, &other_in_the_third));
-        assert!((metric.cosine(&asked, &asked) - 1.0).abs() < 1e-4);
+        let asked = [3.0, 2.0, 1.3, 1.0, 1.0, 1.0];
+        let elsewhere_along_the_first = cosine(&metric, &asked, &[1.5, 2.0, 1.3, 1.0, 1.0, 1.0]);
+        let other_in_the_third = cosine(&metric, &asked, &[3.0, 2.0, 0.7, 1.0, 1.0, 1.0]);
+        assert!(elsewhere_along_the_first > other_in_the_third);
+        assert!((cosine(&metric, &asked, &asked) - 1.0).abs() < 1e-4);
     }
 
     #[test]
@@ -318,10 +355,10 @@ mod tests {
         let added = SHRINKAGE * variances.iter().sum::<f32>() / 6.0;
         let (a, b) = ([2.0, 0.0, 1.1, 0.9, 1.2, 1.0], [1.5, 1.5, 0.9, 1.1, 1.1, 1.0]);
         let product = |a: &[f32; 6], b: &[f32; 6]| -> f32 {
-            (0..6).map(|at| (a[at] - metric.mean[at]) * (b[at] - metric.mean[at]) / (variances[at] + added)).sum()
+            (0..6).map(|at| (a[at] - metric.of.mean[at]) * (b[at] - metric.of.mean[at]) / (variances[at] + added)).sum()
         };
         let expected = product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt();
-        let found = metric.cosine(&metric.see(&a), &metric.see(&b));
+        let found = cosine(&metric, &a, &b);
         assert!((expected - found).abs() < 0.03, "{expected} {found}");
     }
 
@@ -329,11 +366,11 @@ mod tests {
     fn a_prior_counts_until_there_are_prompts_of_its_own() {
         let prior = of(&vectors(2000));
         let turned: Matrix = vectors(4000).iter().map(|vector| vector.iter().rev().copied().collect()).collect();
-        let first = |metric: &Metric| metric.axes[0].iter().map(|value| value.abs()).collect::<Vec<_>>();
+        let first = |metric: &Metric| metric.of.axes[0].iter().map(|value| value.abs()).collect::<Vec<_>>();
         let few = Metric::of(&scatter(&turned[..20]), Some(&prior), None).unwrap();
-        assert!(first(&few)[0] > 0.9, "{:?}", few.axes[0]);
+        assert!(first(&few)[0] > 0.9, "{:?}", few.of.axes[0]);
         let many = Metric::of(&scatter(&turned), Some(&prior), Some(&few)).unwrap();
-        assert!(first(&many)[5] > 0.9, "{:?}", many.axes[0]);
+        assert!(first(&many)[5] > 0.9, "{:?}", many.of.axes[0]);
         assert_eq!(Metric::of(&scatter(&turned[..20]), None, None), None);
     }
 
@@ -345,8 +382,8 @@ mod tests {
             scatter.add_within(&[0.0, 0.0], 1.0);
         });
         let metric = Metric::of(&scatter, None, None).unwrap();
-        let (same, other) = (metric.see(&[1.0, 0.0]), metric.see(&[0.0, 1.0]));
-        assert!(metric.cosine(&same, &other).is_finite() && metric.cosine(&same, &same).is_finite());
+        assert!(cosine(&metric, &[1.0, 0.0], &[0.0, 1.0]).is_finite());
+        assert!(cosine(&metric, &[1.0, 0.0], &[1.0, 0.0]).is_finite());
         assert!(metric.is_sound());
     }
 }

@@ -7,6 +7,7 @@
 mod bert;
 mod calibrate;
 mod description;
+mod dot;
 mod encoder;
 mod engine;
 mod error;
@@ -20,9 +21,10 @@ mod tokens;
 mod vector;
 mod worker;
 
+pub use dot::dot;
 pub use error::{EmbedError, ModelError};
 pub use manifest::{FileHash, Manifest, Pooling, Source};
 pub use model::{Model, ModelDigest, ModelIdentity};
 pub use tokens::Windows;
-pub use vector::{Cosine, Embedding, TextEmbedding, dot};
+pub use vector::{Cosine, Embedding, TextEmbedding};
 pub use worker::{Embedder, Prefix};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::dot::dot;
 use super::model::ModelDigest;
 
 /// A vector of length 1, so that the dot product of two is their cosine. Cheap to clone.
@@ -50,22 +51,6 @@ impl Embedding {
     pub fn cosine(&self, other: &Self) -> Cosine {
         Cosine::new(dot(&self.0, &other.0))
     }
-}
-
-/// The dot product of two slices of equal length, in eight independent sums that the compiler turns into SIMD lanes.
-#[must_use]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    let mut sums = [0.0f32; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (x, y) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 /// The plain cosine of an angle, between -1 and 1.
@@ -126,13 +111,6 @@ mod tests {
     use super::*;
 
     proptest! {
-        #[test]
-        fn dot_agrees_with_the_plain_sum(values in prop::collection::vec((-1.0f32..1.0, -1.0f32..1.0), 0..100)) {
-            let (a, b): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
-            let plain: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
-            prop_assert!((f64::from(dot(&a, &b)) - plain).abs() < 1e-4);
-        }
-
         #[test]
         fn a_normalised_vector_has_length_one(values in prop::collection::vec(-1e3f32..1e3, 1..50)) {
             if let Some(unit) = Embedding::normalised(values) {

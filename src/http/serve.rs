@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, routes};
+use crate::cache::Haste;
 use crate::store::{StoreError, Timestamp};
 use crate::telemetry;
 
@@ -79,7 +80,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     if let Err(error) = housekeeping.await {
         tracing::error!(%error, "housekeeping ended badly");
     }
-    if let Err(error) = app.caches.save_statistics().await {
+    if let Err(error) = app.caches.save_statistics(Haste::All).await {
         tracing::error!(%error, "statistics could not be saved");
     }
     if let Err(error) = app.save_usage().await {
@@ -113,7 +114,7 @@ async fn accept(
 
 async fn save_all(app: &App) -> Result<(), StoreError> {
     app.save_usage().await?;
-    app.caches.save_statistics().await?;
+    app.caches.save_statistics(Haste::None).await?;
     app.caches.store().save_uses().await
 }
 

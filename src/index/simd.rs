@@ -1,4 +1,4 @@
-//! Products of vectors, in the instructions that the processor has.
+//! Products and differences of codes, in the instructions that the processor has.
 #![allow(unsafe_code, reason = "SIMD: loads through pointers, prefetches, and calls that need the instructions")]
 
 use std::sync::LazyLock;
@@ -41,8 +41,7 @@ impl Simd {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vnni"))
             .then_some(Self(Set::Avx512)),
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("popcnt"))
-                .then_some(Self(Set::Avx2)),
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")).then_some(Self(Set::Avx2)),
         ];
         #[cfg(not(target_arch = "x86_64"))]
         let fast = [None];
@@ -75,20 +74,6 @@ impl Simd {
             Set::Plain => plain_sign_differences(query, words, out),
         }
     }
-
-    /// The dot product of two vectors of equal length.
-    pub(super) fn dot(self, a: &[f32], b: &[f32]) -> f32 {
-        assert_eq!(a.len(), b.len(), "lengths agree");
-        match self.0 {
-            // SAFETY: the value proves the instructions.
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => unsafe { x86::dot_avx512(a, b) },
-            // SAFETY: the value proves the instructions.
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => unsafe { x86::dot_avx2(a, b) },
-            Set::Plain => a.iter().zip(b).map(|(x, y)| x * y).sum(),
-        }
-    }
 }
 
 fn plain_byte_products(query: &[Line], rows: &[&[Line]], out: &mut [i32]) {
@@ -110,11 +95,9 @@ fn plain_sign_differences(query: &[u64], words: &[u64], out: &mut [u16]) {
 mod x86 {
     use std::arch::x86_64::{
         __m128i, _MM_HINT_T0, _mm_add_epi32, _mm_cvtsi128_si32, _mm_load_si128, _mm_prefetch, _mm_shuffle_epi32,
-        _mm256_add_epi32, _mm256_add_ps, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16,
-        _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_madd_epi16, _mm256_setzero_ps,
-        _mm256_setzero_si256, _mm256_storeu_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-        _mm512_load_si512, _mm512_loadu_ps, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_setzero_ps,
-        _mm512_setzero_si512,
+        _mm256_add_epi32, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16, _mm256_extracti128_si256,
+        _mm256_madd_epi16, _mm256_setzero_si256, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_load_si512,
+        _mm512_reduce_add_epi32, _mm512_setzero_si512,
     };
 
     use super::{LINE, Line};
@@ -142,7 +125,7 @@ mod x86 {
         }
     }
 
-    #[target_feature(enable = "avx2,fma")]
+    #[target_feature(enable = "avx2")]
     pub(super) fn byte_products_avx2(query: &[Line], rows: &[&[Line]], out: &mut [i32]) {
         const PART: usize = size_of::<__m128i>();
         prefetch(rows);
@@ -172,37 +155,6 @@ mod x86 {
     #[target_feature(enable = "popcnt")]
     pub(super) fn sign_differences(query: &[u64], words: &[u64], out: &mut [u16]) {
         super::plain_sign_differences(query, words, out);
-    }
-
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn dot_avx512(a: &[f32], b: &[f32]) -> f32 {
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-        let mut sums = [_mm512_setzero_ps(); 4];
-        for (n, (a, b)) in a.iter().zip(b).enumerate() {
-            // SAFETY: both are 16 numbers long.
-            let (a, b) = unsafe { (_mm512_loadu_ps(a.as_ptr()), _mm512_loadu_ps(b.as_ptr())) };
-            sums[n % 4] = _mm512_fmadd_ps(a, b, sums[n % 4]);
-        }
-        let sum = _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
-        let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-        _mm512_reduce_add_ps(sum) + rest
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn dot_avx2(a: &[f32], b: &[f32]) -> f32 {
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-        let mut sums = [_mm256_setzero_ps(); 4];
-        for (n, (a, b)) in a.iter().zip(b).enumerate() {
-            // SAFETY: both are 8 numbers long.
-            let (a, b) = unsafe { (_mm256_loadu_ps(a.as_ptr()), _mm256_loadu_ps(b.as_ptr())) };
-            sums[n % 4] = _mm256_fmadd_ps(a, b, sums[n % 4]);
-        }
-        let sum = _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
-        let mut lanes = [0.0f32; 8];
-        // SAFETY: there is room for 8.
-        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sum) };
-        let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-        lanes.iter().sum::<f32>() + rest
     }
 }
 
@@ -246,15 +198,6 @@ mod tests {
                     simd.sign_differences(query, rows, &mut out);
                     prop_assert_eq!(&out, &expected, "{:?}", simd);
                 }
-            }
-        }
-
-        #[test]
-        fn dot_agrees_with_plain_code(pairs in prop::collection::vec((-1.0f32..1.0, -1.0f32..1.0), 0..700)) {
-            let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
-            let exact: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
-            for simd in Simd::available() {
-                prop_assert!((f64::from(simd.dot(&a, &b)) - exact).abs() < 1e-4, "{:?}", simd);
             }
         }
     }

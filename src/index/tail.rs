@@ -7,9 +7,8 @@ use std::collections::HashMap;
 
 use super::row::{Filter, Row};
 use super::signs::{Signs, by_difference};
-use super::simd::Simd;
 use super::{Key, Neighbour};
-use crate::embed::{Cosine, Embedding};
+use crate::embed::{Cosine, Embedding, dot};
 
 /// Rows that are looked through for a key; beyond, a map knows where it is. Most scopes hold fewer.
 const FEW: usize = 32;
@@ -151,7 +150,7 @@ impl<K: Key> Tail<K> {
 
     /// The `k` nearest rows that `filter` lets through; among many rows, most likely.
     pub(super) fn search(&self, query: &[f32], k: usize, filter: &Filter) -> Vec<Neighbour<K>> {
-        let mut best = Best { query, k, filter, simd: Simd::best(), found: Vec::with_capacity(k + 1) };
+        let mut best = Best { query, k, filter, found: Vec::with_capacity(k + 1) };
         let Some(signs) = self.signs.as_ref().filter(|_| self.rows.len() > MANY) else {
             let vectors = self.vectors.chunks_exact(self.dimension);
             self.rows.iter().zip(vectors).for_each(|(version, vector)| best.compare(&version.row, vector));
@@ -193,13 +192,12 @@ struct Best<'q, K> {
     query: &'q [f32],
     k: usize,
     filter: &'q Filter,
-    simd: Simd,
     found: Vec<Neighbour<K>>,
 }
 
 impl<K: Key> Best<'_, K> {
     fn compare(&mut self, row: &Row<K>, vector: &[f32]) {
-        let cosine = self.simd.dot(self.query, vector);
+        let cosine = dot(self.query, vector);
         let enters = self.found.len() < self.k || self.found.last().is_some_and(|worst| cosine > worst.cosine.get());
         if enters && self.filter.admits(row) {
             let at = self.found.partition_point(|neighbour| neighbour.cosine.get() >= cosine);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use refrain::config::Durability;
 use refrain::store::embedded::EmbeddedStore;
 use refrain::store::{NewEntry, Store, StoreError};
+use tokio::sync::RwLock;
 
 use super::world::{Dice, LATER, NOW, Op, WORKERS, cache, id, models, new_entry, open, vector};
 
@@ -108,21 +109,24 @@ fn child() {
     if makes_backup(seed) {
         runtime.spawn(backup(Arc::clone(&store), backup_of(&path, seed)));
     }
+    let expecting = Arc::new(RwLock::new(()));
     if changes_model(seed) {
-        let store = Arc::clone(&store);
-        std::thread::spawn(move || change_models(&store));
+        let (store, expecting) = (Arc::clone(&store), Arc::clone(&expecting));
+        std::thread::spawn(move || change_models(&store, &expecting));
     }
-    let workers = (0..WORKERS.len()).map(|worker| runtime.spawn(work(Arc::clone(&store), worker, seed)));
+    let workers =
+        (0..WORKERS.len()).map(|worker| runtime.spawn(work(Arc::clone(&store), Arc::clone(&expecting), worker, seed)));
     runtime.block_on(futures_util::future::join_all(workers.collect::<Vec<_>>()));
 }
 
-async fn work(store: Arc<EmbeddedStore>, worker: usize, seed: u64) {
+async fn work(store: Arc<EmbeddedStore>, expecting: Arc<RwLock<()>>, worker: usize, seed: u64) {
     let mut dice = Dice((seed * 31 + worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     loop {
         let op = dice.op(worker);
         Said::Begin(worker, op).say();
         match op {
             Op::Put { prompt, version } => {
+                let _same_next = expecting.read().await;
                 put(&store, |store| new_entry(worker, prompt, version, &store.model())).await;
             }
             Op::Delete { prompt } => {
@@ -160,12 +164,19 @@ async fn backup(store: Arc<EmbeddedStore>, directory: PathBuf) {
 }
 
 /// Makes all vectors with the other model, goes over to it, and back again, and so on.
-fn change_models(store: &EmbeddedStore) {
+///
+/// A vector of the model before is refused after a change, and its entry made once more. Where the store expects that very model
+/// again by then, it takes the vector, which isn't searched before the next change: `expecting` is held alone for the moment in
+/// which the store learns what comes next, so that this happens to no entry under way.
+fn change_models(store: &EmbeddedStore, expecting: &RwLock<()>) {
     loop {
         let current = store.model();
         let other = models().into_iter().find(|model| model.digest != current.digest).unwrap();
         let mut embed = |texts: &[&str]| texts.iter().map(|text| Some(vector(text, &other))).collect();
-        store.expect_model(&other).unwrap();
+        {
+            let _none_under_way = expecting.blocking_write();
+            store.expect_model(&other).unwrap();
+        }
         store.make_vectors(&other, &mut embed, &mut |_| ()).unwrap();
         store.switch_model(&mut embed, &mut || Said::Switched.say()).unwrap();
     }

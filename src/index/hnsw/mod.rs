@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::codes::Query;
 use super::simd::Simd;
+use crate::embed::dot;
 #[cfg(test)]
 pub(super) use beam::COMPARED;
 use beam::Scratch;
@@ -189,7 +190,7 @@ impl Hnsw {
     /// The `k` nearest of some nodes, nearest first, with cosines in the place of scores.
     fn compared(&self, chunks: &Chunks, query: &[f32], mut near: Vec<Scored>, k: usize) -> Vec<Scored> {
         for (node, cosine) in &mut near {
-            *cosine = self.simd.dot(query, chunks.vector(*node));
+            *cosine = dot(query, chunks.vector(*node));
         }
         near.sort_by(|a, b| b.1.total_cmp(&a.1));
         near.truncate(k);
