@@ -665,3 +665,58 @@ impl Cache {
         Heard { recorded, entry, quarantined, served_to: self.learning.served(entry) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::TextHash;
+
+    fn entry() -> EntryId {
+        let scope = ScopeKey::new(CacheKey::new("t", "c"), &[0; 32]);
+        EntryId::new(scope, TextHash::of("a prompt"), &Attributes::default())
+    }
+
+    fn learning() -> Learning {
+        Learning::new("c", 0, 0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_more_there_is_to_write_the_less_often_it_is_written() {
+        let (learning, model) = (learning(), ModelDigest::new("m"));
+        let saves = |haste| {
+            learning.unsaved.store(true, Ordering::Relaxed);
+            learning.take_unsaved(&model, haste)
+        };
+        let bytes = saves(Haste::None).unwrap().len();
+        assert_eq!((saves(Haste::None), saves(Haste::All).map(|bytes| bytes.len())), (None, Some(bytes)));
+        let pause = Duration::from_secs_f64(bytes as f64 / WRITTEN_PER_SECOND);
+        tokio::time::advance(pause / 2).await;
+        assert_eq!(saves(Haste::None), None);
+        tokio::time::advance(pause).await;
+        assert!(saves(Haste::None).is_some());
+        learning.save_again();
+        assert!(learning.take_unsaved(&model, Haste::None).is_some(), "what failed is tried again at once");
+        assert_eq!(learning.take_unsaved(&model, Haste::All), None, "nothing has changed");
+    }
+
+    #[test]
+    fn quarantines_last_whatever_was_learned_meanwhile() {
+        let (before, after, model) = (learning(), learning(), ModelDigest::new("m"));
+        before.unsaved.store(true, Ordering::Relaxed);
+        let learned = before.take_unsaved(&model, Haste::All).unwrap();
+        assert_eq!(before.take_unsaved_quarantines(), None);
+        {
+            let learner = &mut *before.learner.lock();
+            learner.quarantine(entry(), Quarantine::Everybody);
+            before.quarantines_changed(learner);
+        }
+        let quarantined = before.take_unsaved_quarantines().unwrap();
+        after.restore(&learned, &model).unwrap();
+        after.restore_quarantines(&quarantined).unwrap();
+        assert!(after.is_withdrawn(&entry()));
+        after.renewed(&entry());
+        let renewed = after.take_unsaved_quarantines().unwrap();
+        before.restore_quarantines(&renewed).unwrap();
+        assert!(!before.is_withdrawn(&entry()));
+    }
+}

@@ -10,9 +10,9 @@ use super::share::Share;
 const WINDOW: usize = 500;
 /// Audits after which the rate is what the operator set; it falls with the square root of their number, as does what one more
 /// of them tells.
-const USUAL: f64 = 80.0;
+const USUAL: f64 = 20.0;
 /// The rate stays between these multiples of what the operator set.
-const RATES: (f64, f64) = (0.4, 2.0);
+const RATES: (f64, f64) = (0.2, 2.0);
 /// Wrong answers that are assumed before the first audit, and how many would have been expected: the first predictions rest on
 /// other traffic than this one.
 const ASSUMED: (f64, f64) = (2.0, 1.5);
@@ -107,7 +107,7 @@ mod tests {
             assert!(audits.rate(0.05) <= before);
             before = audits.rate(0.05);
         }
-        assert!((before - 0.02).abs() < 1e-9);
+        assert!((before - 0.01).abs() < 1e-9);
         assert_eq!(audits.rate(0.0), 0.0);
     }
 

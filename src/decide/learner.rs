@@ -26,6 +26,9 @@ const FIRST_FIT: u64 = 60;
 const MORE: u64 = 20;
 const MORE_SHARE: u64 = 7;
 const MOST_MORE: u64 = 400;
+/// What the label of a candidate counts that wasn't the best of its request: errors are predicted of the best ones, and the others are
+/// of another kind, wrong most often because the best was right.
+const OTHERS: f64 = 0.1;
 /// An audit stands for all the would-be hits that weren't audited, up to so many of them.
 const STANDS_FOR: f64 = 3.0;
 /// Predicted errors up to this multiple of the cut are like those that are served.
@@ -364,7 +367,7 @@ impl Learner {
             let raw = case.raw.get(place).copied().unwrap_or(0.5);
             self.records.add(evidence.entry, evidence.answer, raw, right, trust);
             #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-            let weight = (trust * stands_for) as f32;
+            let weight = (trust * stands_for * if Some(place) == case.best { 1.0 } else { OTHERS }) as f32;
             self.examples.push_back(Example { features: evidence.features(), right, weight });
             if self.examples.len() > EXAMPLES {
                 self.examples.pop_front();

@@ -83,7 +83,7 @@ impl Parsed {
         let language = Language::of(text, &tokens);
         Self {
             stems: Stems::of(&tokens, |_| true),
-            content: Stems::of(&tokens, tokens::is_content),
+            content: Stems::of(&tokens, |token| token.is_content),
             numbers: Numbers::of(&tokens),
             units: units::units(&tokens),
             dates: dates::dates(&tokens),

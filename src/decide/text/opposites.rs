@@ -160,10 +160,10 @@ static OPPOSITES: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
 /// Whether one of two prompts has a word and the other its opposite, and neither has both.
 pub(super) fn differ(a: &[Token], b: &[Token]) -> bool {
     let (mine, theirs) = (only(a, b), only(b, a));
-    let turned = |x: &str, y: &str| {
-        OPPOSITES.get(x).is_some_and(|opposites| opposites.contains(&y)) || is_turned(x, y) || is_turned(y, x)
-    };
-    mine.iter().any(|x| theirs.iter().any(|y| turned(x, y)))
+    mine.iter().any(|x| {
+        let known = OPPOSITES.get(x).map_or(&[][..], Vec::as_slice);
+        theirs.iter().any(|y| known.contains(y) || is_turned(x, y) || is_turned(y, x))
+    })
 }
 
 /// The stems of `a` that `b` lacks.
@@ -173,7 +173,7 @@ fn only<'t>(a: &'t [Token], b: &[Token]) -> Vec<&'t str> {
 
 /// Whether `word` is `plain` with a prefix that turns it round.
 fn is_turned(word: &str, plain: &str) -> bool {
-    plain.len() >= LEAST && PREFIXES.iter().any(|prefix| word.strip_prefix(prefix) == Some(plain))
+    plain.len() >= LEAST && word.strip_suffix(plain).is_some_and(|prefix| PREFIXES.contains(&prefix))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The same words in another order.
 
-use super::tokens::{Token, is_content};
+use super::tokens::Token;
 
 /// Where one of these stands, an order of things matters: from A to B, A into B, A over B, A for B, A before B.
 const DIRECTIONS: [&str; 17] = [
@@ -21,7 +21,7 @@ pub(super) fn differs(a: &[Token], b: &[Token]) -> bool {
 }
 
 fn content(tokens: &[Token]) -> Vec<&str> {
-    tokens.iter().filter(|token| is_content(token)).map(Token::stem).collect()
+    tokens.iter().filter(|token| token.is_content).map(Token::stem).collect()
 }
 
 /// The number of words between two parts of `x` that have changed places in `y`, the most where there are several such.

@@ -26,8 +26,12 @@ pub(super) struct Token {
     pub(super) lower: String,
     /// Whether a sentence may begin with it.
     pub(super) is_first: bool,
+    /// Whether it says something of its own.
+    pub(super) is_content: bool,
     /// Bytes of `lower` that are its stem.
     stem: usize,
+    /// Of the stem.
+    hash: u64,
 }
 
 impl Token {
@@ -64,10 +68,16 @@ const FUNCTION_WORDS: [&str; 96] = [
     "you", "your", "way", "show",
 ];
 
-/// Whether a word says something of its own.
-pub(super) fn is_content(token: &Token) -> bool {
+/// Whether a token says something of its own.
+fn is_content(kind: Kind, lower: &str) -> bool {
     static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| FUNCTION_WORDS.into_iter().collect());
-    token.kind != Kind::Sign && !WORDS.contains(token.lower.as_str())
+    kind != Kind::Sign && !WORDS.contains(lower)
+}
+
+fn hash(stem: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(stem.as_bytes());
+    hasher.finish()
 }
 
 fn is_sign(c: char) -> bool {
@@ -97,8 +107,9 @@ pub(super) fn split(text: &str) -> Vec<Token> {
         };
         let (token, after) = rest.split_at(length);
         let lower = token.to_lowercase().replace('\u{2019}', "'");
-        let stem = stem(&lower).len();
-        tokens.push(Token { kind, text: token.into(), lower, is_first, stem });
+        let stem = stem(&lower);
+        let (is_content, hash, stem) = (is_content(kind, &lower), hash(stem), stem.len());
+        tokens.push(Token { kind, text: token.into(), lower, is_first, is_content, stem, hash });
         is_first = false;
         rest = after;
     }
@@ -142,12 +153,7 @@ pub(super) struct Stems(Box<[u64]>);
 impl Stems {
     /// Of the tokens that count.
     pub(super) fn of(tokens: &[Token], counts: impl Fn(&Token) -> bool) -> Self {
-        let hash = |token: &Token| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write(token.stem().as_bytes());
-            hasher.finish()
-        };
-        let mut stems: Vec<u64> = tokens.iter().filter(|token| counts(token)).map(hash).collect();
+        let mut stems: Vec<u64> = tokens.iter().filter(|token| counts(token)).map(|token| token.hash).collect();
         stems.sort_unstable();
         stems.dedup();
         Self(stems.into())
