@@ -111,8 +111,9 @@ fn run((prompts, near): (&[Prompt], &[Vec<u32>]), beliefs: &Beliefs, order: u64,
         let theirs = (0..RUNS_PER_ENTRY).map(|run| by(Rule::PerEntry, DRAWS + run).hits().value()).sum::<f64>()
             / RUNS_PER_ENTRY as f64;
         let (hits, wrong) = (mine.hits().value(), mine.wrong().value());
-        let to_static = hits / hits_at(&points, wrong).max(1e-9);
-        let to_per_entry = hits / theirs.max(1e-9);
+        // A threshold that serves nothing is no yardstick.
+        let times = |of: f64| if of > 0.0 { hits / of } else { f64::INFINITY };
+        let (to_static, to_per_entry) = (times(hits_at(&points, wrong)), times(theirs));
         let (highest, broken) = mine.checkpoints(budget);
         let alarm = mine.alarms.first().map_or("-".to_owned(), ToString::to_string);
         let line = format!(

@@ -203,8 +203,14 @@ impl EmbeddedStore {
 }
 
 impl Drop for EmbeddedStore {
+    /// Waits for what goes on in the background: where that had the database for longest, the process might end while it is being
+    /// closed, which RocksDB takes for a fault.
     fn drop(&mut self) {
         self.inner.end();
+        for thread in self.threads.get_mut().drain(..) {
+            // One that panicked is over too.
+            let _ = thread.join();
+        }
     }
 }
 
