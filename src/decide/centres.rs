@@ -24,8 +24,7 @@ pub(super) struct Centres {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Sum {
-    count: f32,
-    vector: Vec<f32>,
+    of: Mean,
     /// Whether a prompt came since it was last its turn to go.
     in_use: bool,
 }
@@ -38,16 +37,14 @@ impl Centres {
             by_age.push_back(answer);
             Sum::default()
         });
-        if sum.vector.len() != vector.len() {
-            *sum = Sum { vector: vec![0.0; vector.len()], ..Sum::default() };
+        if !sum.of.fits(vector) {
+            *sum = Sum::default();
         }
-        if sum.count >= REMEMBERED {
-            sum.count /= 2.0;
-            sum.vector.iter_mut().for_each(|value| *value /= 2.0);
+        if sum.of.count >= REMEMBERED {
+            sum.of.halve();
         }
-        sum.count += weight;
-        sum.vector.iter_mut().zip(vector).for_each(|(sum, value)| *sum += weight * value);
-        sum.in_use |= sum.count > weight;
+        sum.of.add(vector, weight);
+        sum.in_use |= sum.of.count > weight;
         while by_age.len() > MOST
             && let Some(oldest) = by_age.pop_front()
         {
@@ -64,18 +61,52 @@ impl Centres {
 
     /// How far a prompt lies from the mean of the others that are known to have its answer, and how many these are.
     pub(super) fn away(&self, answer: &AnswerClass, vector: &[f32]) -> Option<(Vec<f32>, f32)> {
-        let sum = self.sums.get(answer).filter(|sum| sum.vector.len() == vector.len() && sum.count > 0.5)?;
-        Some((vector.iter().zip(&sum.vector).map(|(value, others)| value - others / sum.count).collect(), sum.count))
+        self.sums.get(answer)?.of.away(vector)
     }
 
     /// The centre of the prompts with `answer`, of which `nearest` is one.
     pub(super) fn of(&self, answer: &AnswerClass, nearest: &[f32]) -> Vec<f32> {
-        match self.sums.get(answer).filter(|sum| sum.vector.len() == nearest.len()) {
-            Some(Sum { count, vector, .. }) => {
-                vector.iter().zip(nearest).map(|(sum, value)| (sum + value) / (count + 1.0)).collect()
+        match self.sums.get(answer).map(|sum| &sum.of).filter(|mean| mean.fits(nearest)) {
+            Some(Mean { count, sum }) => {
+                sum.iter().zip(nearest).map(|(sum, value)| (sum + value) / (count + 1.0)).collect()
             }
             None => nearest.to_vec(),
         }
+    }
+}
+
+/// The mean of vectors as they come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Mean {
+    count: f32,
+    sum: Vec<f32>,
+}
+
+impl Mean {
+    fn fits(&self, vector: &[f32]) -> bool {
+        self.sum.len() == vector.len()
+    }
+
+    /// One more, which counts `weight`. One of another dimension begins anew.
+    pub(super) fn add(&mut self, vector: &[f32], weight: f32) {
+        if !self.fits(vector) {
+            *self = Self { count: 0.0, sum: vec![0.0; vector.len()] };
+        }
+        self.count += weight;
+        self.sum.iter_mut().zip(vector).for_each(|(sum, value)| *sum += weight * value);
+    }
+
+    /// All that came count half.
+    fn halve(&mut self) {
+        self.count /= 2.0;
+        self.sum.iter_mut().for_each(|value| *value /= 2.0);
+    }
+
+    /// How far `vector` lies from the mean of these, and how many they are; None where there are none to speak of.
+    pub(super) fn away(&self, vector: &[f32]) -> Option<(Vec<f32>, f32)> {
+        let is_known = self.fits(vector) && self.count > 0.5;
+        let away = || vector.iter().zip(&self.sum).map(|(value, sum)| value - sum / self.count).collect();
+        is_known.then(|| (away(), self.count))
     }
 }
 

@@ -5,8 +5,12 @@
 //! unit matrix: that of Fisher's discriminant (1936; Ledoit and Wolf 2004 for the shrinkage). Of Σ the [`RANK`] main axes are known one
 //! by one, and the others by their mean variance.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use serde::{Deserialize, Serialize};
 
+use super::centres::Mean;
 use crate::embed::dot;
 
 /// Axes along which prompts vary most, of which each has a variance of its own.
@@ -54,6 +58,18 @@ impl Scatter {
             let by = counts * value;
             sums.iter_mut().zip(away).for_each(|(sum, value)| *sum += by * value);
             rest = others;
+        }
+    }
+
+    /// Many prompts, of which those with one key have one answer.
+    pub fn add_answered<'v, K: Eq + Hash>(&mut self, prompts: impl Iterator<Item = (K, &'v [f32])>) {
+        let mut answers: HashMap<K, Mean> = HashMap::new();
+        for (answer, vector) in prompts {
+            let others = answers.entry(answer).or_default();
+            if let Some((away, count)) = others.away(vector) {
+                self.add_within(&away, count);
+            }
+            others.add(vector, 1.0);
         }
     }
 
@@ -311,15 +327,8 @@ mod tests {
     /// Of vectors that all have one answer.
     fn scatter(vectors: &[Vec<f32>]) -> Scatter {
         let mut scatter = Scatter::default();
-        let mut mean = vec![0.0; vectors[0].len()];
-        for (number, vector) in vectors.iter().enumerate() {
-            let away: Vec<f32> = vector.iter().zip(&mean).map(|(value, mean)| value - mean).collect();
-            if number > 0 {
-                scatter.add_within(&away, number as f32);
-            }
-            scatter.add(vector);
-            mean.iter_mut().zip(&away).for_each(|(mean, away)| *mean += away / (number + 1) as f32);
-        }
+        vectors.iter().for_each(|vector| scatter.add(vector));
+        scatter.add_answered(vectors.iter().map(|vector| ((), vector.as_slice())));
         scatter
     }
 

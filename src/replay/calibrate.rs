@@ -96,22 +96,11 @@ impl Labelled {
     /// Tells a scatter how prompts vary, and those that have one answer.
     pub fn scatter(&self, Vectors(vectors): &Vectors, scatter: &mut Scatter) {
         self.texts().filter_map(|text| vectors.get(text)).for_each(|vector| scatter.add(vector.as_slice()));
-        let same = self.pairs.iter().filter(|pair| pair.same);
-        for (a, b) in same.filter_map(|pair| Some((vectors.get(&pair.a)?, vectors.get(&pair.b)?))) {
-            scatter.add_within(&less(a.as_slice(), b.as_slice()), 1.0);
-        }
-        let mut means: HashMap<&str, (f32, Vec<f32>)> = HashMap::new();
-        for grouped in &self.trace {
-            let Some(vector) = vectors.get(&grouped.prompt) else { continue };
-            let Some((others, mean)) = means.get_mut(grouped.group.as_str()) else {
-                means.insert(&grouped.group, (1.0, vector.as_slice().to_vec()));
-                continue;
-            };
-            let away = less(vector.as_slice(), mean);
-            scatter.add_within(&away, *others);
-            *others += 1.0;
-            mean.iter_mut().zip(&away).for_each(|(mean, away)| *mean += away / *others);
-        }
+        let known = |text: &String| Some(vectors.get(text)?.as_slice());
+        let same = self.pairs.iter().enumerate().filter(|(_, pair)| pair.same);
+        let same = same.filter_map(|(number, pair)| Some([(number, known(&pair.b)?), (number, known(&pair.a)?)]));
+        scatter.add_answered(same.flatten());
+        scatter.add_answered(self.trace.iter().filter_map(|grouped| Some((&grouped.group, known(&grouped.prompt)?))));
     }
 
     /// What can be learned from them, each case counted `weight` times, where prompts vary as `metric` says.
@@ -168,10 +157,6 @@ impl Labelled {
 /// Texts' vectors.
 #[derive(Debug, Clone, Default)]
 pub struct Vectors(HashMap<String, Embedding>);
-
-fn less(a: &[f32], b: &[f32]) -> Vec<f32> {
-    a.iter().zip(b).map(|(a, b)| a - b).collect()
-}
 
 fn plain(text: &str) -> Text<'_> {
     Text { text, parsed: None, blurred: false }
