@@ -264,13 +264,12 @@ impl Learning {
     fn restore(&self, bytes: &[u8], model: &ModelDigest) -> Result<(), postcard::Error> {
         let Saved { model: of, learner } = postcard::from_bytes(bytes)?;
         if of == *model {
-            self.quarantines.store(learner.has_quarantined(), Ordering::Relaxed);
             *self.learner.lock() = learner;
         }
         Ok(())
     }
 
-    /// Goes on with the quarantines that were saved, whatever was learned.
+    /// Goes on with the quarantines that were saved; what was learned is restored before.
     fn restore_quarantines(&self, bytes: &[u8]) -> Result<(), postcard::Error> {
         let learner = &mut *self.learner.lock();
         learner.set_quarantined(postcard::from_bytes(bytes)?);

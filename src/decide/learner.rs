@@ -153,6 +153,8 @@ pub struct Learner {
     drift: Drift,
     alarms: u64,
     observations: HashMap<EntryId, Observations>,
+    /// Kept apart: it changes at other times, and must not be lost.
+    #[serde(skip)]
     quarantined: HashMap<EntryId, Quarantine>,
     reliabilities: Reliabilities,
     joined: HashMap<EntryId, AnswerClass>,
