@@ -469,7 +469,7 @@ impl Inner {
         {
             let evicted = self.delete_if(cache, id, |_| true).and_then(|there| {
                 // Nothing was behind that record.
-                if there { Ok(()) } else { self.forget(cache, id) }
+                if there { Ok(()) } else { self.forget_unless_there(cache, id) }
             });
             match evicted {
                 Ok(()) => telemetry::evicted(),
@@ -482,9 +482,17 @@ impl Inner {
         }
     }
 
-    fn forget(&self, cache: CacheKey, id: EntryId) -> Result<(), StoreError> {
-        self.ledger.removed(cache, &id);
-        self.database.delete_record(cache, id)
+    /// Forgets what an entry takes that isn't there.
+    fn forget_unless_there(&self, cache: CacheKey, id: EntryId) -> Result<(), StoreError> {
+        let Some(record) = self.ledger.record(cache, &id) else { return Ok(()) };
+        let _all = self.all.read();
+        let _stripe = self.lock(record.stripe);
+        // It may have been stored again since: one that isn't counted would never have to go.
+        if self.database.entry(cache, id)?.is_none() {
+            self.ledger.removed(cache, &id);
+            self.database.delete_record(cache, id)?;
+        }
+        Ok(())
     }
 
     /// Writes how often entries were of use.
@@ -495,7 +503,8 @@ impl Inner {
         let mut unsaved = self.ledger.take_unsaved();
         unsaved.sort_unstable_by_key(|(.., record)| record.stripe);
         for same in unsaved.chunk_by(|a, b| a.2.stripe == b.2.stripe) {
-            // What is removed meanwhile must not come back.
+            // What is removed or flushed meanwhile must not come back.
+            let _all = self.all.read();
             let _stripe = self.lock(same[0].2.stripe);
             let known =
                 |(cache, id, _): &(CacheKey, EntryId, Record)| Some((*cache, *id, self.ledger.record(*cache, id)?));

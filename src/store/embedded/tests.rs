@@ -486,6 +486,26 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
     assert_eq!(store.inner.ledger.record(cache(0), &used[0]).map(|record| record.uses), Some(5));
 }
 
+#[tokio::test]
+async fn what_is_stored_again_while_it_should_go_is_still_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let [back, gone] = ["back", "gone"].map(|prompt| entry(0, prompt, "an answer", &Attributes::default(), 99));
+    let ids = [back.id(), gone.id()];
+    store.put_many(vec![back, gone]).await.unwrap();
+    // As where a record outlives its entry.
+    let entry = store.inner.database.entry(cache(0), ids[1]).unwrap().unwrap();
+    store.inner.database.delete(cache(0), TextHash::of("gone"), &entry).unwrap();
+    assert_eq!(store.holdings(cache(0)).entries, 2);
+    // As where eviction saw neither entry, and the first has come back since.
+    ids.into_iter().for_each(|id| store.inner.forget_unless_there(cache(0), id).unwrap());
+    let held = store.holdings(cache(0));
+    assert_eq!(held.entries, 1);
+    store.close().await.unwrap();
+    drop(store);
+    assert_eq!(reopen(folder.path()).holdings(cache(0)), held);
+}
+
 /// Changes bytes of some family's tables, each so many behind the one before.
 fn damage_tables(tables: &[std::path::PathBuf], every: usize) {
     for table in tables {
