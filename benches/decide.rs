@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use refrain::config;
 use refrain::decide::text::Parsed;
 use refrain::decide::{
-    AnswerClass, Beliefs, Case, Change, Ending, ErrorBudget, Learner, Neighbour, Share, Terms, Text, gather,
+    AnswerClass, Beliefs, Case, Change, Ending, ErrorBudget, Learner, Neighbour, Query, Share, Terms, Text, Wording,
+    gather,
 };
 use refrain::embed::{Embedding, Model};
 use refrain::replay::{Asked, frontier, hits_at};
@@ -256,8 +257,11 @@ fn replay(
         let answer = AnswerClass::of(&format!("{}{}", prompt.group, if is_late { " changed" } else { "" }));
         let near = nearest(prompts, &near[*at], &stored, prompt, &answers);
         let begun = Instant::now();
-        let mut evidence = gather(plain(&prompt.text), &near, stored.all.len());
-        learner.complete(&mut evidence, &prompt.vector, &near, beliefs);
+        let parsed = Parsed::new(&prompt.text);
+        let text = Text { text: &prompt.text, parsed: Some(&parsed), blurred: false };
+        let mut evidence = gather(text, &near, stored.all.len());
+        let query = Query { vector: &prompt.vector, wording: &Wording::of(&parsed) };
+        learner.complete(&mut evidence, query, &near, beliefs);
         let draw = draws.share();
         let case: Case = match rule {
             Rule::Budget(_) => learner.budgeted(evidence, terms, beliefs, None, |_| false, draw),
@@ -272,7 +276,7 @@ fn replay(
         } else {
             let mut label = |right: bool| if draws.share() < options.flip { !right } else { right };
             let right: Vec<_> = case.evidence.iter().map(|one| Some(label(one.answer == answer))).collect();
-            if learner.learn(&case, &right, 1.0, Some(&prompt.vector)) == Change::Sounded {
+            if learner.learn(&case, &right, 1.0, Some(query)) == Change::Sounded {
                 seen.alarms.push(number);
             }
             if let Some(job) = learner.due(beliefs) {
@@ -290,10 +294,6 @@ fn replay(
         }
     }
     seen
-}
-
-fn plain(text: &str) -> Text<'_> {
-    Text { text, parsed: None, blurred: false }
 }
 
 /// The nearest of the prompts that are stored. Most often they are among those that are near in the whole trace.

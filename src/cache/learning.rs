@@ -13,9 +13,10 @@ use super::judge::{Judge, Pair};
 use super::lookup::{Decision, DecisionId};
 use super::registry::{Cache, Setup};
 use crate::config::Reliability;
+use crate::decide::text::Parsed;
 use crate::decide::{
-    self, AnswerClass, Beliefs, Case, Change, Evidence, Learner, Likeness, Neighbour, Quarantine, Rule, Source,
-    Standing, Terms,
+    self, AnswerClass, Beliefs, Case, Change, Evidence, Learner, Likeness, Neighbour, Quarantine, Query, Rule, Source,
+    Standing, Terms, Wording,
 };
 use crate::embed::{Cosine, Embedder, Embedding, ModelDigest, Prefix};
 use crate::prompt::Question;
@@ -89,7 +90,7 @@ impl Learning {
     pub(super) fn decide(
         &self,
         mut evidence: Vec<Evidence>,
-        (asked, neighbours): (&Embedding, &[Neighbour<'_>]),
+        (asked, neighbours): (Query<'_>, &[Neighbour<'_>]),
         setup: &Setup,
         most_error: Option<f64>,
         ruled_out: impl Fn(&Evidence) -> bool,
@@ -173,6 +174,8 @@ impl Learning {
     /// Learns what labels say about each candidate of a case.
     fn learn(self: &Arc<Self>, about: (DecisionId, &Case), right: &[Option<bool>], told: Told<'_>, setup: &Setup) {
         let ((id, case), Told { source, asked }) = (about, told);
+        let wording = asked.map(|(text, _)| Wording::of(&Parsed::new(text)));
+        let asked = asked.zip(wording.as_ref()).map(|((_, vector), wording)| Query { vector, wording });
         let change = {
             let learner = &mut *self.learner.lock();
             let reliability =
@@ -311,8 +314,8 @@ pub(super) struct Fresh<'a> {
 #[derive(Clone, Copy)]
 struct Told<'a> {
     source: Source,
-    /// The vector of the prompt that the fresh answer is for, if there is one.
-    asked: Option<&'a Embedding>,
+    /// The prompt that the fresh answer is for, if there is one, with its vector.
+    asked: Option<(&'a str, &'a Embedding)>,
 }
 
 /// What an answer says, whether in text or in calls of tools.
@@ -344,7 +347,8 @@ impl Cache {
         let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
         if !likenesses.contains(&Likeness::Unclear) {
             let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
-            let told = Told { source: Source::FreshAnswer, asked: fresh.vector };
+            let asked = fresh.vector.map(|vector| (fresh.prompt, vector));
+            let told = Told { source: Source::FreshAnswer, asked };
             self.learning.learn((id, &case), &right, told, &setup);
             return;
         }
@@ -503,7 +507,8 @@ impl Comparison {
             self.learning.learner.lock().join(self.entry, class);
         }
         if right.iter().any(Option::is_some) {
-            let told = Told { source, asked: self.vector.as_ref() };
+            let asked = self.vector.as_ref().map(|vector| (self.prompt.as_str(), vector));
+            let told = Told { source, asked };
             self.learning.learn((self.id, &self.case), &right, told, &self.setup);
         }
     }

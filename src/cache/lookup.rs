@@ -8,8 +8,8 @@ use super::pending::Before;
 use super::registry::{Cache, Setup};
 use crate::decide::text::Parsed;
 use crate::decide::{
-    AnswerClass, Case, Demand, Ending, Evidence, Features, Guard, Neighbour, Observation, Outcome, Rule, Terms, Text,
-    Verdict, gather,
+    AnswerClass, Case, Demand, Ending, Evidence, Features, Guard, Neighbour, Observation, Outcome, Query, Rule, Terms,
+    Text, Verdict, Wording, gather,
 };
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
@@ -306,7 +306,9 @@ impl<'l> Search<'l> {
         let classes = cache.learning.classes(own);
         let about = candidates.iter().zip(&known).zip(classes);
         let neighbours: Vec<_> = about.map(|((found, known), class)| neighbour(found, known, class)).collect();
-        let asked = Text { text: &lookup.question.text, blurred: query.blurred, parsed: None };
+        let text = lookup.question.text.as_str();
+        let parsed = Parsed::new(text);
+        let asked = Text { text, blurred: query.blurred, parsed: Some(&parsed) };
         let evidence = gather(asked, &neighbours, cache.holdings().entries);
         let ruled_out = |evidence: &Evidence| {
             candidates.get(evidence.place).is_none_or(|found| {
@@ -316,8 +318,8 @@ impl<'l> Search<'l> {
             })
         };
         let most_error = lookup.demand.max_error_rate;
-        let Some(case) =
-            cache.learning.decide(evidence, (&query.vector, &neighbours), &self.setup, most_error, ruled_out)
+        let asked = Query { vector: &query.vector, wording: &Wording::of(&parsed) };
+        let Some(case) = cache.learning.decide(evidence, (asked, &neighbours), &self.setup, most_error, ruled_out)
         else {
             return;
         };

@@ -1,4 +1,4 @@
-//! Where the prompts lie that have one answer.
+//! Where the prompts lie that have one answer, and what words they have.
 //!
 //! One prompt near another may be an outlier of its kind. A prompt is also compared with the centre of all that are known to
 //! have the answer: a mean of many vectors is nearer to what they have in common than any of them (Tibshirani and others 2002,
@@ -9,30 +9,38 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::answer::AnswerClass;
+use super::words::{Wording, Words};
 
 /// Answers whose centres are known; those go first that were right for no prompt for long. Each takes a vector's room.
 const MOST: usize = 2000;
 /// Prompts that a centre remembers; then older ones begin to count less.
 const REMEMBERED: f32 = 400.0;
+/// Words that are known of the prompts of one answer, and of all together.
+const WORDS: usize = 400;
+const ALL_WORDS: usize = 20_000;
 
 /// The centres of a cache's answers: of those only that were right for more than one prompt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Centres {
     sums: HashMap<AnswerClass, Sum>,
     by_age: VecDeque<AnswerClass>,
+    /// Of all prompts.
+    words: Words,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Sum {
     of: Mean,
+    words: Words,
     /// Whether a prompt came since it was last its turn to go.
     in_use: bool,
 }
 
 impl Centres {
     /// One more prompt for which `answer` is right. It counts `weight`.
-    pub(super) fn add(&mut self, answer: AnswerClass, vector: &[f32], weight: f32) {
-        let Self { sums, by_age } = self;
+    pub(super) fn add(&mut self, answer: AnswerClass, vector: &[f32], wording: &Wording, weight: f32) {
+        let Self { sums, by_age, words } = self;
+        words.add(wording, weight, ALL_WORDS);
         let sum = sums.entry(answer).or_insert_with(|| {
             by_age.push_back(answer);
             Sum::default()
@@ -42,8 +50,10 @@ impl Centres {
         }
         if sum.of.count >= REMEMBERED {
             sum.of.halve();
+            sum.words.halve();
         }
         sum.of.add(vector, weight);
+        sum.words.add(wording, weight, WORDS);
         sum.in_use |= sum.of.count > weight;
         while by_age.len() > MOST
             && let Some(oldest) = by_age.pop_front()
@@ -62,6 +72,13 @@ impl Centres {
     /// How far a prompt lies from the mean of the others that are known to have its answer, and how many these are.
     pub(super) fn away(&self, answer: &AnswerClass, vector: &[f32]) -> Option<(Vec<f32>, f32)> {
         self.sums.get(answer)?.of.away(vector)
+    }
+
+    /// How much a prompt's words speak for each of some answers.
+    pub(super) fn by_words(&self, answers: &[AnswerClass], wording: &Wording) -> Vec<f32> {
+        let shares = self.words.shares(wording);
+        let of = |answer| self.sums.get(answer).map_or(0.0, |sum: &Sum| sum.words.speak_for(wording, &shares));
+        answers.iter().map(of).collect()
     }
 
     /// The centre of the prompts with `answer`, of which `nearest` is one.
@@ -113,27 +130,29 @@ impl Mean {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::text::Parsed;
 
     #[test]
     fn a_centre_is_the_mean_of_its_prompts_and_the_nearest() {
         let (mut centres, answer) = (Centres::default(), AnswerClass(7));
+        let wording = Wording::of(&Parsed::new("where is it"));
         assert_eq!(centres.of(&answer, &[1.0, 0.0]), [1.0, 0.0]);
-        centres.add(answer, &[0.0, 1.0], 1.0);
+        centres.add(answer, &[0.0, 1.0], &wording, 1.0);
         assert_eq!(centres.of(&answer, &[1.0, 0.0]), [0.5, 0.5]);
         assert_eq!(centres.of(&AnswerClass(8), &[1.0, 0.0]), [1.0, 0.0]);
         assert_eq!(centres.away(&answer, &[1.0, 0.0]), Some((vec![1.0, -1.0], 1.0)));
         assert_eq!(centres.away(&AnswerClass(8), &[1.0, 0.0]), None);
         assert_eq!(centres.of(&answer, &[1.0, 0.0, 0.0]), [1.0, 0.0, 0.0]);
-        (0..2000).for_each(|_| centres.add(answer, &[1.0, 0.0], 1.0));
+        (0..2000).for_each(|_| centres.add(answer, &[1.0, 0.0], &wording, 1.0));
         assert!(centres.of(&answer, &[1.0, 0.0])[1] < 0.01);
     }
 
     #[test]
     fn the_oldest_make_room_unless_they_keep_coming() {
-        let mut centres = Centres::default();
+        let (mut centres, wording) = (Centres::default(), Wording::of(&Parsed::new("")));
         for answer in 0..3 * MOST as u64 {
-            centres.add(AnswerClass(answer), &[1.0], 1.0);
-            centres.add(AnswerClass(0), &[1.0], 1.0);
+            centres.add(AnswerClass(answer), &[1.0], &wording, 1.0);
+            centres.add(AnswerClass(0), &[1.0], &wording, 1.0);
         }
         assert_eq!((centres.sums.len(), centres.by_age.len()), (MOST, MOST));
         assert_eq!(centres.of(&AnswerClass(1), &[0.0]), [0.0]);

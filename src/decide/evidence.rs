@@ -26,7 +26,7 @@ pub struct Neighbour<'n> {
 }
 
 /// How many features a rule that learns looks at.
-pub const FEATURES: usize = 35;
+pub const FEATURES: usize = 37;
 
 /// The features of one candidate, as [`NAMES`] calls them.
 pub(super) type Vector = [f32; FEATURES];
@@ -68,11 +68,13 @@ pub const NAMES: [&str; FEATURES] = [
     "alikeAndNear",
     "centre",
     "centreMargin",
+    "words",
+    "wordsMargin",
 ];
 
 /// Features of which more can only speak for a candidate, and those that can only speak against it. Pairs that people write to
 /// test others are alike where they are wrong and unlike where they are right, which traffic isn't: a prior must not learn that.
-pub(super) const SPEAK_FOR: [&str; 12] = [
+pub(super) const SPEAK_FOR: [&str; 14] = [
     "alikeAndNear",
     "centre",
     "centreMargin",
@@ -85,6 +87,8 @@ pub(super) const SPEAK_FOR: [&str; 12] = [
     "cosineByOverlap",
     "contentOverlap",
     "sameContent",
+    "words",
+    "wordsMargin",
 ];
 pub(super) const SPEAK_AGAINST: [&str; 14] = [
     "differsThoughNear",
@@ -107,6 +111,8 @@ pub(super) const SPEAK_AGAINST: [&str; 14] = [
 pub(super) const RECORDS: std::ops::Range<usize> = 10..12;
 /// Where the prompt's nearness to the centre of the answer's prompts is, which only the learner knows too.
 pub(super) const CENTRES: std::ops::Range<usize> = 33..35;
+/// Where it is how well the prompt's words fit those prompts, which only the learner knows as well.
+pub(super) const WORDS: std::ops::Range<usize> = 35..37;
 
 /// Candidates that are weighed: the nearest of each of so many different answers.
 pub(super) const WEIGHED: usize = 3;
@@ -123,6 +129,9 @@ const FAR_CENTRE: f32 = 0.3;
 /// differ in has to be seen elsewhere.
 const NEAR_CENTRE: f32 = 0.75;
 const WIDE_MARGIN: f32 = 0.25;
+/// Words that speak more for an answer than this, or so much more than for any other, could not be clearer.
+const CLEAR_WORDS: f32 = 3.0;
+const CLEAR_MARGIN: f32 = 2.0;
 /// Shares are kept this far from 0 and 1, so that their log-odds are finite.
 const EDGE: f64 = 0.02;
 
@@ -168,8 +177,13 @@ pub fn gather(query: Text<'_>, neighbours: &[Neighbour<'_>], entries: usize) -> 
             places.push(place);
         }
     }
-    let parsed = Parsed::new(query.text);
-    let query = Text { parsed: Some(&parsed), ..query };
+    let parsed;
+    let query = if query.parsed.is_some() {
+        query
+    } else {
+        parsed = Parsed::new(query.text);
+        Text { parsed: Some(&parsed), ..query }
+    };
     places.into_iter().map(|place| evidence(query, neighbours, place, entries)).collect()
 }
 
@@ -238,6 +252,8 @@ fn evidence(query: Text<'_>, neighbours: &[Neighbour<'_>], place: usize, entries
         (1.0 - flag(differs)) * nearness,
         0.0,
         0.0,
+        0.0,
+        0.0,
     ];
     #[expect(clippy::cast_possible_truncation, reason = "features need no more than f32")]
     let vector = vector.iter().map(|value| *value as f32).collect();
@@ -258,6 +274,13 @@ fn evidence(query: Text<'_>, neighbours: &[Neighbour<'_>], place: usize, entries
 pub(super) fn by_centres(own: f32, rival: Option<f32>) -> [f32; 2] {
     let rival = rival.map_or(FAR_CENTRE, |rival| rival.max(FAR_CENTRE));
     [(own.min(NEAR_CENTRE) - 0.5) * 4.0, (own - rival).min(WIDE_MARGIN) * 5.0]
+}
+
+/// The features at [`WORDS`] of an answer for which the prompt's words speak by `own`, and by `rival` for that of the others for which
+/// they speak most.
+pub(super) fn by_words(own: f32, rival: Option<f32>) -> [f32; 2] {
+    let margin = rival.map_or(0.0, |rival| own - rival.max(0.0));
+    [own.clamp(-CLEAR_WORDS, CLEAR_WORDS) / 2.0, margin.clamp(-CLEAR_MARGIN, CLEAR_MARGIN)]
 }
 
 fn log_odds(share: f64) -> f64 {

@@ -9,13 +9,14 @@ use super::audit::Audits;
 use super::budget::{Account, ErrorBudget};
 use super::centres::Centres;
 use super::drift::{Change, Drift};
-use super::evidence::{CENTRES, Evidence, FEATURES, Neighbour, by_centres};
+use super::evidence::{CENTRES, Evidence, FEATURES, Neighbour, WORDS, by_centres, by_words};
 use super::logistic::{Example, Prior, fit, probability};
 use super::metric::{Metric, Scatter};
 use super::per_entry::Observations;
 use super::records::Records;
 use super::share::Share;
 use super::source::{Reliabilities, Source};
+use super::words::Wording;
 use crate::embed::Embedding;
 use crate::store::EntryId;
 
@@ -41,6 +42,15 @@ const AFTER_ALARM: usize = 60;
 const OBSERVED: usize = 50_000;
 /// Precision of the coefficients where no prior is shipped with the embedding model.
 const WITHOUT_PRIOR: f64 = 2.0;
+
+/// A prompt that is asked, as what was learned of others sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'q> {
+    /// Where it lies.
+    pub vector: &'q Embedding,
+    /// Its words.
+    pub wording: &'q Wording,
+}
 
 /// From whom an entry is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -219,53 +229,52 @@ pub struct Standing {
 
 impl Learner {
     /// Puts in what is known of the candidates themselves, and of the answers that `neighbours`, among which they are, have.
-    /// `asked` is the vector of the prompt.
     pub fn complete(
         &self,
         evidence: &mut [Evidence],
-        asked: &Embedding,
+        asked: Query<'_>,
         neighbours: &[Neighbour<'_>],
         beliefs: &Beliefs,
     ) {
         evidence.iter_mut().for_each(|evidence| self.records.fill(evidence));
         let metric =
-            [&self.metric, &beliefs.metric].into_iter().flatten().find(|metric| metric.fits(asked.dimension()));
+            [&self.metric, &beliefs.metric].into_iter().flatten().find(|metric| metric.fits(asked.vector.dimension()));
         let plain;
         let metric = if let Some(metric) = metric {
             metric
         } else {
-            plain = Metric::plain(asked.dimension());
+            plain = Metric::plain(asked.vector.dimension());
             &plain
         };
-        let centres = self.centres_near(asked, neighbours, metric);
-        for evidence in evidence {
-            let own = centres.iter().find(|(answer, _)| *answer == evidence.answer).map_or(0.0, |(_, cosine)| *cosine);
-            let others = centres.iter().filter(|(answer, _)| *answer != evidence.answer);
-            let rival = others.map(|(_, cosine)| *cosine).max_by(f32::total_cmp);
-            if let Some(places) = evidence.vector.get_mut(CENTRES) {
-                places.copy_from_slice(&by_centres(own, rival));
+        let mut nearest: Vec<&Neighbour<'_>> = Vec::with_capacity(neighbours.len());
+        for neighbour in neighbours {
+            if nearest.iter().all(|other| other.answer != neighbour.answer) {
+                nearest.push(neighbour);
             }
+        }
+        let answers: Vec<AnswerClass> = nearest.iter().map(|neighbour| neighbour.answer).collect();
+        let by_centre = self.by_centre(asked.vector, &nearest, metric);
+        let by_word = self.centres.by_words(&answers, asked.wording);
+        for evidence in evidence {
+            let mut put = |places, features: [f32; 2]| {
+                if let Some(places) = evidence.vector.get_mut::<std::ops::Range<usize>>(places) {
+                    places.copy_from_slice(&features);
+                }
+            };
+            let (own, rival) = against_rivals(evidence.answer, &answers, &by_centre);
+            put(CENTRES, by_centres(own, rival));
+            let (own, rival) = against_rivals(evidence.answer, &answers, &by_word);
+            put(WORDS, by_words(own, rival));
         }
     }
 
-    /// The cosine between the prompt and the centre of each answer that the neighbours have.
-    fn centres_near(
-        &self,
-        asked: &Embedding,
-        neighbours: &[Neighbour<'_>],
-        metric: &Metric,
-    ) -> Vec<(AnswerClass, f32)> {
-        let mut answers: Vec<AnswerClass> = Vec::with_capacity(neighbours.len());
-        let mut vectors: Vec<Vec<f32>> = Vec::with_capacity(neighbours.len());
-        for Neighbour { answer, vector, .. } in neighbours {
-            if !answers.contains(answer) {
-                answers.push(*answer);
-                vectors.push(self.centres.of(answer, vector.as_slice()));
-            }
-        }
-        let seen = metric.see([asked.as_slice()].into_iter().chain(vectors.iter().map(Vec::as_slice)));
+    /// The cosine between the prompt and the centre of each answer, of which `nearest` are the nearest prompts.
+    fn by_centre(&self, asked: &Embedding, nearest: &[&Neighbour<'_>], metric: &Metric) -> Vec<f32> {
+        let centre = |near: &&Neighbour<'_>| self.centres.of(&near.answer, near.vector.as_slice());
+        let centres: Vec<Vec<f32>> = nearest.iter().map(centre).collect();
+        let seen = metric.see([asked.as_slice()].into_iter().chain(centres.iter().map(Vec::as_slice)));
         let Some((asked, centres)) = seen.split_first() else { return Vec::new() };
-        answers.into_iter().zip(centres.iter().map(|centre| metric.cosine(asked, centre))).collect()
+        centres.iter().map(|centre| metric.cosine(asked, centre)).collect()
     }
 
     /// The class of an entry's answer: its own, or that of an answer that it was found to say the same as.
@@ -339,24 +348,19 @@ impl Learner {
     }
 
     /// Learns for each candidate whether its answer was right for the prompt of `case`, where that is known. `reliability`, from
-    /// 0.5 to 1, is how often such labels are right; `asked` is the prompt's vector, if it is at hand.
-    pub fn learn(
-        &mut self,
-        case: &Case,
-        right: &[Option<bool>],
-        reliability: f64,
-        asked: Option<&Embedding>,
-    ) -> Change {
+    /// 0.5 to 1, is how often such labels are right; `asked` is the prompt, if it is at hand.
+    pub fn learn(&mut self, case: &Case, right: &[Option<bool>], reliability: f64, asked: Option<Query<'_>>) -> Change {
         let trust = (2.0 * reliability - 1.0).clamp(0.0, 1.0).powi(2);
-        if let Some(asked) = asked {
-            self.scatter.add(asked.as_slice());
+        if let Some(Query { vector, wording }) = asked {
+            let vector = vector.as_slice();
+            self.scatter.add(vector);
             let has_answer = case.evidence.iter().zip(right).find(|(_, right)| **right == Some(true));
             if let Some((evidence, _)) = has_answer {
-                if let Some((away, others)) = self.centres.away(&evidence.answer, asked.as_slice()) {
+                if let Some((away, others)) = self.centres.away(&evidence.answer, vector) {
                     self.scatter.add_within(&away, others);
                 }
                 #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-                self.centres.add(evidence.answer, asked.as_slice(), trust as f32);
+                self.centres.add(evidence.answer, vector, wording, trust as f32);
             }
         }
         let stands_for = match case.ending {
@@ -545,11 +549,19 @@ impl Learner {
     }
 }
 
+/// What an answer scores, and what the best of the others does.
+fn against_rivals(answer: AnswerClass, answers: &[AnswerClass], scores: &[f32]) -> (f32, Option<f32>) {
+    let all = || answers.iter().zip(scores);
+    let own = all().find(|(other, _)| **other == answer).map_or(0.0, |(_, score)| *score);
+    (own, all().filter(|(other, _)| **other != answer).map(|(_, score)| *score).max_by(f32::total_cmp))
+}
+
 type Vector64 = [f64; FEATURES];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::text::Parsed;
     use crate::decide::{Text, gather};
     use crate::embed::Cosine;
     use crate::store::{Attributes, CacheKey, ScopeKey, TextHash};
@@ -566,30 +578,60 @@ mod tests {
         Neighbour { entry, prompt, vector, cosine, answer: AnswerClass(answer), is_literal: true }
     }
 
+    const NEVER_AUDITED: f64 = 0.5;
+
+    /// The evidence about two candidates for `prompt`, whose vector is `asked`.
+    fn evidence(learner: &Learner, prompt: &str, asked: &Embedding, near: &[Neighbour<'_>]) -> Vec<Evidence> {
+        let parsed = Parsed::new(prompt);
+        let mut evidence = gather(Text { text: prompt, parsed: Some(&parsed), blurred: false }, near, near.len());
+        let query = Query { vector: asked, wording: &Wording::of(&parsed) };
+        learner.complete(&mut evidence, query, near, &Beliefs::default());
+        evidence
+    }
+
+    /// Tells a learner which candidate's answer was right for `prompt`.
+    fn teach(learner: &mut Learner, prompt: &str, asked: &Embedding, near: &[Neighbour<'_>], right: AnswerClass) {
+        let terms = Terms { budget: ErrorBudget::new(0.02).unwrap(), audit_rate: 0.0, strict: false };
+        let evidence = evidence(learner, prompt, asked, near);
+        let right: Vec<_> = evidence.iter().map(|evidence| Some(evidence.answer == right)).collect();
+        let case = learner.budgeted(evidence, terms, &Beliefs::default(), None, |_| false, NEVER_AUDITED);
+        let query = Query { vector: asked, wording: &Wording::of(&Parsed::new(prompt)) };
+        learner.learn(&case, &right, 1.0, Some(query));
+    }
+
     #[test]
     fn prompts_that_had_an_answer_speak_for_it_where_they_lie() {
-        let (mut learner, beliefs) = (Learner::default(), Beliefs::default());
+        let mut learner = Learner::default();
         // The entry of answer 1 is an outlier; its other prompts lie where this one is asked.
         let (asked, outlier, other) = (vector([1.0, 0.0, 0.0]), vector([0.6, 0.8, 0.0]), vector([0.6, 0.0, 0.8]));
         let near = [neighbour("a", &outlier, &asked, 1), neighbour("b", &other, &asked, 2)];
-        let text = Text { text: "c", parsed: None, blurred: false };
-        let complete = |learner: &Learner| {
-            let mut evidence = gather(text, &near, 2);
-            learner.complete(&mut evidence, &asked, &near, &beliefs);
-            evidence
+        let margins = |learner: &Learner| {
+            let evidence = evidence(learner, "c", &asked, &near);
+            [0, 1].map(|place| evidence[place].vector[CENTRES.end - 1])
         };
-        let margin = |evidence: &[Evidence], place: usize| evidence[place].vector[CENTRES.end - 1];
-        let before = complete(&learner);
-        assert!(margin(&before, 0).abs() < 1e-6 && margin(&before, 1).abs() < 1e-6, "{before:?}");
-        let terms = Terms { budget: ErrorBudget::new(0.02).unwrap(), audit_rate: 0.0, strict: false };
-        for _ in 0..5 {
-            let case = learner.budgeted(complete(&learner), terms, &beliefs, None, |_| false, 0.5);
-            learner.learn(&case, &[Some(true), Some(false)], 1.0, Some(&asked));
-        }
-        let after = complete(&learner);
-        assert!(margin(&after, 0) > 0.5 && margin(&after, 1) < -0.5, "{after:?}");
+        assert!(margins(&learner).iter().all(|margin| margin.abs() < 1e-6));
+        (0..5).for_each(|_| teach(&mut learner, "c", &asked, &near, AnswerClass(1)));
+        let [own, other] = margins(&learner);
+        assert!(own > 0.5 && other < -0.5, "{own} {other}");
         learner.begin_anew();
-        let anew = complete(&learner);
-        assert!(margin(&anew, 0).abs() < 1e-6, "what was learned of changed answers is gone: {anew:?}");
+        assert!(margins(&learner)[0].abs() < 1e-6, "what was learned of changed answers is gone");
+    }
+
+    #[test]
+    fn words_that_came_with_an_answer_speak_for_it_where_vectors_tell_nothing() {
+        let mut learner = Learner::default();
+        let (asked, a, b) = (vector([1.0, 0.0, 0.0]), vector([0.8, 0.6, 0.0]), vector([0.8, 0.0, 0.6]));
+        let near = [neighbour("a", &a, &asked, 1), neighbour("b", &b, &asked, 2)];
+        let margins = |learner: &Learner| {
+            let evidence = evidence(learner, "the card that I lost", &asked, &near);
+            [0, 1].map(|place| evidence[place].vector[WORDS.end - 1])
+        };
+        assert_eq!(margins(&learner), [0.0, 0.0]);
+        for _ in 0..5 {
+            teach(&mut learner, "I lost my card", &asked, &near, AnswerClass(1));
+            teach(&mut learner, "my card is late", &asked, &near, AnswerClass(2));
+        }
+        let [lost, late] = margins(&learner);
+        assert!(lost > late + 0.3, "{lost} {late}");
     }
 }

@@ -6,9 +6,10 @@ use std::io::BufRead;
 
 use serde::Deserialize;
 
+use crate::decide::text::Parsed;
 use crate::decide::{
     AnswerClass, Beliefs, Ending, ErrorBudget, Evidence, Example, Examples, FEATURES, Learner, Metric, Neighbour,
-    Scatter, SourceKind, Terms, Text, gather,
+    Query, Scatter, SourceKind, Terms, Text, Wording, gather,
 };
 use crate::embed::{Embedder, Embedding, Prefix};
 use crate::store::{Attributes, CacheKey, EntryId, ScopeKey, TextHash};
@@ -118,8 +119,10 @@ impl Labelled {
         let example = |pair: &Pair| {
             let (a, b) = (vectors.get(&pair.a)?, vectors.get(&pair.b)?);
             let neighbours = [neighbour(&pair.b, b, b.cosine(a), AnswerClass(1))];
-            let mut evidence = gather(plain(&pair.a), &neighbours, 1);
-            nobody.complete(&mut evidence, a, &neighbours, beliefs);
+            let parsed = Parsed::new(&pair.a);
+            let mut evidence = gather(plain(&pair.a, Some(&parsed)), &neighbours, 1);
+            let query = Query { vector: a, wording: &Wording::of(&parsed) };
+            nobody.complete(&mut evidence, query, &neighbours, beliefs);
             let weight = if pair.same { weight } else { weight * SOUGHT_OUT };
             Some(Beliefs::example(evidence.first()?.features(), pair.same, weight))
         };
@@ -135,14 +138,16 @@ impl Labelled {
         for (number, asked) in self.trace.iter().enumerate() {
             let Some(vector) = vectors.get(&asked.prompt) else { continue };
             let near = nearest(&stored, vector);
-            let mut evidence = gather(plain(&asked.prompt), &near, stored.len());
-            learner.complete(&mut evidence, vector, &near, beliefs);
+            let parsed = Parsed::new(&asked.prompt);
+            let mut evidence = gather(plain(&asked.prompt, Some(&parsed)), &near, stored.len());
+            let query = Query { vector, wording: &Wording::of(&parsed) };
+            learner.complete(&mut evidence, query, &near, beliefs);
             let case = learner.budgeted(evidence, terms, beliefs, None, |_| false, 0.0);
             let same = |evidence: &Evidence| evidence.answer == AnswerClass::of(&asked.group);
             let right: Vec<_> = case.evidence.iter().map(|evidence| Some(same(evidence))).collect();
             let example = |evidence: &Evidence| Beliefs::example(evidence.features(), same(evidence), weight);
             examples.extend(case.evidence.iter().map(example));
-            learner.learn(&case, &right, 1.0, Some(vector));
+            learner.learn(&case, &right, 1.0, Some(query));
             if let Some(job) = learner.due(beliefs) {
                 learner.adopt(job.run(beliefs));
             }
@@ -158,8 +163,8 @@ impl Labelled {
 #[derive(Debug, Clone, Default)]
 pub struct Vectors(HashMap<String, Embedding>);
 
-fn plain(text: &str) -> Text<'_> {
-    Text { text, parsed: None, blurred: false }
+fn plain<'t>(text: &'t str, parsed: Option<&'t Parsed>) -> Text<'t> {
+    Text { text, parsed, blurred: false }
 }
 
 fn neighbour<'t>(
@@ -170,7 +175,7 @@ fn neighbour<'t>(
 ) -> Neighbour<'t> {
     let scope = ScopeKey::new(CacheKey::new("", ""), &[0; 32]);
     let entry = EntryId::new(scope, TextHash::of(prompt), &Attributes::default());
-    Neighbour { entry, prompt: plain(prompt), vector, cosine, answer, is_literal: true }
+    Neighbour { entry, prompt: plain(prompt, None), vector, cosine, answer, is_literal: true }
 }
 
 fn nearest<'t>(stored: &[(&'t Grouped, &'t Embedding)], vector: &Embedding) -> Vec<Neighbour<'t>> {

@@ -96,6 +96,11 @@ impl Parsed {
             tokens,
         }
     }
+
+    /// Hashes of its words' stems, one after the other.
+    pub(super) fn stems_in_order(&self) -> impl Iterator<Item = u64> {
+        self.tokens.iter().map(|token| token.hash)
+    }
 }
 
 impl Differences {

@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::LazyLock;
 
 /// What a token is.
@@ -31,7 +30,7 @@ pub(super) struct Token {
     /// Bytes of `lower` that are its stem.
     stem: usize,
     /// Of the stem.
-    hash: u64,
+    pub(super) hash: u64,
 }
 
 impl Token {
@@ -74,10 +73,9 @@ fn is_content(kind: Kind, lower: &str) -> bool {
     kind != Kind::Sign && !WORDS.contains(lower)
 }
 
+/// FNV-1a (Fowler, Noll, Vo): the same in all versions of this program, because hashes are kept.
 fn hash(stem: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(stem.as_bytes());
-    hasher.finish()
+    stem.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn is_sign(c: char) -> bool {
