@@ -1,11 +1,12 @@
 //! How well decisions keep their budget, and how much they serve within it.
 //!
-//! `cargo bench --bench decide -- TRACE.jsonl... [--shuffles N] [--flip SHARE] [--change] [--prior FILE]`
+//! `cargo bench --bench decide -- TRACE.jsonl... [--shuffles N] [--draws N] [--flip SHARE] [--change] [--prior FILE]`
 //!
 //! Each trace is replayed in its order and in N others (5) by the rules alone, over exact neighbours: budgets 0.01, 0.02 and
 //! 0.05, labels from misses and audits only. Shown are hits, wrong ÷ requests, hits ÷ those of the fixed threshold with as many
 //! wrong answers, hits ÷ those of the per-entry rule (which explores by chance: the mean of five runs), the highest wrong ÷ requests at a checkpoint of 1,000 requests, and at how many of them
-//! the budget was broken beyond what its Wilson interval allows, and what a decision took beside the search. `--flip` turns that
+//! the budget was broken beyond what its Wilson interval allows, and what a decision took beside the search. Audits are drawn by
+//! chance: `--draws` shows the mean of so many runs, which differ in nothing else. `--flip` turns that
 //! share of the labels; `--change` gives all prompts
 //! other answers from the middle on, and tells after how many requests the alarm sounded. `--prior` takes another prior than the
 //! model's: one that was not made of the trace's own questions.
@@ -45,6 +46,7 @@ struct Prompt {
 
 struct Options {
     shuffles: u64,
+    draws: u64,
     flip: f64,
     change: bool,
     prior: Option<String>,
@@ -107,33 +109,40 @@ fn run((prompts, near): (&[Prompt], &[Vec<u32>]), beliefs: &Beliefs, order: u64,
     let points = frontier(&order_of.iter().map(asked).collect::<Vec<_>>());
     let under = |budget: f64| {
         let by = |rule, draws| replay((prompts, near), &order_of, rule, budget, options, draws);
-        let mine = by(Rule::Budget(beliefs), DRAWS);
-        #[expect(clippy::cast_precision_loss, reason = "a few runs")]
-        let theirs = (0..RUNS_PER_ENTRY).map(|run| by(Rule::PerEntry, DRAWS + run).hits().value()).sum::<f64>()
-            / RUNS_PER_ENTRY as f64;
-        let (hits, wrong) = (mine.hits().value(), mine.wrong().value());
+        let mine: Vec<Seen> = (0..options.draws).map(|run| by(Rule::Budget(beliefs), DRAWS + run)).collect();
+        let theirs: Vec<Seen> = (0..RUNS_PER_ENTRY).map(|run| by(Rule::PerEntry, DRAWS + run)).collect();
+        let theirs = mean(&theirs, |run| run.hits().value());
+        let (hits, wrong) = (mean(&mine, |run| run.hits().value()), mean(&mine, |run| run.wrong().value()));
         // A threshold that serves nothing is no yardstick.
         let times = |of: f64| if of > 0.0 { hits / of } else { f64::INFINITY };
         let (to_static, to_per_entry) = (times(hits_at(&points, wrong)), times(theirs));
-        let (highest, broken) = mine.checkpoints(budget);
-        let alarm = mine.alarms.first().map_or("-".to_owned(), ToString::to_string);
+        let checkpoints = || mine.iter().map(|run| run.checkpoints(budget));
+        let highest = checkpoints().map(|(highest, _)| highest).fold(0.0, f64::max);
+        let broken: u32 = checkpoints().map(|(_, broken)| broken).sum();
+        let alarm = mine.iter().flat_map(|run| run.alarms.first()).max().map_or("-".to_owned(), ToString::to_string);
         let line = format!(
             "{order:>5}  {budget:>6}  {hits:.3}  {:>6.2} %  {to_static:>7.2}  {to_per_entry:>10.2}  {:>5.2} %  {broken:>6}  {alarm}",
             wrong * 100.0,
             highest * 100.0
         );
-        Run { line, figures: [hits, wrong, to_static, to_per_entry, f64::from(broken), mine.micros()] }
+        Run { line, figures: [hits, wrong, to_static, to_per_entry, f64::from(broken), mean(&mine, Seen::micros)] }
     };
     BUDGETS.into_iter().map(under).collect()
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a few runs")]
+fn mean(runs: &[Seen], of: impl Fn(&Seen) -> f64) -> f64 {
+    runs.iter().map(of).sum::<f64>() / runs.len().max(1) as f64
+}
+
 fn options() -> Options {
-    let mut options = Options { shuffles: 5, flip: 0.0, change: false, prior: None, traces: Vec::new() };
+    let mut options = Options { shuffles: 5, draws: 1, flip: 0.0, change: false, prior: None, traces: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().expect("a value");
         match argument.as_str() {
             "--shuffles" => options.shuffles = value().parse().expect("a number"),
+            "--draws" => options.draws = value().parse().expect("a number"),
             "--flip" => options.flip = value().parse().expect("a share"),
             "--change" => options.change = true,
             "--prior" => options.prior = Some(value()),

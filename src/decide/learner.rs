@@ -256,15 +256,10 @@ impl Learner {
         let by_centre = self.by_centre(asked.vector, &nearest, metric);
         let by_word = self.centres.by_words(&answers, asked.wording);
         for evidence in evidence {
-            let mut put = |places, features: [f32; 2]| {
-                if let Some(places) = evidence.vector.get_mut::<std::ops::Range<usize>>(places) {
-                    places.copy_from_slice(&features);
-                }
-            };
             let (own, rival) = against_rivals(evidence.answer, &answers, &by_centre);
-            put(CENTRES, by_centres(own, rival));
+            evidence.put(CENTRES, by_centres(own, rival));
             let (own, rival) = against_rivals(evidence.answer, &answers, &by_word);
-            put(WORDS, by_words(own, rival));
+            evidence.put(WORDS, by_words(own, rival));
         }
     }
 

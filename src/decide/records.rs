@@ -87,9 +87,7 @@ impl Records {
     pub(super) fn fill(&self, evidence: &mut Evidence) {
         #[expect(clippy::cast_possible_truncation, reason = "features are f32")]
         let known = [self.of_entry(&evidence.entry) as f32, self.of_answer(&evidence.answer) as f32];
-        if let Some(places) = evidence.vector.get_mut(RECORDS) {
-            places.copy_from_slice(&known);
-        }
+        evidence.put(RECORDS, known);
     }
 
     /// An answer that was predicted to be right with the probability `predicted` was right, or wasn't.
