@@ -178,12 +178,6 @@ impl Evidence {
 /// puts them in.
 #[must_use]
 pub fn gather(query: Text<'_>, neighbours: &[Neighbour<'_>], entries: usize) -> Vec<Evidence> {
-    let mut places: Vec<usize> = Vec::with_capacity(WEIGHED);
-    for (place, neighbour) in neighbours.iter().enumerate() {
-        if places.len() < WEIGHED && !places.iter().any(|other| neighbours[*other].answer == neighbour.answer) {
-            places.push(place);
-        }
-    }
     let parsed;
     let query = if query.parsed.is_some() {
         query
@@ -191,7 +185,16 @@ pub fn gather(query: Text<'_>, neighbours: &[Neighbour<'_>], entries: usize) -> 
         parsed = Parsed::new(query.text);
         Text { parsed: Some(&parsed), ..query }
     };
-    places.into_iter().map(|place| evidence(query, neighbours, place, entries)).collect()
+    nearest_of_each(neighbours).take(WEIGHED).map(|place| evidence(query, neighbours, place, entries)).collect()
+}
+
+/// The places of the nearest neighbour with each answer, nearest first.
+pub(super) fn nearest_of_each(neighbours: &[Neighbour<'_>]) -> impl Iterator<Item = usize> {
+    let is_nearest = |place: &usize| {
+        let (nearer, answer) = (&neighbours[..*place], neighbours[*place].answer);
+        nearer.iter().all(|other| other.answer != answer)
+    };
+    (0..neighbours.len()).filter(is_nearest)
 }
 
 fn evidence(query: Text<'_>, neighbours: &[Neighbour<'_>], place: usize, entries: usize) -> Evidence {

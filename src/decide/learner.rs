@@ -9,7 +9,7 @@ use super::audit::Audits;
 use super::budget::{Account, ErrorBudget};
 use super::centres::Centres;
 use super::drift::{Change, Drift};
-use super::evidence::{CENTRES, Evidence, FEATURES, Neighbour, WORDS, by_centres, by_words};
+use super::evidence::{CENTRES, Evidence, FEATURES, Neighbour, WORDS, by_centres, by_words, nearest_of_each};
 use super::logistic::{Example, Prior, fit, probability};
 use super::metric::{Metric, Scatter};
 use super::per_entry::Observations;
@@ -246,12 +246,7 @@ impl Learner {
             plain = Metric::plain(asked.vector.dimension());
             &plain
         };
-        let mut nearest: Vec<&Neighbour<'_>> = Vec::with_capacity(neighbours.len());
-        for neighbour in neighbours {
-            if nearest.iter().all(|other| other.answer != neighbour.answer) {
-                nearest.push(neighbour);
-            }
-        }
+        let nearest: Vec<&Neighbour<'_>> = nearest_of_each(neighbours).map(|place| &neighbours[place]).collect();
         let answers: Vec<AnswerClass> = nearest.iter().map(|neighbour| neighbour.answer).collect();
         let by_centre = self.by_centre(asked.vector, &nearest, metric);
         let by_word = self.centres.by_words(&answers, asked.wording);
@@ -584,6 +579,12 @@ mod tests {
         evidence
     }
 
+    /// One feature of both candidates.
+    fn feature(at: usize, learner: &Learner, prompt: &str, asked: &Embedding, near: &[Neighbour<'_>; 2]) -> [f32; 2] {
+        let evidence = evidence(learner, prompt, asked, near);
+        [0, 1].map(|place| evidence[place].vector[at])
+    }
+
     /// Tells a learner which candidate's answer was right for `prompt`.
     fn teach(learner: &mut Learner, prompt: &str, asked: &Embedding, near: &[Neighbour<'_>], right: AnswerClass) {
         let terms = Terms { budget: ErrorBudget::new(0.02).unwrap(), audit_rate: 0.0, strict: false };
@@ -600,10 +601,7 @@ mod tests {
         // The entry of answer 1 is an outlier; its other prompts lie where this one is asked.
         let (asked, outlier, other) = (vector([1.0, 0.0, 0.0]), vector([0.6, 0.8, 0.0]), vector([0.6, 0.0, 0.8]));
         let near = [neighbour("a", &outlier, &asked, 1), neighbour("b", &other, &asked, 2)];
-        let margins = |learner: &Learner| {
-            let evidence = evidence(learner, "c", &asked, &near);
-            [0, 1].map(|place| evidence[place].vector[CENTRES.end - 1])
-        };
+        let margins = |learner: &Learner| feature(CENTRES.end - 1, learner, "c", &asked, &near);
         assert!(margins(&learner).iter().all(|margin| margin.abs() < 1e-6));
         (0..5).for_each(|_| teach(&mut learner, "c", &asked, &near, AnswerClass(1)));
         let [own, other] = margins(&learner);
@@ -617,10 +615,7 @@ mod tests {
         let mut learner = Learner::default();
         let (asked, a, b) = (vector([1.0, 0.0, 0.0]), vector([0.8, 0.6, 0.0]), vector([0.8, 0.0, 0.6]));
         let near = [neighbour("a", &a, &asked, 1), neighbour("b", &b, &asked, 2)];
-        let margins = |learner: &Learner| {
-            let evidence = evidence(learner, "the card that I lost", &asked, &near);
-            [0, 1].map(|place| evidence[place].vector[WORDS.end - 1])
-        };
+        let margins = |learner: &Learner| feature(WORDS.end - 1, learner, "the card that I lost", &asked, &near);
         assert_eq!(margins(&learner), [0.0, 0.0]);
         for _ in 0..5 {
             teach(&mut learner, "I lost my card", &asked, &near, AnswerClass(1));
