@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::CacheError;
 use super::registry::{Cache, Caches};
 use crate::config::{CacheSettings, Policy};
-use crate::decide::{ErrorBudget, Outlook, Recorded, Source, under_budgets, under_thresholds};
+use crate::decide::{Ending, ErrorBudget, Outlook, Recorded, Source, under_budgets, under_thresholds};
 use crate::store::Timestamp;
 
 /// Where changes are kept in the store.
@@ -168,12 +168,16 @@ fn recorded(logged: &super::Logged) -> Option<Recorded> {
     if decision.outcome == crate::decide::Outcome::Bypass {
         return None;
     }
-    let told = logged.labels.iter().find(|label| label.source != Source::Feedback);
+    let case = logged.case.as_ref();
+    // Who stores an answer though one was served has reasons, not chance.
+    let is_labelled_by_chance = case.is_none_or(|case| case.ending != Ending::Served);
+    let mut told = logged.labels.iter().filter(|label| label.source != Source::Feedback && is_labelled_by_chance);
     Some(Recorded {
         cosine: decision.best_cosine().map(crate::embed::Cosine::get),
         error: decision.p_correct.map(|p| 1.0 - p),
         exact: decision.outcome == crate::decide::Outcome::ExactHit,
-        would_hit: logged.case.as_ref().is_some_and(|case| case.ending.would_hit()),
-        label: told.map(|label| label.right),
+        would_hit: case.is_some_and(|case| case.ending.would_hit()),
+        chance: case.map_or(1.0, |case| case.label_chance()),
+        label: told.next().map(|label| label.right),
     })
 }

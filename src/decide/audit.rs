@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::share::Share;
+use super::share::Sample;
 
 /// Audits that estimates are made from.
 const WINDOW: usize = 500;
@@ -13,6 +13,13 @@ const WINDOW: usize = 500;
 const USUAL: f64 = 20.0;
 /// The rate stays between these multiples of what the operator set.
 const RATES: (f64, f64) = (0.2, 2.0);
+/// Multiples of the rate between which the doubt about a hit decides: what seems sure is audited too.
+const FOCUS: (f64, f64) = (1.0 / 3.0, 3.0);
+/// The mean doubt is one over about so many would-be hits, and begins with that about this error.
+const RECENT: f64 = 200.0;
+const FIRST_ERROR: f64 = 0.03;
+/// Nothing is surer than this.
+const LEAST_ERROR: f64 = 1e-4;
 /// Wrong answers that are assumed before the first audit, and how many would have been expected: the first predictions rest on
 /// other traffic than this one.
 const ASSUMED: (f64, f64) = (2.0, 1.5);
@@ -22,19 +29,35 @@ const CAUTION: f64 = 0.5;
 const CALIBRATION: (f64, f64) = (0.7, 10.0);
 
 /// What audits have shown of late.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Audits {
-    /// Error that was predicted, before calibration, and whether the answer was right.
-    window: VecDeque<(f32, bool)>,
+    window: VecDeque<Audit>,
     /// The same of candidates that were just not sure enough: refused, and so labelled all of them. They speak of predictions that
     /// are alike, and there are more of them than audits.
     near: VecDeque<(f32, bool)>,
     all: u64,
+    /// The mean of [`doubt`] about would-be hits of late.
+    mean_doubt: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Audit {
+    /// Error that was predicted, before calibration.
+    predicted: f32,
+    /// With what probability it was drawn.
+    chance: f32,
+    right: bool,
+}
+
+impl Default for Audits {
+    fn default() -> Self {
+        Self { window: VecDeque::new(), near: VecDeque::new(), all: 0, mean_doubt: doubt(FIRST_ERROR) }
+    }
 }
 
 impl Audits {
-    /// The share of would-be hits that is audited, where the operator set `usual`: more at first, less when much is known. 0 only
-    /// where the operator says 0.
+    /// The share of would-be hits that is audited, in the mean, where the operator set `usual`: more at first, less when much is
+    /// known. 0 only where the operator says 0.
     #[must_use]
     pub(super) fn rate(&self, usual: f64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no 2^53 precision")]
@@ -42,10 +65,22 @@ impl Audits {
         usual * (1.0 / known.sqrt()).clamp(RATES.0, RATES.1)
     }
 
-    /// An audit's label came.
-    pub(super) fn add(&mut self, predicted: f64, right: bool) {
-        #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]
-        self.window.push_back((predicted as f32, right));
+    /// With what probability a would-be hit with this predicted error is audited: in proportion to the doubt about it, because so, as
+    /// many audits tell most about how many hits are wrong (Neyman 1934).
+    #[must_use]
+    pub(super) fn chance(&self, error: f64, usual: f64) -> f64 {
+        (self.rate(usual) * (doubt(error) / self.mean_doubt).clamp(FOCUS.0, FOCUS.1)).min(1.0)
+    }
+
+    /// There was a would-be hit with this predicted error.
+    pub(super) fn saw(&mut self, error: f64) {
+        self.mean_doubt += (doubt(error) - self.mean_doubt) / RECENT;
+    }
+
+    /// The label of an audit came that was drawn with the probability `chance`.
+    pub(super) fn add(&mut self, predicted: f64, chance: f64, right: bool) {
+        #[expect(clippy::cast_possible_truncation, reason = "an error and a probability need no more than f32")]
+        self.window.push_back(Audit { predicted: predicted as f32, chance: chance as f32, right });
         if self.window.len() > WINDOW {
             self.window.pop_front();
         }
@@ -65,18 +100,18 @@ impl Audits {
     #[must_use]
     pub(super) fn calibration(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a window's length")]
-        let near_wrong = self.near.iter().filter(|(_, right)| !right).count() as f64;
-        let sum = |window: &VecDeque<(f32, bool)>| window.iter().map(|(error, _)| f64::from(*error)).sum::<f64>();
-        let wrong = self.wrong().some as f64 + near_wrong + ASSUMED.0;
-        let expected = sum(&self.window) + sum(&self.near) + ASSUMED.1;
+        let all = || self.window.iter().map(|audit| (audit.predicted, audit.right)).chain(self.near.iter().copied());
+        let wrong = all().filter(|(_, right)| !right).count() as f64 + ASSUMED.0;
+        let expected = all().map(|(error, _)| f64::from(error)).sum::<f64>() + ASSUMED.1;
         ((wrong + CAUTION * wrong.sqrt()) / expected).clamp(CALIBRATION.0, CALIBRATION.1)
     }
 
-    /// Wrong ÷ audited, of late: an honest estimate of wrong ÷ hits.
+    /// The audits of late, and how many were wrong: an honest estimate of wrong ÷ hits.
     #[must_use]
-    pub(super) fn wrong(&self) -> Share {
-        let wrong = self.window.iter().filter(|(_, right)| !right).count() as u64;
-        Share::new(wrong, self.window.len() as u64)
+    pub(super) fn wrong(&self) -> Sample {
+        let mut sample = Sample::default();
+        self.window.iter().for_each(|audit| sample.add(f64::from(audit.chance), !audit.right));
+        sample
     }
 
     /// Audits ever.
@@ -87,14 +122,19 @@ impl Audits {
 
     /// What was known is of another time.
     pub(super) fn forget(&mut self) {
-        self.window.clear();
-        self.near.clear();
-        self.all = 0;
+        *self = Self::default();
     }
+}
+
+/// How little is known of a hit with this predicted error: the standard deviation of being wrong, √(e·(1 − e)), or √e about, because
+/// no hit has a large error.
+fn doubt(error: f64) -> f64 {
+    error.max(LEAST_ERROR).sqrt()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::share::Share;
     use super::*;
 
     #[test]
@@ -103,7 +143,7 @@ mod tests {
         let mut before = audits.rate(0.05);
         assert!((before - 0.1).abs() < 1e-9);
         for _ in 0..5000 {
-            audits.add(0.01, true);
+            audits.add(0.01, 0.05, true);
             assert!(audits.rate(0.05) <= before);
             before = audits.rate(0.05);
         }
@@ -116,11 +156,41 @@ mod tests {
         let mut honest = Audits::default();
         let mut careless = Audits::default();
         for n in 0..500 {
-            honest.add(0.04, n % 25 != 0);
-            careless.add(0.04, n % 6 != 0);
+            honest.add(0.04, 0.05, n % 25 != 0);
+            careless.add(0.04, 0.05, n % 6 != 0);
         }
         assert!((0.9..1.4).contains(&honest.calibration()), "{}", honest.calibration());
         assert!((3.5..5.5).contains(&careless.calibration()), "{}", careless.calibration());
-        assert_eq!(honest.wrong(), Share::new(20, 500));
+        assert_eq!(honest.wrong().drawn(), Share::new(20, 500));
+    }
+
+    /// The variance of an estimate of how many hits with the errors `of` are wrong, if they are audited by `chance`, times the number of
+    /// audits.
+    fn variance(of: &[f64], chance: impl Fn(f64) -> f64) -> f64 {
+        let audits: f64 = of.iter().map(|error| chance(*error)).sum();
+        let variance: f64 = of.iter().map(|error| error * (1.0 - error) * (1.0 / chance(*error) - 1.0)).sum();
+        variance * audits
+    }
+
+    #[test]
+    fn doubtful_hits_are_audited_more_often_and_as_many_audits_tell_more() {
+        let errors: Vec<f64> =
+            (0..1000).map(|n| if n % 10 < 7 { 0.005 } else { 0.01 + 0.02 * f64::from(n % 10) }).collect();
+        let mut audits = Audits::default();
+        errors.iter().for_each(|error| audits.saw(*error));
+        let usual = audits.rate(0.05);
+        let chance = |error: f64| audits.chance(error, 0.05);
+        assert!(
+            chance(0.0) > usual / 4.0
+                && chance(0.005) < usual
+                && chance(0.19) > 2.0 * usual
+                && chance(1.0) <= 3.0 * usual
+        );
+        let mean = errors.iter().map(|error| chance(*error)).sum::<f64>() / 1000.0;
+        assert!((0.9..1.1).contains(&(mean / usual)), "{mean} {usual}");
+        assert!(variance(&errors, chance) < 0.7 * variance(&errors, |_| usual));
+        assert_eq!((audits.chance(0.1, 0.0), audits.chance(0.1, 1.0)), (0.0, 1.0));
+        (0..100_000).for_each(|_| audits.saw(0.0));
+        assert!((audits.chance(0.0, 0.05) - usual).abs() < 1e-9, "where all are as sure as can be");
     }
 }

@@ -31,11 +31,10 @@ const EVERY: u32 = 20;
 /// Requests beyond those seen whose budget may be spent in advance, so that the first sure hit of all is served.
 const ADVANCE: f64 = 25.0;
 /// An answer that is more likely wrong than this is never served, whatever the budget: nobody wants coins tossed.
-const CEILING: f64 = 0.225;
-/// The budget from which the cut may be that high. Under smaller ones it may be less, by this power of their ratio: whoever
-/// wants few wrong answers doesn't want them all from a few wild guesses.
-const GENEROUS: f64 = 0.05;
-const FALLS: f64 = 0.75;
+const CEILING: f64 = 0.25;
+/// Nor is one that is more likely wrong than this multiple of the budget: whoever wants few wrong answers doesn't want them all from a
+/// few wild guesses.
+const WILD: f64 = 5.0;
 
 /// The rolling account of one budget.
 ///
@@ -80,7 +79,7 @@ impl Account {
         let mut errors: Vec<f32> = self.window.iter().map(|(error, _)| *error).collect();
         errors.sort_unstable_by(f32::total_cmp);
         let mut left = budget.get() * SAFETY * (self.len() + ADVANCE);
-        let ceiling = CEILING * (budget.get() / GENEROUS).min(1.0).powf(FALLS);
+        let ceiling = CEILING.min(WILD * budget.get());
         // What would be affordable beyond all that was seen.
         #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]
         let mut cut = ceiling as f32;

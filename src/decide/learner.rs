@@ -14,7 +14,7 @@ use super::logistic::{Example, Prior, fit, probability};
 use super::metric::{Metric, Scatter};
 use super::per_entry::Observations;
 use super::records::Records;
-use super::share::Share;
+use super::share::Sample;
 use super::source::{Reliabilities, Source};
 use super::words::Wording;
 use crate::embed::Embedding;
@@ -126,7 +126,7 @@ pub struct Case {
     pub cut: f64,
     /// How it ended.
     pub ending: Ending,
-    /// With what probability a would-be hit was audited.
+    /// With what probability it was audited, if it was sure enough.
     pub audit_rate: f64,
 }
 
@@ -135,6 +135,15 @@ impl Case {
     #[must_use]
     pub fn best(&self) -> Option<&Evidence> {
         self.evidence.get(self.best?)
+    }
+
+    /// With what probability it was known beforehand that its label would be asked for.
+    #[must_use]
+    pub fn label_chance(&self) -> f64 {
+        match self.ending {
+            Ending::Served | Ending::Audited => self.audit_rate,
+            Ending::Alarmed | Ending::Refused => 1.0,
+        }
     }
 
     /// The probability that the best candidate's answer is right.
@@ -210,12 +219,12 @@ pub struct Standing {
     pub audits: u64,
     /// Audits of late, and how many of these would have been wrong.
     #[serde(skip)]
-    pub recent_audits: Share,
+    pub recent_audits: Sample,
     /// The largest predicted error that is served now.
     pub cut: f64,
     /// What predicted errors are multiplied by, from audits.
     pub calibration: f64,
-    /// The share of would-be hits that is audited now.
+    /// The share of would-be hits that is audited now, in the mean.
     pub audit_rate: f64,
     /// How near an alarm is, from 0 to 1.
     pub drift: f64,
@@ -301,7 +310,7 @@ impl Learner {
         let best = usable.max_by(|a, b| raw[*a].total_cmp(&raw[*b]).then(b.cmp(a)));
         let error = best.map_or(1.0, |best| 1.0 - p_correct[best]);
         let cut = self.account.cut();
-        let audit_rate = self.audits.rate(terms.audit_rate);
+        let audit_rate = self.audits.chance(error, terms.audit_rate);
         let ending = if !self.account.affords(error, terms.budget) || most_error.is_some_and(|most| error > most) {
             Ending::Refused
         } else if self.drift.is_alarmed() {
@@ -312,6 +321,9 @@ impl Learner {
             Ending::Served
         };
         self.account.book(error, ending == Ending::Served);
+        if ending.would_hit() {
+            self.audits.saw(error);
+        }
         Case { evidence, raw, p_correct, best, cut, ending, audit_rate }
     }
 
@@ -373,7 +385,7 @@ impl Learner {
             }
             if Some(place) == case.best && case.ending != Ending::Served {
                 if case.ending == Ending::Audited {
-                    self.audits.add(1.0 - raw, right);
+                    self.audits.add(1.0 - raw, case.audit_rate, right);
                 } else if 1.0 - case.p_correct[place] <= NEARLY * case.cut {
                     self.audits.add_near(1.0 - raw, right);
                 }

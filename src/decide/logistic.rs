@@ -171,20 +171,8 @@ mod array {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::draws::draws;
     use super::*;
-
-    /// Numbers that look like chance, from 0 to 1.
-    fn draws() -> impl Iterator<Item = f64> {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        std::iter::repeat_with(move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            #[expect(clippy::cast_precision_loss, reason = "53 bits")]
-            let draw = (state >> 11) as f64 / (1u64 << 53) as f64;
-            draw
-        })
-    }
 
     fn examples(b: [f64; 3], count: usize) -> Vec<Example<3>> {
         let mut draws = draws();

@@ -11,6 +11,8 @@ mod answer;
 mod audit;
 mod budget;
 mod centres;
+#[cfg(test)]
+mod draws;
 mod drift;
 mod evidence;
 mod features;
@@ -39,7 +41,7 @@ pub use metric::{Metric, Scatter};
 pub use per_entry::Observations;
 pub use prior::{Examples, PriorError, SourceKind};
 pub use rule::{Demand, Guard, Rule, Verdict};
-pub use share::Share;
+pub use share::{Sample, Share};
 pub use simulate::{Outlook, Recorded, under_budgets, under_thresholds};
 pub use source::{Reliabilities, Source};
 pub use statistics::{Histogram, Observation, Outcome, Statistics, Summary, WindowSummary};

@@ -9,7 +9,7 @@ use super::logistic::{Example, Prior, fit, information};
 use super::metric::Metric;
 
 /// Labels of a cache's own traffic that outweigh the prior.
-const WORTH: f64 = 200.0;
+const WORTH: f64 = 1000.0;
 /// Precision of every coefficient besides: what the pairs never showed is not known to be zero.
 const RIDGE: f64 = 0.3;
 /// The same while the prior itself is made.
@@ -88,7 +88,7 @@ impl Beliefs {
     }
 
     /// What `sources` of other traffic let one believe of new traffic: their most probable coefficients, as firmly as
-    /// 200 labels would (a power prior: Ibrahim and Chen 2000).
+    /// 1,000 labels would (a power prior: Ibrahim and Chen 2000).
     ///
     /// Pairs were chosen by somebody, so how many of them are right, and how near those are, says nothing of traffic; what a
     /// difference is worth does (as in case-control studies: Prentice and Pyke 1979). Each source of pairs therefore has

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::budget::{Account, ErrorBudget};
-use super::share::Share;
+use super::share::{Sample, Share};
 
 /// One recorded decision, as far as that matters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Recorded {
     pub exact: bool,
     /// Whether it was sure enough to be served then. Of these, audits are labelled, and speak for the others.
     pub would_hit: bool,
+    /// With what probability its label was asked for.
+    pub chance: f64,
     /// Whether the best candidate was right, where a fresh answer told. What was served is not labelled by chance, so
     /// what its readers say is left out.
     pub label: Option<bool>,
@@ -77,24 +79,27 @@ pub fn under_thresholds(recorded: &[Recorded], thresholds: &[f32]) -> Vec<Outloo
 #[derive(Default)]
 struct Stratum {
     served: u64,
-    labels: u64,
-    wrong: u64,
+    labelled: Sample,
 }
 
 impl Stratum {
-    fn add(&mut self, label: Option<bool>) {
+    fn add(&mut self, chance: f64, label: Option<bool>) {
         self.served += 1;
-        self.labels += u64::from(label.is_some());
-        self.wrong += u64::from(label == Some(false));
+        if let Some(right) = label {
+            self.labelled.add(chance, !right);
+        }
+    }
+
+    fn labels(&self) -> u64 {
+        self.labelled.drawn().all
     }
 
     /// Wrong answers among those served: as many as labels say, at least, at most.
     #[expect(clippy::cast_precision_loss, reason = "counts of decisions")]
     fn wrong(&self) -> (f64, f64, f64) {
-        let share = Share::new(self.wrong, self.labels);
-        let (low, high) = share.interval();
+        let (low, high) = self.labelled.interval();
         let served = self.served as f64;
-        (served * share.value(), served * low, served * high)
+        (served * self.labelled.value(), served * low, served * high)
     }
 }
 
@@ -108,13 +113,13 @@ fn outlook(at: f64, recorded: &[Recorded], mut served: impl FnMut(&Recorded) -> 
         }
         hits += 1;
         if !one.exact {
-            if one.would_hit { &mut sure } else { &mut unsure }.add(one.label);
+            if one.would_hit { &mut sure } else { &mut unsure }.add(one.chance, one.label);
         }
     }
     let requests = recorded.len() as u64;
     let all = (requests as f64).max(1.0);
     let ((a, a_low, a_high), (b, b_low, b_high)) = (sure.wrong(), unsure.wrong());
-    let unknown = [&sure, &unsure].into_iter().any(|stratum| stratum.served > 0 && stratum.labels == 0);
+    let unknown = [&sure, &unsure].into_iter().any(|stratum| stratum.served > 0 && stratum.labels() == 0);
     let hit_rate = Share::new(hits, requests);
     Outlook {
         at,
@@ -124,7 +129,7 @@ fn outlook(at: f64, recorded: &[Recorded], mut served: impl FnMut(&Recorded) -> 
         hit_rate_interval: hit_rate.interval(),
         wrong_of_requests: (!unknown).then_some((a + b) / all),
         wrong_interval: ((a_low + b_low) / all, (a_high + b_high) / all),
-        labels: sure.labels + unsure.labels,
+        labels: sure.labels() + unsure.labels(),
     }
 }
 
@@ -141,7 +146,7 @@ mod tests {
                 2 => (false, Some(0.85), Some(0.15), false, Some(n % 20 != 2)),
                 _ => (false, Some(0.5), Some(0.95), false, Some(false)),
             };
-            Recorded { cosine, error, exact, would_hit, label }
+            Recorded { cosine, error, exact, would_hit, chance: if would_hit { 0.1 } else { 1.0 }, label }
         };
         (0..4000).map(one).collect()
     }
@@ -167,7 +172,8 @@ mod tests {
 
     #[test]
     fn without_labels_nothing_is_claimed() {
-        let bare = [Recorded { cosine: Some(0.9), error: Some(0.01), exact: false, would_hit: true, label: None }];
+        let (cosine, error) = (Some(0.9), Some(0.01));
+        let bare = [Recorded { cosine, error, exact: false, would_hit: true, chance: 0.1, label: None }];
         let outlook = under_thresholds(&bare, &[0.5])[0];
         assert_eq!((outlook.wrong_of_requests, outlook.wrong_interval), (None, (0.0, 1.0)));
         assert_eq!(under_thresholds(&[], &[0.5])[0].hit_rate, 0.0);

@@ -50,7 +50,8 @@ pub(super) struct StatsReply {
 struct LearningReply {
     #[serde(flatten)]
     standing: Standing,
-    /// Of the last audits: those that would have been wrong. An honest estimate of wrong ÷ hits.
+    /// Of the last audits, `all` of them: `some` would have been wrong. `value` is an honest estimate of wrong ÷ hits: doubtful hits are
+    /// audited more often, so each audit stands for as many hits as its chance says.
     audited_wrong: ShareReply,
     /// The same ÷ all requests, by the hit rate since the cache exists. Null where nothing is audited: then nobody knows.
     wrong_of_requests: Option<f64>,
@@ -78,9 +79,10 @@ impl LearningReply {
         let wrong = standing.recent_audits;
         let (low, high) = wrong.interval();
         let near_hits = Share::new(summary.total.semantic_hits, summary.total.lookups).value();
-        let is_audited = wrong.all > 0;
+        let Share { some, all } = wrong.drawn();
+        let is_audited = all > 0;
         Self {
-            audited_wrong: ShareReply { some: wrong.some, all: wrong.all, value: wrong.value(), interval: (low, high) },
+            audited_wrong: ShareReply { some, all, value: wrong.value(), interval: (low, high) },
             wrong_of_requests: is_audited.then_some(wrong.value() * near_hits),
             wrong_of_requests_interval: is_audited.then_some((low * near_hits, high * near_hits)),
             standing,
