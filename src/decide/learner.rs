@@ -32,6 +32,8 @@ const MOST_MORE: u64 = 400;
 const OTHERS: f64 = 0.1;
 /// An audit stands for all the would-be hits that weren't audited, up to so many of them.
 const STANDS_FOR: f64 = 3.0;
+/// Labels that say the contrary of what is so: people differ about what is the same, and feedback lies.
+const MISLABELLED: f64 = 0.03;
 /// Predicted errors up to this multiple of the cut are like those that are served.
 const NEARLY: f64 = 2.5;
 /// Labels that what was learned from so few is twice as wrong as it says, about.
@@ -202,7 +204,7 @@ impl FitJob {
     #[must_use]
     pub fn run(&self, beliefs: &Beliefs) -> Fitted {
         Fitted {
-            coefficients: fit(&self.examples, &beliefs.prior, &self.start),
+            coefficients: fit(&self.examples, MISLABELLED, &beliefs.prior, &self.start),
             metric: Metric::of(&self.scatter, beliefs.metric.as_ref(), self.last.as_ref()),
             generation: self.generation,
         }

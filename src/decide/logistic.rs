@@ -1,9 +1,11 @@
 //! Logistic regression with a Gaussian prior.
 //!
-//! P(right | x) = 1 / (1 + exp(-b·x)). The coefficients are those of the largest posterior density under b ~ N(mean,
+//! P(right | x) = p = 1 / (1 + exp(-b·x)). A share ε of labels is taken to say the contrary of what is so, whatever x is, so that a case is
+//! labelled right with the probability q = ε + (1 − 2ε)·p (Copas 1988). Without that, a single wrong label about a case that is as good
+//! as hopeless moves the coefficients more than hundreds of others, until hopeless cases are thought sure. The coefficients are those of the largest posterior density under b ~ N(mean,
 //! precision⁻¹): with few labels they stay where the prior has them, with many they go where the labels are. Newton's method
-//! finds them (McCullagh and Nelder, Generalized Linear Models, 1989, chapter 4.4); the posterior is concave, so there is one
-//! maximum.
+//! with the expected curvature finds them (McCullagh and Nelder, Generalized Linear Models, 1989, chapters 2.5 and 4.4). Where
+//! ε = 0, the posterior is concave and has one maximum; otherwise it's the one near the start.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,13 +57,14 @@ fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
 }
 
-/// The most probable coefficients after `examples`, looked for from `start`.
+/// The most probable coefficients after `examples`, of whose labels the share `mislabelled` (from 0, below 0.5) is wrong, looked for
+/// from `start`.
 #[must_use]
-pub fn fit<const N: usize>(examples: &[Example<N>], prior: &Prior<N>, start: &[f64; N]) -> [f64; N] {
+pub fn fit<const N: usize>(examples: &[Example<N>], mislabelled: f64, prior: &Prior<N>, start: &[f64; N]) -> [f64; N] {
     let mut b = *start;
     let mut curvature = Box::new([[0.0; N]; N]);
     for _ in 0..MOST_STEPS {
-        let gradient = derivatives(examples, prior, &b, &mut curvature);
+        let gradient = derivatives(examples, mislabelled, prior, &b, &mut curvature);
         let Some(step) = solve(&mut curvature, gradient) else { break };
         let longest = step.iter().fold(0.0f64, |longest, change| longest.max(change.abs()));
         if !longest.is_finite() {
@@ -77,11 +80,11 @@ pub fn fit<const N: usize>(examples: &[Example<N>], prior: &Prior<N>, start: &[f
 }
 
 /// The curvature (negative second derivatives) of the log posterior at `prior`'s weight and `examples`: what a prior that is
-/// worth these examples has as its precision. Symmetric.
+/// worth these examples, none of them mislabelled, has as its precision. Symmetric.
 #[must_use]
 pub fn information<const N: usize>(examples: &[Example<N>], b: &[f64; N]) -> Box<[[f64; N]; N]> {
     let mut curvature = Box::new([[0.0; N]; N]);
-    derivatives(examples, &Prior::ridge(0.0), b, &mut curvature);
+    derivatives(examples, 0.0, &Prior::ridge(0.0), b, &mut curvature);
     for row in 0..N {
         for column in 0..row {
             curvature[column][row] = curvature[row][column];
@@ -90,9 +93,10 @@ pub fn information<const N: usize>(examples: &[Example<N>], b: &[f64; N]) -> Box
     curvature
 }
 
-/// First derivatives of the log posterior at `b`, and the lower triangle of its curvature.
+/// First derivatives of the log posterior at `b`, and the lower triangle of its expected curvature.
 fn derivatives<const N: usize>(
     examples: &[Example<N>],
+    mislabelled: f64,
     prior: &Prior<N>,
     b: &[f64; N],
     curvature: &mut [[f64; N]; N],
@@ -106,8 +110,12 @@ fn derivatives<const N: usize>(
     for Example { features, right, weight } in examples {
         let x = features.map(f64::from);
         let p = sigmoid(b.iter().zip(&x).map(|(b, x)| b * x).sum());
-        let residual = f64::from(*weight) * (f64::from(u8::from(*right)) - p);
-        let information = f64::from(*weight) * p * (1.0 - p);
+        let says_right = mislabelled + (1.0 - 2.0 * mislabelled) * p;
+        // How much a label says about b·x: as it does anywhere else where nothing is mislabelled, and next to nothing where p is beyond ε.
+        let slope = (1.0 - 2.0 * mislabelled) * p * (1.0 - p);
+        let telling = slope / (says_right * (1.0 - says_right)).max(f64::MIN_POSITIVE);
+        let residual = f64::from(*weight) * telling * (f64::from(u8::from(*right)) - says_right);
+        let information = f64::from(*weight) * telling * slope;
         for row in 0..N {
             // Most differences are absent from most cases.
             if x[row] == 0.0 {
@@ -188,24 +196,47 @@ mod tests {
     #[test]
     fn what_made_the_labels_is_found() {
         let made_by = [0.5, 2.0, -1.0];
-        let found = fit(&examples(made_by, 20_000), &Prior::ridge(0.01), &[0.0; 3]);
+        let found = fit(&examples(made_by, 20_000), 0.0, &Prior::ridge(0.01), &[0.0; 3]);
         for (made, found) in made_by.iter().zip(found) {
             assert!((made - found).abs() < 0.1, "{made} {found}");
         }
     }
 
     #[test]
+    fn wrong_labels_about_hopeless_cases_do_not_make_them_sure() {
+        let mut examples = examples([0.0, 4.0, 0.0], 2000);
+        // Far beyond all others, and said to be right a few times though they aren't.
+        let hopeless = |n: u32| Example { features: [1.0, -8.0, 0.0], right: n == 0, weight: 1.0 };
+        examples.extend((0..60).map(|n| hopeless(n % 12)));
+        let found = |mislabelled| fit(&examples, mislabelled, &Prior::ridge(0.1), &[0.0, 1.0, 0.0])[1];
+        assert!(found(0.0) < 3.1, "one label in four hundred flattens the curve: {}", found(0.0));
+        assert!((found(0.03) - 4.0).abs() < 0.6, "{}", found(0.03));
+    }
+
+    #[test]
+    fn flipped_labels_are_seen_through() {
+        let made_by = [0.5, 2.0, -1.0];
+        let mut draws = draws().skip(77);
+        let mut flipped = examples(made_by, 20_000);
+        flipped.iter_mut().for_each(|example| example.right ^= draws.next().unwrap() < 0.05);
+        let found = fit(&flipped, 0.05, &Prior::ridge(0.01), &[0.0; 3]);
+        for (made, found) in made_by.iter().zip(found) {
+            assert!((made - found).abs() < 0.15, "{made} {found}");
+        }
+    }
+
+    #[test]
     fn without_labels_the_prior_stays_and_few_move_it_little() {
         let prior = Prior { mean: [1.0, -1.0, 3.0], ..Prior::ridge(50.0) };
-        assert_eq!(fit(&[], &prior, &[0.0; 3]).map(|b| (b * 1e6).round() / 1e6), prior.mean);
-        let moved = fit(&examples([-3.0, 0.0, 0.0], 10), &prior, &prior.mean);
+        assert_eq!(fit(&[], 0.0, &prior, &[0.0; 3]).map(|b| (b * 1e6).round() / 1e6), prior.mean);
+        let moved = fit(&examples([-3.0, 0.0, 0.0], 10), 0.0, &prior, &prior.mean);
         assert!(moved[0] < 1.0 && moved[0] > 0.7, "{moved:?}");
     }
 
     #[test]
     fn the_start_does_not_matter() {
         let examples = examples([1.0, -4.0, 0.3], 500);
-        let from = |start| fit(&examples, &Prior::ridge(1.0), &start);
+        let from = |start| fit(&examples, 0.0, &Prior::ridge(1.0), &start);
         for (a, b) in from([0.0; 3]).into_iter().zip(from([9.0, 9.0, -9.0])) {
             assert!((a - b).abs() < 1e-3, "{a} {b}");
         }
@@ -214,11 +245,11 @@ mod tests {
     #[test]
     fn information_is_what_a_prior_of_these_examples_has() {
         let examples = examples([0.2, 1.0, 0.0], 3000);
-        let b = fit(&examples, &Prior::ridge(1e-6), &[0.0; 3]);
+        let b = fit(&examples, 0.0, &Prior::ridge(1e-6), &[0.0; 3]);
         let prior = Prior { mean: b, precision: information(&examples, &b) };
         let more = self::examples([0.2, 1.0, 0.0], 6000);
-        let all = fit(&more, &Prior::ridge(1e-6), &b);
-        let second_half = fit(&more[3000..], &prior, &b);
+        let all = fit(&more, 0.0, &Prior::ridge(1e-6), &b);
+        let second_half = fit(&more[3000..], 0.0, &prior, &b);
         for (all, updated) in all.iter().zip(second_half) {
             assert!((all - updated).abs() < 0.03, "{all} {updated}");
         }
@@ -231,8 +262,10 @@ mod tests {
         ) {
             let examples: Vec<_> =
                 cases.into_iter().map(|(features, right, weight)| Example { features, right, weight }).collect();
-            let b = fit(&examples, &Prior::ridge(0.3), &[0.0; 3]);
-            prop_assert!(b.iter().all(|b| b.is_finite()));
+            for mislabelled in [0.0, 0.03, 0.4] {
+                let b = fit(&examples, mislabelled, &Prior::ridge(0.3), &[0.0; 3]);
+                prop_assert!(b.iter().all(|b| b.is_finite()));
+            }
         }
     }
 }

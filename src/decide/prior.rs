@@ -165,7 +165,7 @@ fn with_own(example: &Example<FEATURES>, own: Option<usize>) -> Example<WIDE> {
 fn fit_sensibly(examples: &[Example<WIDE>]) -> [f64; WIDE] {
     let mut prior = Prior::ridge(FIRST_RIDGE);
     loop {
-        let mean = fit(examples, &prior, &[0.0; WIDE]);
+        let mean = fit(examples, 0.0, &prior, &[0.0; WIDE]);
         let senseless = |place: &usize| {
             let (name, value) = (NAMES[*place], mean[*place]);
             if SPEAK_FOR.contains(&name) {
