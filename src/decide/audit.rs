@@ -99,7 +99,6 @@ impl Audits {
     /// What predicted errors have to be multiplied by: wrong ÷ expected to be wrong, with caution.
     #[must_use]
     pub(super) fn calibration(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a window's length")]
         let all = || self.window.iter().map(|audit| (audit.predicted, audit.right)).chain(self.near.iter().copied());
         let wrong = all().filter(|(_, right)| !right).count() as f64 + ASSUMED.0;
         let expected = all().map(|(error, _)| f64::from(error)).sum::<f64>() + ASSUMED.1;
