@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use refrain::config;
 use refrain::decide::text::Parsed;
 use refrain::decide::{
-    AnswerClass, Beliefs, Case, Change, Ending, ErrorBudget, Learner, Neighbour, Query, Share, Terms, Text, Wording,
+    AnswerClass, Beliefs, Case, Change, Ending, ErrorBudget, Learner, Neighbour, Query, Reading, Share, Terms, Text,
     gather,
 };
 use refrain::embed::{Embedding, Model};
@@ -266,10 +266,9 @@ fn replay(
         let answer = AnswerClass::of(&format!("{}{}", prompt.group, if is_late { " changed" } else { "" }));
         let near = nearest(prompts, &near[*at], &stored, prompt, &answers);
         let begun = Instant::now();
-        let parsed = Parsed::new(&prompt.text);
-        let text = Text { text: &prompt.text, parsed: Some(&parsed), blurred: false };
-        let mut evidence = gather(text, &near, stored.all.len());
-        let query = Query { vector: &prompt.vector, wording: &Wording::of(&parsed) };
+        let reading = Reading::of(&prompt.text);
+        let query = Query::new(&reading, &prompt.vector);
+        let mut evidence = gather(query, &near, stored.all.len());
         learner.complete(&mut evidence, query, &near, beliefs);
         let draw = draws.share();
         let case: Case = match rule {

@@ -1,23 +1,29 @@
 //! What is known of entries' texts, remembered: each lookup weighs several, mostly the same ones.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use super::learning::said;
 use crate::decide::text::Parsed;
 use crate::decide::{AnswerClass, is_literal};
-use crate::store::{Entry, EntryId};
+use crate::store::{Answer, Entry, EntryId, Timestamp};
 
-/// Entries that are remembered, of all caches together; each takes one or two kilobytes.
+/// Entries that are remembered, of all caches together; each takes about half a kilobyte.
 const MOST: usize = 16_384;
 
 /// What an entry's texts say, taken apart.
 pub(super) struct Known {
-    /// A hash of the answer, which may change while the entry's name stays.
-    answer: u64,
+    version: Version,
     pub(super) prompt: Parsed,
     pub(super) class: AnswerClass,
     pub(super) is_literal: bool,
+}
+
+/// Tells one answer of an entry from the next, which comes under the same name. To look at all of it would take longer than a decision
+/// about it.
+#[derive(PartialEq, Eq)]
+struct Version {
+    created: Timestamp,
+    length: usize,
 }
 
 /// Remembers [`Known`] entries.
@@ -31,20 +37,27 @@ impl Default for Memory {
 
 impl Memory {
     pub(super) fn of(&self, entry: &Entry) -> Arc<Known> {
-        let answer = said(&entry.answer);
-        let mut hasher = DefaultHasher::new();
-        hasher.write(answer.as_bytes());
-        let hash = hasher.finish();
-        if let Some(known) = self.0.get(&entry.id).filter(|known| known.answer == hash) {
-            return known;
-        }
+        let version = Version::of(entry.created, &entry.answer);
+        let known = self.0.get(&entry.id).filter(|known| known.version == version);
+        known.unwrap_or_else(|| self.learn(entry.id, entry.created, &entry.prompt, &entry.answer))
+    }
+
+    /// What is learned of an entry when it is stored, no lookup has to wait for.
+    pub(super) fn learn(&self, entry: EntryId, created: Timestamp, prompt: &str, answer: &Answer) -> Arc<Known> {
+        let said = said(answer);
         let known = Arc::new(Known {
-            answer: hash,
-            prompt: Parsed::new(&entry.prompt),
-            class: AnswerClass::of(answer),
-            is_literal: is_literal(answer),
+            version: Version::of(created, answer),
+            prompt: Parsed::new(prompt),
+            class: AnswerClass::of(said),
+            is_literal: is_literal(said),
         });
-        self.0.insert(entry.id, Arc::clone(&known));
+        self.0.insert(entry, Arc::clone(&known));
         known
+    }
+}
+
+impl Version {
+    fn of(created: Timestamp, answer: &Answer) -> Self {
+        Self { created, length: said(answer).len() }
     }
 }

@@ -13,10 +13,9 @@ use super::judge::{Judge, Pair};
 use super::lookup::{Decision, DecisionId};
 use super::registry::{Cache, Setup};
 use crate::config::Reliability;
-use crate::decide::text::Parsed;
 use crate::decide::{
-    self, AnswerClass, Beliefs, Case, Change, Evidence, Learner, Likeness, Neighbour, Quarantine, Query, Rule, Source,
-    Standing, Terms, Wording,
+    self, AnswerClass, Beliefs, Case, Change, Evidence, Learner, Likeness, Neighbour, Quarantine, Query, Reading, Rule,
+    Source, Standing, Terms,
 };
 use crate::embed::{Cosine, Embedder, Embedding, ModelDigest, Prefix};
 use crate::prompt::Question;
@@ -174,8 +173,6 @@ impl Learning {
     /// Learns what labels say about each candidate of a case.
     fn learn(self: &Arc<Self>, about: (DecisionId, &Case), right: &[Option<bool>], told: Told<'_>, setup: &Setup) {
         let ((id, case), Told { source, asked }) = (about, told);
-        let wording = asked.map(|(text, _)| Wording::of(&Parsed::new(text)));
-        let asked = asked.zip(wording.as_ref()).map(|((_, vector), wording)| Query { vector, wording });
         let change = {
             let learner = &mut *self.learner.lock();
             let reliability =
@@ -314,8 +311,8 @@ pub(super) struct Fresh<'a> {
 #[derive(Clone, Copy)]
 struct Told<'a> {
     source: Source,
-    /// The prompt that the fresh answer is for, if there is one, with its vector.
-    asked: Option<(&'a str, &'a Embedding)>,
+    /// The prompt that the fresh answer is for, if there is one that is known whole.
+    asked: Option<Query<'a>>,
 }
 
 /// What an answer says, whether in text or in calls of tools.
@@ -347,7 +344,8 @@ impl Cache {
         let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
         if !likenesses.contains(&Likeness::Unclear) {
             let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
-            let asked = fresh.vector.map(|vector| (fresh.prompt, vector));
+            let reading = Reading::of(fresh.prompt);
+            let asked = fresh.vector.map(|vector| Query::new(&reading, vector));
             let told = Told { source: Source::FreshAnswer, asked };
             self.learning.learn((id, &case), &right, told, &setup);
             return;
@@ -507,7 +505,8 @@ impl Comparison {
             self.learning.learner.lock().join(self.entry, class);
         }
         if right.iter().any(Option::is_some) {
-            let asked = self.vector.as_ref().map(|vector| (self.prompt.as_str(), vector));
+            let reading = Reading::of(&self.prompt);
+            let asked = self.vector.as_ref().map(|vector| Query::new(&reading, vector));
             let told = Told { source, asked };
             self.learning.learn((self.id, &self.case), &right, told, &self.setup);
         }

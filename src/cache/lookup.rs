@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use super::known::Known;
 use super::pending::Before;
 use super::registry::{Cache, Setup};
-use crate::decide::text::Parsed;
 use crate::decide::{
-    AnswerClass, Case, Demand, Ending, Evidence, Features, Guard, Neighbour, Observation, Outcome, Query, Rule, Terms,
-    Text, Verdict, Wording, gather,
+    AnswerClass, Case, Demand, Ending, Evidence, Features, Guard, Neighbour, Observation, Outcome, Query, Reading,
+    Rule, Terms, Text, Verdict, gather,
 };
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
@@ -18,6 +17,9 @@ use crate::telemetry::{self, Step};
 
 /// A lookup that takes longer than this, because the embedder or the store is overloaded, goes on without the cache.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes of a prompt that is read while the embedder works.
+const READ_MEANWHILE: usize = 1 << 14;
 
 /// How an answer may be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -158,6 +160,13 @@ impl Cache {
     }
 }
 
+/// What lies near a prompt.
+struct Near<'l> {
+    reading: Reading<'l>,
+    query: TextEmbedding,
+    candidates: Vec<Candidate>,
+}
+
 /// A lookup under way.
 struct Search<'l> {
     cache: &'l Cache,
@@ -251,7 +260,7 @@ impl<'l> Search<'l> {
             }
             found => found,
         };
-        let (query, candidates) = match found {
+        let near = match found {
             Err(Trouble::Embed(error @ (EmbedError::TooLong(_) | EmbedError::Unfit(_)))) => {
                 self.reason = Some(error.to_string());
                 return Ok(());
@@ -259,17 +268,21 @@ impl<'l> Search<'l> {
             found => found?,
         };
         let started = Instant::now();
-        self.weigh(&query, candidates);
+        self.embedding = Some(self.weigh(near));
         telemetry::step(Step::Decide, started.elapsed());
-        self.embedding = Some(query);
         Ok(())
     }
 
-    async fn search(&self) -> Result<(TextEmbedding, Vec<Candidate>), Trouble> {
-        let query = self.embed().await.map_err(Trouble::Embed)?;
+    async fn search(&self) -> Result<Near<'l>, Trouble> {
+        let text = self.lookup.question.text.as_str();
+        let read = || Reading::of(text);
+        // The embedder may refuse a long one.
+        let read_meanwhile = async { (text.len() <= READ_MEANWHILE).then(read) };
+        let (query, reading) = tokio::join!(biased; self.embed(), read_meanwhile);
+        let query = query.map_err(Trouble::Embed)?;
         self.before.all().await;
         let candidates = self.nearest(&query).await.map_err(Trouble::Store)?;
-        Ok((query, candidates))
+        Ok(Near { reading: reading.unwrap_or_else(read), query, candidates })
     }
 
     async fn embed(&self) -> Result<TextEmbedding, EmbedError> {
@@ -288,15 +301,19 @@ impl<'l> Search<'l> {
         nearest
     }
 
-    fn weigh(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>) {
+    /// Returns the prompt's vector.
+    fn weigh(&mut self, near: Near<'_>) -> TextEmbedding {
+        let Near { reading, query, candidates } = near;
+        let asked = Query { reading: &reading, vector: &query.vector, blurred: query.blurred };
         match self.setup.rule {
-            Rule::Static { .. } => self.weigh_by_threshold(query, candidates),
-            Rule::PerEntry(terms) | Rule::Budget(terms) => self.weigh_by_labels(query, candidates, terms),
+            Rule::Static { .. } => self.weigh_by_threshold(asked, candidates),
+            Rule::PerEntry(terms) | Rule::Budget(terms) => self.weigh_by_labels(asked, candidates, terms),
         }
+        query
     }
 
     /// By what was learned from labels: of the candidates together, because neighbours that agree are evidence.
-    fn weigh_by_labels(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>, terms: Terms) {
+    fn weigh_by_labels(&mut self, asked: Query<'_>, candidates: Vec<Candidate>, terms: Terms) {
         if candidates.is_empty() {
             return;
         }
@@ -306,9 +323,6 @@ impl<'l> Search<'l> {
         let classes = cache.learning.classes(own);
         let about = candidates.iter().zip(&known).zip(classes);
         let neighbours: Vec<_> = about.map(|((found, known), class)| neighbour(found, known, class)).collect();
-        let text = lookup.question.text.as_str();
-        let parsed = Parsed::new(text);
-        let asked = Text { text, blurred: query.blurred, parsed: Some(&parsed) };
         let evidence = gather(asked, &neighbours, cache.holdings().entries);
         let ruled_out = |evidence: &Evidence| {
             candidates.get(evidence.place).is_none_or(|found| {
@@ -318,7 +332,6 @@ impl<'l> Search<'l> {
             })
         };
         let most_error = lookup.demand.max_error_rate;
-        let asked = Query { vector: &query.vector, wording: &Wording::of(&parsed) };
         let Some(case) = cache.learning.decide(evidence, (asked, &neighbours), &self.setup, most_error, ruled_out)
         else {
             return;
@@ -400,13 +413,15 @@ impl<'l> Search<'l> {
     }
 
     /// By one fixed threshold.
-    fn weigh_by_threshold(&mut self, query: &TextEmbedding, candidates: Vec<Candidate>) {
+    fn weigh_by_threshold(&mut self, asked: Query<'_>, candidates: Vec<Candidate>) {
         let (rule, lookup) = (&Arc::clone(&self.setup).rule, self.lookup);
         let usable = candidates.into_iter().filter(|candidate| (lookup.usable)(&candidate.entry.answer));
-        let parsed = rule.is_strict().then(|| Parsed::new(&lookup.question.text));
-        let asked = Text { text: &lookup.question.text, blurred: query.blurred, parsed: parsed.as_ref() };
+        let asked = asked.text();
+        let asked = Text { parsed: asked.parsed.filter(|_| rule.is_strict()), ..asked };
         for candidate in usable {
-            let stored = Text { text: &candidate.entry.prompt, blurred: candidate.blurred, parsed: None };
+            let known = rule.is_strict().then(|| self.cache.known.of(&candidate.entry));
+            let parsed = known.as_ref().map(|known| &known.prompt);
+            let stored = Text { text: &candidate.entry.prompt, blurred: candidate.blurred, parsed };
             let features = Features::of(asked, stored, candidate.cosine);
             let age = self.now.since(candidate.entry.created);
             let mut verdict = rule.judge(&features, age, &lookup.demand);

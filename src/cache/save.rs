@@ -93,6 +93,9 @@ impl Cache {
             log_failure(&self.name.id, error);
         }
         let id = stored?;
+        if asked.is_some() && self.setup().rule.terms().is_some() {
+            self.known.learn(id, created, &prompt, &answer);
+        }
         self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer, vector: asked.as_ref() });
         Ok(id)
     }

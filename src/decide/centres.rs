@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::answer::AnswerClass;
-use super::words::{Wording, Words};
+use super::words::{Common, Wording, Words};
 
 /// Answers whose centres are known; those go first that were right for no prompt for long. Each takes a vector's room.
 const MOST: usize = 2000;
@@ -25,7 +25,7 @@ pub(super) struct Centres {
     sums: HashMap<AnswerClass, Sum>,
     by_age: VecDeque<AnswerClass>,
     /// Of all prompts.
-    words: Words,
+    words: Common,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -82,13 +82,13 @@ impl Centres {
     }
 
     /// The centre of the prompts with `answer`, of which `nearest` is one.
-    pub(super) fn of(&self, answer: &AnswerClass, nearest: &[f32]) -> Vec<f32> {
-        match self.sums.get(answer).map(|sum| &sum.of).filter(|mean| mean.fits(nearest)) {
-            Some(Mean { count, sum }) => {
-                sum.iter().zip(nearest).map(|(sum, value)| (sum + value) / (count + 1.0)).collect()
-            }
-            None => nearest.to_vec(),
-        }
+    pub(super) fn of<'c>(&'c self, answer: &AnswerClass, nearest: &'c [f32]) -> impl Iterator<Item = f32> + 'c {
+        let known = self.sums.get(answer).map(|sum| &sum.of).filter(|mean| mean.fits(nearest));
+        let (sum, count) = known.map_or((nearest, 0.0), |mean| (mean.sum.as_slice(), mean.count));
+        // Where nothing is known, the one is its own centre.
+        let others = if count > 0.0 { 1.0 } else { 0.0 };
+        let share = 1.0 / (count + 1.0);
+        sum.iter().zip(nearest).map(move |(sum, value)| (sum * others + value) * share)
     }
 }
 
@@ -132,19 +132,23 @@ mod tests {
     use super::*;
     use crate::decide::text::Parsed;
 
+    fn of(centres: &Centres, answer: AnswerClass, nearest: &[f32]) -> Vec<f32> {
+        centres.of(&answer, nearest).collect()
+    }
+
     #[test]
     fn a_centre_is_the_mean_of_its_prompts_and_the_nearest() {
         let (mut centres, answer) = (Centres::default(), AnswerClass(7));
         let wording = Wording::of(&Parsed::new("where is it"));
-        assert_eq!(centres.of(&answer, &[1.0, 0.0]), [1.0, 0.0]);
+        assert_eq!(of(&centres, answer, &[1.0, 0.0]), [1.0, 0.0]);
         centres.add(answer, &[0.0, 1.0], &wording, 1.0);
-        assert_eq!(centres.of(&answer, &[1.0, 0.0]), [0.5, 0.5]);
-        assert_eq!(centres.of(&AnswerClass(8), &[1.0, 0.0]), [1.0, 0.0]);
+        assert_eq!(of(&centres, answer, &[1.0, 0.0]), [0.5, 0.5]);
+        assert_eq!(of(&centres, AnswerClass(8), &[1.0, 0.0]), [1.0, 0.0]);
         assert_eq!(centres.away(&answer, &[1.0, 0.0]), Some((vec![1.0, -1.0], 1.0)));
         assert_eq!(centres.away(&AnswerClass(8), &[1.0, 0.0]), None);
-        assert_eq!(centres.of(&answer, &[1.0, 0.0, 0.0]), [1.0, 0.0, 0.0]);
+        assert_eq!(of(&centres, answer, &[1.0, 0.0, 0.0]), [1.0, 0.0, 0.0]);
         (0..2000).for_each(|_| centres.add(answer, &[1.0, 0.0], &wording, 1.0));
-        assert!(centres.of(&answer, &[1.0, 0.0])[1] < 0.01);
+        assert!(of(&centres, answer, &[1.0, 0.0])[1] < 0.01);
     }
 
     #[test]
@@ -155,7 +159,7 @@ mod tests {
             centres.add(AnswerClass(0), &[1.0], &wording, 1.0);
         }
         assert_eq!((centres.sums.len(), centres.by_age.len()), (MOST, MOST));
-        assert_eq!(centres.of(&AnswerClass(1), &[0.0]), [0.0]);
-        assert!(centres.of(&AnswerClass(0), &[0.0])[0] > 0.9);
+        assert_eq!(of(&centres, AnswerClass(1), &[0.0]), [0.0]);
+        assert!(of(&centres, AnswerClass(0), &[0.0])[0] > 0.9);
     }
 }

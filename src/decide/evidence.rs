@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::AnswerClass;
 use super::features::{Features, Text};
-use super::text::Parsed;
+use super::query::Query;
 use crate::embed::{Cosine, Embedding};
 use crate::store::EntryId;
 
@@ -177,15 +177,8 @@ impl Evidence {
 /// many the scope holds. Records and centres are missing; [`Learner::complete`](super::Learner::complete)
 /// puts them in.
 #[must_use]
-pub fn gather(query: Text<'_>, neighbours: &[Neighbour<'_>], entries: usize) -> Vec<Evidence> {
-    let parsed;
-    let query = if query.parsed.is_some() {
-        query
-    } else {
-        parsed = Parsed::new(query.text);
-        Text { parsed: Some(&parsed), ..query }
-    };
-    nearest_of_each(neighbours).take(WEIGHED).map(|place| evidence(query, neighbours, place, entries)).collect()
+pub fn gather(query: Query<'_>, neighbours: &[Neighbour<'_>], entries: usize) -> Vec<Evidence> {
+    nearest_of_each(neighbours).take(WEIGHED).map(|place| evidence(query.text(), neighbours, place, entries)).collect()
 }
 
 /// The places of the nearest neighbour with each answer, nearest first.

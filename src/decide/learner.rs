@@ -13,10 +13,10 @@ use super::evidence::{CENTRES, Evidence, FEATURES, Neighbour, WORDS, by_centres,
 use super::logistic::{Example, Prior, fit, probability};
 use super::metric::{Metric, Scatter};
 use super::per_entry::Observations;
+use super::query::Query;
 use super::records::Records;
 use super::share::Sample;
 use super::source::{Reliabilities, Source};
-use super::words::Wording;
 use crate::embed::Embedding;
 use crate::store::EntryId;
 
@@ -40,19 +40,12 @@ const NEARLY: f64 = 2.5;
 const YOUTH: f64 = 60.0;
 /// Labels from before an alarm that still count after it: those that raised it.
 const AFTER_ALARM: usize = 60;
+/// Different answers, nearest first, that are compared with each other: those that are weighed, and some rivals more.
+const RIVALS: usize = 6;
 /// Entries of which the per-entry rule keeps observations.
 const OBSERVED: usize = 50_000;
 /// Precision of the coefficients where no prior is shipped with the embedding model.
 const WITHOUT_PRIOR: f64 = 2.0;
-
-/// A prompt that is asked, as what was learned of others sees it.
-#[derive(Debug, Clone, Copy)]
-pub struct Query<'q> {
-    /// Where it lies.
-    pub vector: &'q Embedding,
-    /// Its words.
-    pub wording: &'q Wording,
-}
 
 /// From whom an entry is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -257,10 +250,11 @@ impl Learner {
             plain = Metric::plain(asked.vector.dimension());
             &plain
         };
-        let nearest: Vec<&Neighbour<'_>> = nearest_of_each(neighbours).map(|place| &neighbours[place]).collect();
+        let nearest: Vec<&Neighbour<'_>> =
+            nearest_of_each(neighbours).take(RIVALS).map(|place| &neighbours[place]).collect();
         let answers: Vec<AnswerClass> = nearest.iter().map(|neighbour| neighbour.answer).collect();
         let by_centre = self.by_centre(asked.vector, &nearest, metric);
-        let by_word = self.centres.by_words(&answers, asked.wording);
+        let by_word = self.centres.by_words(&answers, asked.wording());
         for evidence in evidence {
             let (own, rival) = against_rivals(evidence.answer, &answers, &by_centre);
             evidence.put(CENTRES, by_centres(own, rival));
@@ -271,11 +265,10 @@ impl Learner {
 
     /// The cosine between the prompt and the centre of each answer, of which `nearest` are the nearest prompts.
     fn by_centre(&self, asked: &Embedding, nearest: &[&Neighbour<'_>], metric: &Metric) -> Vec<f32> {
-        let centre = |near: &&Neighbour<'_>| self.centres.of(&near.answer, near.vector.as_slice());
-        let centres: Vec<Vec<f32>> = nearest.iter().map(centre).collect();
-        let seen = metric.see([asked.as_slice()].into_iter().chain(centres.iter().map(Vec::as_slice)));
-        let Some((asked, centres)) = seen.split_first() else { return Vec::new() };
-        centres.iter().map(|centre| metric.cosine(asked, centre)).collect()
+        let mut vectors = Vec::with_capacity((1 + nearest.len()) * asked.dimension());
+        vectors.extend_from_slice(asked.as_slice());
+        nearest.iter().for_each(|near| vectors.extend(self.centres.of(&near.answer, near.vector.as_slice())));
+        metric.cosines_with_first(vectors)
     }
 
     /// The class of an entry's answer: its own, or that of an answer that it was found to say the same as.
@@ -355,8 +348,8 @@ impl Learner {
     /// 0.5 to 1, is how often such labels are right; `asked` is the prompt, if it is at hand.
     pub fn learn(&mut self, case: &Case, right: &[Option<bool>], reliability: f64, asked: Option<Query<'_>>) -> Change {
         let trust = (2.0 * reliability - 1.0).clamp(0.0, 1.0).powi(2);
-        if let Some(Query { vector, wording }) = asked {
-            let vector = vector.as_slice();
+        if let Some(asked) = asked {
+            let (vector, wording) = (asked.vector.as_slice(), asked.wording());
             self.scatter.add(vector);
             let has_answer = case.evidence.iter().zip(right).find(|(_, right)| **right == Some(true));
             if let Some((evidence, _)) = has_answer {
@@ -565,8 +558,7 @@ type Vector64 = [f64; FEATURES];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::text::Parsed;
-    use crate::decide::{Text, gather};
+    use crate::decide::{Reading, Text, gather};
     use crate::embed::Cosine;
     use crate::store::{Attributes, CacheKey, ScopeKey, TextHash};
 
@@ -586,9 +578,9 @@ mod tests {
 
     /// The evidence about two candidates for `prompt`, whose vector is `asked`.
     fn evidence(learner: &Learner, prompt: &str, asked: &Embedding, near: &[Neighbour<'_>]) -> Vec<Evidence> {
-        let parsed = Parsed::new(prompt);
-        let mut evidence = gather(Text { text: prompt, parsed: Some(&parsed), blurred: false }, near, near.len());
-        let query = Query { vector: asked, wording: &Wording::of(&parsed) };
+        let reading = Reading::of(prompt);
+        let query = Query::new(&reading, asked);
+        let mut evidence = gather(query, near, near.len());
         learner.complete(&mut evidence, query, near, &Beliefs::default());
         evidence
     }
@@ -605,8 +597,7 @@ mod tests {
         let evidence = evidence(learner, prompt, asked, near);
         let right: Vec<_> = evidence.iter().map(|evidence| Some(evidence.answer == right)).collect();
         let case = learner.budgeted(evidence, terms, &Beliefs::default(), None, |_| false, NEVER_AUDITED);
-        let query = Query { vector: asked, wording: &Wording::of(&Parsed::new(prompt)) };
-        learner.learn(&case, &right, 1.0, Some(query));
+        learner.learn(&case, &right, 1.0, Some(Query::new(&Reading::of(prompt), asked)));
     }
 
     #[test]

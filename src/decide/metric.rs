@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::centres::Mean;
-use crate::embed::dot;
+use crate::embed::{Columns, dot};
 
 /// Axes along which prompts vary most, of which each has a variance of its own.
 const RANK: usize = 64;
@@ -82,12 +83,20 @@ impl Scatter {
 }
 
 /// A metric for vectors of some dimension.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "Variation", into = "Variation")]
 pub struct Metric {
     of: Variation,
     /// For each axis, what a product has too much of along it where all directions are taken to vary alike.
     too_much: Vec<f32>,
+    axes: Arc<Columns>,
+}
+
+impl PartialEq for Metric {
+    fn eq(&self, other: &Self) -> bool {
+        // All else follows from it.
+        self.of == other.of
+    }
 }
 
 /// How vectors of some dimension vary.
@@ -101,16 +110,6 @@ struct Variation {
     variances: Vec<f32>,
     /// Along any other direction.
     rest: f32,
-}
-
-/// A vector as a [`Metric`] sees it.
-#[derive(Debug, Clone)]
-pub(super) struct Seen {
-    /// Less the mean.
-    away: Vec<f32>,
-    /// Along each axis.
-    along: Vec<f32>,
-    length: f32,
 }
 
 impl Metric {
@@ -180,33 +179,40 @@ impl Metric {
         self.of.mean.len() == dimension
     }
 
-    /// All of them at once, because the axes take longer to come from memory than to multiply with.
-    pub(super) fn see<'v>(&self, vectors: impl Iterator<Item = &'v [f32]>) -> Vec<Seen> {
-        let Variation { mean, axes, .. } = &self.of;
-        let away = |vector: &[f32]| vector.iter().zip(mean).map(|(value, mean)| value - mean).collect();
-        let unseen = |vector| Seen { away: away(vector), along: Vec::with_capacity(axes.len()), length: 0.0 };
-        let mut seen: Vec<Seen> = vectors.map(unseen).collect();
-        for axis in axes {
-            seen.iter_mut().for_each(|seen| seen.along.push(dot(axis, &seen.away)));
+    /// The cosines of the angles between the first of some vectors, which stand one after the other, and each of the others.
+    pub(super) fn cosines_with_first(&self, mut vectors: Vec<f32>) -> Vec<f32> {
+        let (dimension, width) = (self.of.mean.len(), self.axes.width());
+        for vector in vectors.chunks_mut(dimension) {
+            vector.iter_mut().zip(&self.of.mean).for_each(|(value, mean)| *value -= mean);
         }
-        for seen in &mut seen {
-            seen.length = self.product(seen, seen).max(0.0).sqrt();
-        }
-        seen
-    }
-
-    /// The cosine of the angle between two.
-    pub(super) fn cosine(&self, a: &Seen, b: &Seen) -> f32 {
-        let lengths = a.length * b.length;
-        if lengths > f32::MIN_POSITIVE { (self.product(a, b) / lengths).clamp(-1.0, 1.0) } else { 0.0 }
+        let along = self.axes.times(&vectors);
+        let seen =
+            |at: usize| Seen { away: &vectors[at * dimension..][..dimension], along: &along[at * width..][..width] };
+        let length = |of: Seen<'_>| self.product(of, of).max(0.0).sqrt();
+        let Some(others) = (vectors.len() / dimension).checked_sub(1) else { return Vec::new() };
+        let (first, of_first) = (seen(0), length(seen(0)));
+        let cosine = |other: Seen<'_>| {
+            let lengths = of_first * length(other);
+            if lengths > f32::MIN_POSITIVE { (self.product(first, other) / lengths).clamp(-1.0, 1.0) } else { 0.0 }
+        };
+        (1..=others).map(|at| cosine(seen(at))).collect()
     }
 
     /// a·(Σ + λ)⁻¹·b, times the variance along the directions that are no axis: what is left of the plain product where an axis varies
     /// more than those.
-    fn product(&self, a: &Seen, b: &Seen) -> f32 {
-        let along = self.too_much.iter().zip(a.along.iter().zip(&b.along));
-        dot(&a.away, &b.away) - along.map(|(too_much, (a, b))| too_much * a * b).sum::<f32>()
+    fn product(&self, a: Seen<'_>, b: Seen<'_>) -> f32 {
+        let along = self.too_much.iter().zip(a.along.iter().zip(b.along));
+        dot(a.away, b.away) - along.map(|(too_much, (a, b))| too_much * a * b).sum::<f32>()
     }
+}
+
+/// A vector as a [`Metric`] sees it.
+#[derive(Debug, Clone, Copy)]
+struct Seen<'v> {
+    /// Less the mean.
+    away: &'v [f32],
+    /// Along each axis.
+    along: &'v [f32],
 }
 
 impl From<Variation> for Metric {
@@ -214,7 +220,7 @@ impl From<Variation> for Metric {
         let added = of.added();
         let usual = of.rest + added;
         let too_much = of.variances.iter().map(|variance| 1.0 - usual / (variance + added)).collect();
-        Self { of, too_much }
+        Self { axes: Arc::new(Columns::new(&of.axes)), of, too_much }
     }
 }
 
@@ -333,8 +339,7 @@ mod tests {
     }
 
     fn cosine(metric: &Metric, a: &[f32], b: &[f32]) -> f32 {
-        let seen = metric.see([a, b].into_iter());
-        metric.cosine(&seen[0], &seen[1])
+        metric.cosines_with_first([a, b].concat())[0]
     }
 
     fn of(vectors: &[Vec<f32>]) -> Metric {

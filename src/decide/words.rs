@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::text::Parsed;
+use super::text::hash::ByHash;
 
 /// Prompts that each have as many of a word as all have, which are added to those of an answer.
 const SMOOTHING: f32 = 10.0;
@@ -23,7 +24,8 @@ impl Wording {
     /// Of the first words of a prompt.
     #[must_use]
     pub fn of(parsed: &Parsed) -> Self {
-        let stems: Vec<u64> = parsed.stems_in_order().take(LOOKED_AT).collect();
+        let stems = parsed.stems_in_order();
+        let stems = &stems[..stems.len().min(LOOKED_AT)];
         let pairs = stems.windows(2).map(|pair| pair[0].rotate_left(1) ^ pair[1]);
         #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
         let mut words: Vec<u32> = stems.iter().copied().chain(pairs).map(|hash| hash as u32).collect();
@@ -33,7 +35,32 @@ impl Wording {
     }
 }
 
-/// In how many prompts each word came.
+/// In how many of all prompts each word came.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Common {
+    prompts: f32,
+    with: ByHash<f32, u32>,
+}
+
+impl Common {
+    /// One more prompt, which counts `weight`; no more than about `most` words are remembered.
+    pub(super) fn add(&mut self, Wording(words): &Wording, weight: f32, most: usize) {
+        self.prompts += weight;
+        words.iter().for_each(|word| *self.with.entry(*word).or_default() += weight);
+        while self.with.len() > most {
+            self.prompts /= 2.0;
+            self.with.retain(|_, count| remains(count));
+        }
+    }
+
+    /// In which share of these prompts each word of another one comes. One that never did is taken to come in half a prompt.
+    pub(super) fn shares(&self, Wording(words): &Wording) -> Vec<f32> {
+        let count = |word| self.with.get(word).copied().unwrap_or_default();
+        words.iter().map(|word| (count(word) + 0.5) / (self.prompts + 1.0)).collect()
+    }
+}
+
+/// In how many of the prompts with one answer each word came.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Words {
     prompts: f32,
@@ -46,7 +73,7 @@ impl Words {
     pub(super) fn add(&mut self, Wording(words): &Wording, weight: f32, most: usize) {
         self.prompts += weight;
         for word in words {
-            match self.place(*word) {
+            match self.with.binary_search_by_key(word, |(word, _)| *word) {
                 Ok(at) => self.with[at].1 += weight,
                 Err(at) => self.with.insert(at, (*word, weight)),
             }
@@ -59,15 +86,7 @@ impl Words {
     /// All that came count half.
     pub(super) fn halve(&mut self) {
         self.prompts /= 2.0;
-        self.with.retain_mut(|(_, count)| {
-            *count /= 2.0;
-            *count >= FORGOTTEN
-        });
-    }
-
-    /// In which share of these prompts each word of another one comes. One that never did is taken to come in half a prompt.
-    pub(super) fn shares(&self, Wording(words): &Wording) -> Vec<f32> {
-        words.iter().map(|word| (self.count(*word) + 0.5) / (self.prompts + 1.0)).collect()
+        self.with.retain_mut(|(_, count)| remains(count));
     }
 
     /// How much likelier a prompt's words are among these prompts than where they come in `shares` of all: the sum of
@@ -84,14 +103,12 @@ impl Words {
         let length = words.len() as f32;
         (more.sum::<f32>() - length * (self.prompts / SMOOTHING).ln_1p()) / (length + 1.0).sqrt()
     }
+}
 
-    fn count(&self, word: u32) -> f32 {
-        self.place(word).map_or(0.0, |at| self.with[at].1)
-    }
-
-    fn place(&self, word: u32) -> Result<usize, usize> {
-        self.with.binary_search_by_key(&word, |(word, _)| *word)
-    }
+/// Halves a count, and tells whether it still counts.
+fn remains(count: &mut f32) -> bool {
+    *count /= 2.0;
+    *count >= FORGOTTEN
 }
 
 #[cfg(test)]
@@ -110,6 +127,12 @@ mod tests {
         words
     }
 
+    fn common(prompts: &[&str]) -> Common {
+        let mut common = Common::default();
+        prompts.iter().for_each(|prompt| common.add(&wording(prompt), 1.0, MOST));
+        common
+    }
+
     #[test]
     fn forms_of_a_word_are_one_and_order_shows_in_pairs() {
         assert_eq!(wording("Cards arrived!"), wording("card arrives"));
@@ -122,7 +145,7 @@ mod tests {
     fn words_speak_for_the_answer_whose_prompts_have_them() {
         let lost = ["my card is lost", "I lost my card yesterday", "lost card, what now?"];
         let late = ["my card is late", "when will my card arrive?", "the card has not come"];
-        let all = words(&[lost, late].concat());
+        let all = common(&[lost, late].concat());
         let [lost, late] = [words(&lost), words(&late)];
         let asked = wording("it seems I lost the card");
         let shares = all.shares(&asked);
@@ -135,26 +158,32 @@ mod tests {
 
     #[test]
     fn the_score_is_the_sum_of_log_likelihood_ratios() {
-        let (all, own) = (words(&["a b", "a c", "d", "e"]), words(&["a b", "a c"]));
+        let (all, own) = (common(&["a b", "a c", "d", "e"]), words(&["a b", "a c"]));
+        let count = |word: &u32| own.with.iter().find(|(known, _)| known == word).map_or(0.0, |(_, count)| *count);
         let asked = wording("a x");
         let shares = all.shares(&asked);
         let by_hand: f32 = asked
             .0
             .iter()
             .zip(&shares)
-            .map(|(word, share)| ((own.count(*word) + SMOOTHING * share) / (2.0 + SMOOTHING) / share).ln())
+            .map(|(word, share)| ((count(word) + SMOOTHING * share) / (2.0 + SMOOTHING) / share).ln())
             .sum();
         assert!((own.speak_for(&asked, &shares) - by_hand / 2.0).abs() < 1e-5);
     }
 
     #[test]
     fn seldom_words_are_forgotten_first() {
-        let mut words = Words::default();
+        let (mut words, mut common) = (Words::default(), Common::default());
         for n in 0..500 {
-            words.add(&wording(&format!("always word{n}")), 1.0, 100);
+            let wording = wording(&format!("always word{n}"));
+            words.add(&wording, 1.0, 100);
+            common.add(&wording, 1.0, 100);
             assert!(words.with.len() <= 100 && words.prompts.is_finite());
+            assert!(common.with.len() <= 100 && common.prompts.is_finite());
         }
-        let shares = words.shares(&wording("always"));
+        let always = wording("always");
+        let shares = common.shares(&always);
         assert!(shares[0] > 0.7, "{shares:?}");
+        assert!(words.with.iter().any(|(word, count)| always.0.contains(word) && count / words.prompts > 0.7));
     }
 }

@@ -22,6 +22,7 @@ mod vector;
 mod worker;
 
 pub use dot::dot;
+pub use encoder::Columns;
 pub use error::{EmbedError, ModelError};
 pub use manifest::{FileHash, Manifest, Pooling, Source};
 pub use model::{Model, ModelDigest, ModelIdentity};

@@ -6,10 +6,9 @@ use std::io::BufRead;
 
 use serde::Deserialize;
 
-use crate::decide::text::Parsed;
 use crate::decide::{
     AnswerClass, Beliefs, Ending, ErrorBudget, Evidence, Example, Examples, FEATURES, Learner, Metric, Neighbour,
-    Query, Scatter, SourceKind, Terms, Text, Wording, gather,
+    Query, Reading, Scatter, SourceKind, Terms, Text, gather,
 };
 use crate::embed::{Embedder, Embedding, Prefix};
 use crate::store::{Attributes, CacheKey, EntryId, ScopeKey, TextHash};
@@ -119,9 +118,9 @@ impl Labelled {
         let example = |pair: &Pair| {
             let (a, b) = (vectors.get(&pair.a)?, vectors.get(&pair.b)?);
             let neighbours = [neighbour(&pair.b, b, b.cosine(a), AnswerClass(1))];
-            let parsed = Parsed::new(&pair.a);
-            let mut evidence = gather(plain(&pair.a, Some(&parsed)), &neighbours, 1);
-            let query = Query { vector: a, wording: &Wording::of(&parsed) };
+            let reading = Reading::of(&pair.a);
+            let query = Query::new(&reading, a);
+            let mut evidence = gather(query, &neighbours, 1);
             nobody.complete(&mut evidence, query, &neighbours, beliefs);
             let weight = if pair.same { weight } else { weight * SOUGHT_OUT };
             Some(Beliefs::example(evidence.first()?.features(), pair.same, weight))
@@ -138,9 +137,9 @@ impl Labelled {
         for (number, asked) in self.trace.iter().enumerate() {
             let Some(vector) = vectors.get(&asked.prompt) else { continue };
             let near = nearest(&stored, vector);
-            let parsed = Parsed::new(&asked.prompt);
-            let mut evidence = gather(plain(&asked.prompt, Some(&parsed)), &near, stored.len());
-            let query = Query { vector, wording: &Wording::of(&parsed) };
+            let reading = Reading::of(&asked.prompt);
+            let query = Query::new(&reading, vector);
+            let mut evidence = gather(query, &near, stored.len());
             learner.complete(&mut evidence, query, &near, beliefs);
             let case = learner.budgeted(evidence, terms, beliefs, None, |_| false, 0.0);
             let same = |evidence: &Evidence| evidence.answer == AnswerClass::of(&asked.group);
@@ -163,10 +162,6 @@ impl Labelled {
 #[derive(Debug, Clone, Default)]
 pub struct Vectors(HashMap<String, Embedding>);
 
-fn plain<'t>(text: &'t str, parsed: Option<&'t Parsed>) -> Text<'t> {
-    Text { text, parsed, blurred: false }
-}
-
 fn neighbour<'t>(
     prompt: &'t str,
     vector: &'t Embedding,
@@ -175,7 +170,8 @@ fn neighbour<'t>(
 ) -> Neighbour<'t> {
     let scope = ScopeKey::new(CacheKey::new("", ""), &[0; 32]);
     let entry = EntryId::new(scope, TextHash::of(prompt), &Attributes::default());
-    Neighbour { entry, prompt: plain(prompt, None), vector, cosine, answer, is_literal: true }
+    let prompt = Text { text: prompt, parsed: None, blurred: false };
+    Neighbour { entry, prompt, vector, cosine, answer, is_literal: true }
 }
 
 fn nearest<'t>(stored: &[(&'t Grouped, &'t Embedding)], vector: &Embedding) -> Vec<Neighbour<'t>> {

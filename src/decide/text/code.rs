@@ -1,7 +1,14 @@
 //! Code between backticks.
 
+use super::hash::fingerprint;
+
+/// A hash of the code that a text shows.
+pub(super) fn shown(text: &str) -> u64 {
+    fingerprint(blocks(text))
+}
+
 /// The pieces of code that a text shows, spaces apart, in their order.
-pub(super) fn blocks(text: &str) -> Vec<String> {
+fn blocks(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('`') {

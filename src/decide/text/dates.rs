@@ -1,7 +1,5 @@
 //! Days and months by their names, and days seen from today.
 
-use std::collections::BTreeSet;
-
 use super::tokens::{Kind, Token};
 
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -19,49 +17,86 @@ const MONTHS: [&str; 12] = [
     "november",
     "december",
 ];
-const SHORT_MONTHS: [(&str, &str); 10] = [
-    ("jan", "january"),
-    ("feb", "february"),
-    ("apr", "april"),
-    ("jun", "june"),
-    ("jul", "july"),
-    ("aug", "august"),
-    ("sept", "september"),
-    ("oct", "october"),
-    ("nov", "november"),
-    ("dec", "december"),
+/// With their places among the months.
+const SHORT_MONTHS: [(&str, u8); 10] = [
+    ("jan", 0),
+    ("feb", 1),
+    ("apr", 3),
+    ("jun", 5),
+    ("jul", 6),
+    ("aug", 7),
+    ("sept", 8),
+    ("oct", 9),
+    ("nov", 10),
+    ("dec", 11),
 ];
-const RELATIVE: [&str; 8] = ["today", "tomorrow", "yesterday", "tonight", "weekend", "noon", "midnight", "now"];
+const RELATIVE: [&str; 7] = ["today", "tomorrow", "yesterday", "tonight", "weekend", "noon", "midnight"];
 /// Behind these, *march* and *may* are months.
 const BEFORE_MONTHS: [&str; 9] = ["in", "of", "since", "until", "by", "next", "last", "this", "early"];
 
-/// Whether a word is the name of a day or a month.
-pub(super) fn is_name(word: &Token) -> bool {
-    DAYS.iter().chain(&MONTHS).any(|name| word.lower == *name)
+/// What a word is a name for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name {
+    place: u8,
+    is: When,
+    /// Of a day or a month, and nothing but it.
+    pub(super) is_plain: bool,
 }
 
-/// The days and months that a prompt names. Numbers of days and years are numbers.
-pub(super) fn dates(tokens: &[Token]) -> BTreeSet<&'static str> {
-    let mut dates = BTreeSet::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let name = token.lower.strip_suffix("'s").unwrap_or(&token.lower);
-        let day = DAYS.iter().find(|day| name == **day || name.strip_suffix('s') == Some(day));
-        let month = MONTHS.iter().find(|month| name == **month && is_month(tokens, at));
-        let short = SHORT_MONTHS.iter().find(|(short, _)| name == *short && beside_number(tokens, at));
-        let relative = RELATIVE.iter().find(|word| name == **word && **word != "now");
-        dates.extend(day.or(month).or(relative).copied().or(short.map(|(_, month)| *month)));
+/// When a word names a day or a month.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    Always,
+    BesideNumber,
+    /// Beside a number, or behind what stands before months.
+    InPlaceOfMonth,
+}
+
+/// All that are known, as they are spelt.
+pub(super) fn names() -> impl Iterator<Item = (String, Name)> {
+    let places = || 0u8..;
+    let months = places().skip(DAYS.len());
+    let relative = places().skip(DAYS.len() + MONTHS.len());
+    let is_other_word = |month: &str| matches!(month, "march" | "may");
+    let when = move |month| if is_other_word(month) { When::InPlaceOfMonth } else { When::Always };
+    let days = places().zip(DAYS).map(|(place, day)| (day, place, When::Always));
+    let months = months.zip(MONTHS).map(move |(place, month)| (month, place, when(month)));
+    let short = SHORT_MONTHS.map(|(month, place)| (month, DAYS.len() as u8 + place, When::BesideNumber));
+    let relative = relative.zip(RELATIVE).map(|(place, word)| (word, place, When::Always));
+    let spelt = |(word, place, is): (&'static str, u8, When)| {
+        let endings: &[&str] = if DAYS.contains(&word) { &["", "'s", "s", "s's"] } else { &["", "'s"] };
+        let is_plain = move |ending: &str| ending.is_empty() && (DAYS.contains(&word) || MONTHS.contains(&word));
+        endings.iter().map(move |ending| (format!("{word}{ending}"), Name { place, is, is_plain: is_plain(ending) }))
+    };
+    days.chain(months).chain(short).chain(relative).flat_map(spelt)
+}
+
+/// The days and months that a prompt names, a bit for each. Numbers of days and years are numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Dates(u32);
+
+impl Dates {
+    pub(super) fn of(tokens: &[Token<'_>]) -> Self {
+        let named = |(at, token): (usize, &Token<'_>)| {
+            let name = token.senses.date?;
+            let is = match name.is {
+                When::Always => true,
+                When::BesideNumber => beside_number(tokens, at),
+                When::InPlaceOfMonth => is_in_place_of_month(tokens, at),
+            };
+            is.then_some(name.place)
+        };
+        Self(tokens.iter().enumerate().filter_map(named).fold(0, |dates, place| dates | 1 << place))
     }
-    dates
 }
 
-fn is_month(tokens: &[Token], at: usize) -> bool {
-    let is_other_word = matches!(tokens[at].lower.as_str(), "march" | "may");
-    let before = at.checked_sub(1).map(|before| tokens[before].lower.as_str());
-    !is_other_word || before.is_some_and(|before| BEFORE_MONTHS.contains(&before)) || beside_number(tokens, at)
+fn is_in_place_of_month(tokens: &[Token<'_>], at: usize) -> bool {
+    let before = at.checked_sub(1).map(|before| tokens[before].lower.as_ref());
+    before.is_some_and(|before| BEFORE_MONTHS.contains(&before)) || beside_number(tokens, at)
 }
 
-fn beside_number(tokens: &[Token], at: usize) -> bool {
-    let is_number = |token: Option<&Token>| token.is_some_and(|token| token.kind == Kind::Number);
+fn beside_number(tokens: &[Token<'_>], at: usize) -> bool {
+    let is_number = |token: Option<&Token<'_>>| token.is_some_and(|token| token.kind == Kind::Number);
     is_number(tokens.get(at + 1)) || at.checked_sub(1).is_some_and(|before| is_number(tokens.get(before)))
 }
 
@@ -72,7 +107,7 @@ mod tests {
 
     #[test]
     fn days_and_months_are_known_and_verbs_are_not() {
-        let differ = |a: &str, b: &str| dates(&split(a)) != dates(&split(b));
+        let differ = |a: &str, b: &str| Dates::of(&split(a)) != Dates::of(&split(b));
         assert!(differ("open on Sunday", "open on Monday") && differ("weather tomorrow", "weather"));
         assert!(differ("in May", "in June") && differ("3 Mar 2024", "3 Apr 2024"));
         assert!(!differ("May I march?", "Can I march?") && !differ("on Sundays", "each sunday"));

@@ -1,8 +1,5 @@
 //! Which language a prompt is in, as far as its letters and its commonest words tell.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 use super::tokens::{Kind, Token};
 
 /// What a prompt is written in.
@@ -88,24 +85,35 @@ const COMMON: [(&str, &[&str]); 7] = [
 const LEAST: usize = 2;
 const LEAD: usize = 1;
 
-/// The languages in which a word is common, by their places in [`COMMON`].
-static LANGUAGES: LazyLock<HashMap<&str, Vec<usize>>> = LazyLock::new(|| {
-    let mut languages: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (place, (_, words)) in COMMON.iter().enumerate() {
-        words.iter().for_each(|word| languages.entry(word).or_default().push(place));
+/// Some of the languages in [`COMMON`], a bit for each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Set(u8);
+
+impl Set {
+    /// Adds the language at a place.
+    pub(super) fn add(&mut self, place: usize) {
+        self.0 |= 1 << place;
     }
-    languages
-});
+
+    fn has(self, place: usize) -> bool {
+        self.0 >> place & 1 == 1
+    }
+}
+
+/// Each common word with the place of its language.
+pub(super) fn common_words() -> impl Iterator<Item = (&'static str, usize)> {
+    COMMON.iter().enumerate().flat_map(|(place, (_, words))| words.iter().map(move |word| (*word, place)))
+}
 
 impl Language {
-    pub(super) fn of(text: &str, tokens: &[Token]) -> Self {
+    pub(super) fn of(text: &str, tokens: &[Token<'_>]) -> Self {
         if let Some(script) = script(text) {
             return Self::Script(script);
         }
         let mut counts = [0usize; COMMON.len()];
-        for token in tokens.iter().filter(|token| token.kind == Kind::Word) {
-            let known = LANGUAGES.get(token.lower.as_str());
-            known.into_iter().flatten().for_each(|language| counts[*language] += 1);
+        for token in tokens.iter().filter(|token| token.kind == Kind::Word && token.senses.languages.0 != 0) {
+            let count = |(place, count): (usize, &mut usize)| *count += usize::from(token.senses.languages.has(place));
+            counts.iter_mut().enumerate().for_each(count);
         }
         let by_count = |language: &usize| counts[*language];
         let best = (0..COMMON.len()).max_by_key(by_count).unwrap_or_default();
@@ -132,6 +140,9 @@ impl Language {
 
 /// The script of most letters, if that isn't Latin.
 fn script(text: &str) -> Option<Script> {
+    if text.is_ascii() {
+        return None;
+    }
     let mut latin = 0usize;
     let mut others: Vec<(Script, usize)> = Vec::new();
     for c in text.chars().filter(|c| c.is_alphabetic()) {

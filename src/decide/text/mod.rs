@@ -7,7 +7,10 @@
 mod code;
 mod dates;
 mod entities;
+pub(super) mod hash;
 mod language;
+mod lexicon;
+mod lists;
 mod negation;
 mod numbers;
 mod opposites;
@@ -17,30 +20,28 @@ mod scope_words;
 mod tokens;
 mod units;
 
-use std::collections::BTreeSet;
-
+use dates::Dates;
 use entities::Names;
 use language::Language;
+use lists::{Lists, overlap, sorted};
 use numbers::Numbers;
-use tokens::{Stems, Token};
+use order::Order;
+use scope_words::Meanings;
 use units::Units;
 
-/// A prompt, taken apart once for all comparisons.
+/// A prompt, taken apart once for all comparisons. Of its words it keeps hashes.
 #[derive(Debug, Clone)]
 pub struct Parsed {
-    tokens: Vec<Token>,
-    /// Of all tokens, and of those that say something of their own.
-    stems: Stems,
-    content: Stems,
+    words: Lists<7>,
     numbers: Numbers,
     units: Units,
-    dates: BTreeSet<&'static str>,
+    dates: Dates,
     is_negated: bool,
-    names: Names,
-    scope: BTreeSet<&'static str>,
+    is_directed: bool,
+    scope: Meanings,
     language: Language,
-    code: Vec<String>,
-    quotes: Vec<String>,
+    code: u64,
+    quotes: u64,
 }
 
 /// What one prompt says and another doesn't.
@@ -80,26 +81,57 @@ impl Parsed {
     #[must_use]
     pub fn new(text: &str) -> Self {
         let tokens = tokens::split(text);
-        let language = Language::of(text, &tokens);
+        let stems = || tokens.iter().map(|token| token.hash);
+        let content = || tokens.iter().filter(|token| token.is_content()).map(|token| token.hash);
+        let names = Names::of(&tokens);
         Self {
-            stems: Stems::of(&tokens, |_| true),
-            content: Stems::of(&tokens, |token| token.is_content),
+            words: Lists::of([
+                &mut stems(),
+                &mut sorted(stems()).into_iter(),
+                &mut content(),
+                &mut sorted(content()).into_iter(),
+                &mut names.in_any_language.into_iter(),
+                &mut names.in_english.into_iter(),
+                &mut opposites::opposites(&tokens).into_iter(),
+            ]),
             numbers: Numbers::of(&tokens),
-            units: units::units(&tokens),
-            dates: dates::dates(&tokens),
+            units: Units::of(&tokens),
+            dates: Dates::of(&tokens),
             is_negated: negation::is_negated(&tokens),
-            names: Names::in_text(&tokens),
-            scope: scope_words::meanings(&tokens),
-            code: code::blocks(text),
-            quotes: quotes::quoted(text),
-            language,
-            tokens,
+            is_directed: order::is_directed(&tokens),
+            scope: Meanings::of(&tokens),
+            language: Language::of(text, &tokens),
+            code: code::shown(text),
+            quotes: quotes::said(text),
         }
     }
 
-    /// Hashes of its words' stems, one after the other.
-    pub(super) fn stems_in_order(&self) -> impl Iterator<Item = u64> {
-        self.tokens.iter().map(|token| token.hash)
+    /// The stems of its words, one after the other.
+    pub(super) fn stems_in_order(&self) -> &[u64] {
+        self.words.at(0)
+    }
+
+    /// Each once, in the order of hashes, as those of the next but one.
+    fn stems(&self) -> &[u64] {
+        self.words.at(1)
+    }
+
+    /// The stems of the words that say something of their own, one after the other.
+    fn order(&self) -> Order<'_> {
+        Order { content: self.words.at(2), is_directed: self.is_directed }
+    }
+
+    fn content(&self) -> &[u64] {
+        self.words.at(3)
+    }
+
+    fn names(&self, in_english: bool) -> &[u64] {
+        self.words.at(if in_english { 5 } else { 4 })
+    }
+
+    /// See [`opposites::opposites`].
+    fn opposites(&self) -> &[u64] {
+        self.words.at(6)
     }
 }
 
@@ -107,20 +139,20 @@ impl Differences {
     /// Between two prompts; it doesn't matter which is which.
     #[must_use]
     pub fn between(a: &Parsed, b: &Parsed) -> Self {
-        let (x, y) = (&a.tokens, &b.tokens);
         let in_english = a.language.may_be_english() && b.language.may_be_english();
+        let stems = [a.stems(), b.stems()];
         Self {
-            overlap: a.stems.overlap(&b.stems),
-            content_overlap: a.content.overlap(&b.content),
-            numbers: a.numbers.differ(&b.numbers, in_english),
-            units: units::differ(&a.units, &b.units),
+            overlap: overlap(a.stems(), b.stems()),
+            content_overlap: overlap(a.content(), b.content()),
+            numbers: a.numbers.differ(b.numbers, in_english),
+            units: a.units.differ(b.units),
             dates: in_english && a.dates != b.dates,
             negation: in_english && a.is_negated != b.is_negated,
-            entities: entities::differ((x, &a.names), (y, &b.names), in_english),
+            entities: entities::differ([a.names(in_english), b.names(in_english)], stems),
             quotes: a.quotes != b.quotes,
             scope_words: in_english && a.scope != b.scope,
-            opposites: in_english && opposites::differ(x, y),
-            order: order::differs(x, y),
+            opposites: in_english && opposites::differ([a.opposites(), b.opposites()], stems),
+            order: a.order().differs(b.order()),
             language: a.language.differs(b.language),
             code: a.code != b.code,
         }

@@ -2,16 +2,17 @@
 
 use super::tokens::Token;
 
-const NEGATORS: [&str; 17] = [
+/// Words that negate.
+pub(super) const NEGATORS: [&str; 17] = [
     "not", "no", "never", "none", "nothing", "nobody", "nowhere", "neither", "nor", "without", "cannot", "unable",
     "cant", "dont", "wont", "doesnt", "isnt",
 ];
 
 /// Whether a prompt is negated.
-pub(super) fn is_negated(tokens: &[Token]) -> bool {
+pub(super) fn is_negated(tokens: &[Token<'_>]) -> bool {
     tokens.iter().enumerate().any(|(at, token)| {
         let only = tokens.get(at + 1).is_some_and(|next| next.is("only") || next.is("just"));
-        token.lower.ends_with("n't") || (NEGATORS.contains(&token.lower.as_str()) && !only)
+        token.lower.ends_with("n't") || (token.senses.negates && !only)
     })
 }
 

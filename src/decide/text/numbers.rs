@@ -1,11 +1,9 @@
 //! Numbers, in digits or in words.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
+use super::hash::fingerprint;
 use super::tokens::{Kind, Token};
 
-/// *One* is left out: it mostly isn't a number.
+/// Words for numbers. *One* is left out: it mostly isn't a number.
 const WORDS: [(&str, &str); 40] = [
     ("zero", "0"),
     ("two", "2"),
@@ -49,37 +47,44 @@ const WORDS: [(&str, &str); 40] = [
     ("tenth", "10"),
 ];
 
-/// What numbers a prompt names, each as its shortest spelling, in an order of their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A place in [`WORDS`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Word(u8);
+
+/// All words for numbers.
+pub(super) fn words() -> impl Iterator<Item = (&'static str, Word)> {
+    WORDS.iter().zip(0..).map(|((word, _), place)| (*word, Word(place)))
+}
+
+/// What numbers a prompt names, in any order: hashes of their shortest spellings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Numbers {
-    in_digits: Vec<String>,
+    in_digits: u64,
     /// With those in words.
-    in_english: Vec<String>,
+    in_english: u64,
 }
 
 impl Numbers {
-    pub(super) fn of(tokens: &[Token]) -> Self {
-        let (mut in_digits, mut in_words) = (Vec::new(), Vec::new());
+    pub(super) fn of(tokens: &[Token<'_>]) -> Self {
+        let (mut in_digits, mut all) = (Vec::new(), Vec::new());
         for token in tokens {
             match token.kind {
                 Kind::Number => in_digits.extend(parts(&token.lower).map(shortest)),
-                Kind::Word => in_words.extend(VALUES.get(token.lower.as_str()).map(|value| (*value).to_owned())),
+                Kind::Word => all.extend(token.senses.number.map(|Word(at)| WORDS[usize::from(at)].1.to_owned())),
                 Kind::Sign => {}
             }
         }
         in_digits.sort_unstable();
-        in_words.extend_from_slice(&in_digits);
-        in_words.sort_unstable();
-        Self { in_digits, in_english: in_words }
+        all.extend_from_slice(&in_digits);
+        all.sort_unstable();
+        Self { in_digits: fingerprint(in_digits), in_english: fingerprint(all) }
     }
 
     /// Whether two prompts name different numbers.
-    pub(super) fn differ(&self, other: &Self, in_english: bool) -> bool {
+    pub(super) fn differ(self, other: Self, in_english: bool) -> bool {
         if in_english { self.in_english != other.in_english } else { self.in_digits != other.in_digits }
     }
 }
-
-static VALUES: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| WORDS.into_iter().collect());
 
 /// The numbers of a date, a time or a range.
 fn parts(number: &str) -> impl Iterator<Item = &str> {
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn more_fewer_and_other_numbers_differ_and_their_order_does_not() {
-        let differ = |a: &str, b: &str| Numbers::of(&split(a)).differ(&Numbers::of(&split(b)), true);
+        let differ = |a: &str, b: &str| Numbers::of(&split(a)).differ(Numbers::of(&split(b)), true);
         assert!(differ("top 10 films", "top films") && differ("5 of 7", "5 of 8") && differ("at 12:30", "at 12:45"));
         assert!(!differ("5 of 7", "7 of five") && !differ("the 2nd of 3", "2 of three"));
         assert!(!differ("charged twice", "charged 2 times") && differ("the third act", "the fourth act"));

@@ -1,8 +1,8 @@
 //! Words of which one undoes what the other does.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use super::hash::{ByHash, Hash};
 use super::tokens::{Token, stem};
 
 /// Pairs, each word in its plain form.
@@ -147,43 +147,58 @@ const PREFIXES: [&str; 6] = ["un", "dis", "de", "non", "in", "im"];
 /// Letters of the shortest word that a prefix is taken to turn round.
 const LEAST: usize = 4;
 
-/// The opposites of each word, by stem.
-static OPPOSITES: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
-    let mut opposites: HashMap<&str, Vec<&str>> = HashMap::new();
-    for (x, y) in PAIRS {
-        opposites.entry(stem(x)).or_default().push(stem(y));
-        opposites.entry(stem(y)).or_default().push(stem(x));
+/// The opposites of each word, by their stems' hashes.
+static OPPOSITES: LazyLock<ByHash<Vec<u64>>> = LazyLock::new(|| {
+    let mut opposites: ByHash<Vec<u64>> = ByHash::default();
+    for (x, y) in PAIRS.map(|(x, y)| (Hash::of(stem(x)), Hash::of(stem(y)))) {
+        opposites.entry(x).or_default().push(y);
+        opposites.entry(y).or_default().push(x);
     }
     opposites
 });
 
-/// Whether one of two prompts has a word and the other its opposite, and neither has both.
-pub(super) fn differ(a: &[Token], b: &[Token]) -> bool {
-    let (mine, theirs) = (only(a, b), only(b, a));
-    mine.iter().any(|x| {
-        let known = OPPOSITES.get(x).map_or(&[][..], Vec::as_slice);
-        theirs.iter().any(|y| known.contains(y) || is_turned(x, y) || is_turned(y, x))
-    })
+/// Words of a prompt and what would be their opposites: hashes of stems, one of each in turn.
+pub(super) fn opposites(tokens: &[Token<'_>]) -> Vec<u64> {
+    let mut found = Vec::new();
+    for token in tokens {
+        let known = OPPOSITES.get(&token.hash).into_iter().flatten().copied();
+        let opposites = known.chain(turned(token.stem()));
+        found.extend(opposites.flat_map(|opposite| [token.hash, opposite]));
+    }
+    found
 }
 
-/// The stems of `a` that `b` lacks.
-fn only<'t>(a: &'t [Token], b: &[Token]) -> Vec<&'t str> {
-    a.iter().map(Token::stem).filter(|stem| !b.iter().any(|other| other.stem() == *stem)).collect()
+/// What a word with a prefix that turns it round is without the prefix.
+fn turned(word: &str) -> impl Iterator<Item = u64> {
+    let plain = |prefix: &&str| word.strip_prefix(*prefix).filter(|plain| plain.len() >= LEAST);
+    PREFIXES.iter().filter_map(plain).map(Hash::of)
 }
 
-/// Whether `word` is `plain` with a prefix that turns it round.
-fn is_turned(word: &str, plain: &str) -> bool {
-    plain.len() >= LEAST && word.strip_suffix(plain).is_some_and(|prefix| PREFIXES.contains(&prefix))
+/// Whether one of two prompts, which have these `opposites`, has a word and the other its opposite, and neither has both. Stems are in
+/// their order.
+pub(super) fn differ(opposites: [&[u64]; 2], stems: [&[u64]; 2]) -> bool {
+    let has = |stems: &[u64], stem: u64| stems.binary_search(&stem).is_ok();
+    let differ = |opposites: &[u64], mine: &[u64], theirs: &[u64]| {
+        let (pairs, _) = opposites.as_chunks();
+        pairs.iter().any(|[word, opposite]| !has(theirs, *word) && has(theirs, *opposite) && !has(mine, *opposite))
+    };
+    differ(opposites[0], stems[0], stems[1]) || differ(opposites[1], stems[1], stems[0])
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sorted;
     use super::super::tokens::split;
     use super::*;
 
     #[test]
     fn opposites_are_seen_in_all_forms() {
-        let differ = |a: &str, b: &str| differ(&split(a), &split(b));
+        let differ = |a: &str, b: &str| {
+            let both = [split(a), split(b)];
+            let opposites = both.each_ref().map(|tokens| opposites(tokens));
+            let stems = both.each_ref().map(|tokens| sorted(tokens.iter().map(|token| token.hash)));
+            differ(opposites.each_ref().map(Vec::as_slice), stems.each_ref().map(Vec::as_slice))
+        };
         assert!(differ("enabling it", "it is disabled") && differ("turn it on", "turn it off"));
         assert!(differ("lock the door", "unlock the door") && differ("I subscribed", "I unsubscribed"));
         assert!(differ("the biggest city", "the smallest city"));

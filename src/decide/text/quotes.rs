@@ -1,5 +1,7 @@
 //! What is quoted.
 
+use super::hash::fingerprint;
+
 /// Quotation marks that open, and what closes them. Single ones are apostrophes too often.
 const MARKS: [(char, char); 6] = [
     ('"', '"'),
@@ -10,8 +12,13 @@ const MARKS: [(char, char); 6] = [
     ('\u{300e}', '\u{300f}'),
 ];
 
+/// A hash of what a text quotes.
+pub(super) fn said(text: &str) -> u64 {
+    fingerprint(quoted(text))
+}
+
 /// The strings that a text quotes, in lower case and in an order of their own.
-pub(super) fn quoted(text: &str) -> Vec<String> {
+fn quoted(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some((at, (open, close))) = next(rest) {
@@ -26,7 +33,9 @@ pub(super) fn quoted(text: &str) -> Vec<String> {
 }
 
 fn next(text: &str) -> Option<(usize, (char, char))> {
-    text.char_indices().find_map(|(at, c)| MARKS.iter().find(|(open, _)| *open == c).map(|marks| (at, *marks)))
+    let may_open = |c: char| c == '"' || !c.is_ascii();
+    let marks = |(at, c)| MARKS.iter().find(|(open, _)| *open == c).map(|marks| (at, *marks));
+    text.char_indices().filter(|(_, c)| may_open(*c)).find_map(marks)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Words, numbers and signs.
 
-use std::cmp::Ordering;
-use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::borrow::Cow;
+
+use super::hash::Hash;
+use super::lexicon::{self, Senses};
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,24 +17,43 @@ pub(super) enum Kind {
 }
 
 /// A piece of a prompt that means something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
+#[derive(Debug, Clone)]
+pub(super) struct Token<'t> {
     pub(super) kind: Kind,
     /// As it was written.
-    pub(super) text: String,
+    pub(super) text: &'t str,
     /// In lower case, apostrophes all alike.
-    pub(super) lower: String,
+    pub(super) lower: Cow<'t, str>,
     /// Whether a sentence may begin with it.
     pub(super) is_first: bool,
-    /// Whether it says something of its own.
-    pub(super) is_content: bool,
+    pub(super) senses: Senses,
     /// Bytes of `lower` that are its stem.
     stem: usize,
     /// Of the stem.
     pub(super) hash: u64,
 }
 
-impl Token {
+impl<'t> Token<'t> {
+    fn new(kind: Kind, text: &'t str, is_first: bool) -> Self {
+        let is_lower = text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        let lower =
+            if is_lower { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase().replace('\u{2019}', "'")) };
+        let (stem, ending) = lower.as_bytes().split_at(stem(&lower).len());
+        let of_stem = Hash::START.then(stem);
+        let senses = lexicon::senses(of_stem.then(ending).get());
+        Self { kind, text, is_first, senses, stem: stem.len(), hash: of_stem.get(), lower }
+    }
+
+    /// Whether it may have capitals.
+    pub(super) fn has_capitals(&self) -> bool {
+        matches!(self.lower, Cow::Owned(_))
+    }
+
+    /// Whether it says something of its own.
+    pub(super) fn is_content(&self) -> bool {
+        self.kind != Kind::Sign && !self.senses.is_function
+    }
+
     /// Whether it is the word `word`, which is in lower case.
     pub(super) fn is(&self, word: &str) -> bool {
         self.kind == Kind::Word && self.lower == word
@@ -57,7 +77,7 @@ pub(super) fn stem(word: &str) -> &str {
 }
 
 /// Words that hold a sentence together and say little.
-const FUNCTION_WORDS: [&str; 96] = [
+pub(super) const FUNCTION_WORDS: [&str; 96] = [
     "a", "about", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but", "by", "can", "could", "d",
     "did", "do", "does", "doing", "for", "from", "get", "give", "had", "has", "have", "he", "her", "here", "him",
     "his", "how", "i", "i'd", "i'm", "if", "in", "into", "is", "it", "it's", "its", "just", "let", "ll", "m", "may",
@@ -66,17 +86,6 @@ const FUNCTION_WORDS: [&str; 96] = [
     "us", "was", "we", "were", "what", "what's", "when", "where", "which", "who", "why", "will", "with", "would",
     "you", "your", "way", "show",
 ];
-
-/// Whether a token says something of its own.
-fn is_content(kind: Kind, lower: &str) -> bool {
-    static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| FUNCTION_WORDS.into_iter().collect());
-    kind != Kind::Sign && !WORDS.contains(lower)
-}
-
-/// FNV-1a (Fowler, Noll, Vo): the same in all versions of this program, because hashes are kept.
-fn hash(stem: &str) -> u64 {
-    stem.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
 
 fn is_sign(c: char) -> bool {
     matches!(c, '$' | '€' | '£' | '¥' | '₹' | '%' | '°')
@@ -87,8 +96,8 @@ fn is_apostrophe(c: char) -> bool {
 }
 
 /// The tokens of a text, in their order.
-pub(super) fn split(text: &str) -> Vec<Token> {
-    let mut tokens: Vec<Token> = Vec::new();
+pub(super) fn split(text: &str) -> Vec<Token<'_>> {
+    let mut tokens = Vec::with_capacity(text.len() / 5);
     let mut is_first = true;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -104,10 +113,7 @@ pub(super) fn split(text: &str) -> Vec<Token> {
             continue;
         };
         let (token, after) = rest.split_at(length);
-        let lower = token.to_lowercase().replace('\u{2019}', "'");
-        let stem = stem(&lower);
-        let (is_content, hash, stem) = (is_content(kind, &lower), hash(stem), stem.len());
-        tokens.push(Token { kind, text: token.into(), lower, is_first, is_content, stem, hash });
+        tokens.push(Token::new(kind, token, is_first));
         is_first = false;
         rest = after;
     }
@@ -144,39 +150,6 @@ fn number(text: &str) -> usize {
     text.len()
 }
 
-/// The stems of a text, each once: hashes of them, in their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stems(Box<[u64]>);
-
-impl Stems {
-    /// Of the tokens that count.
-    pub(super) fn of(tokens: &[Token], counts: impl Fn(&Token) -> bool) -> Self {
-        let mut stems: Vec<u64> = tokens.iter().filter(|token| counts(token)).map(|token| token.hash).collect();
-        stems.sort_unstable();
-        stems.dedup();
-        Self(stems.into())
-    }
-
-    /// Those that both have ÷ those that either has; 1 where there are none.
-    pub(super) fn overlap(&self, other: &Self) -> f32 {
-        let (mut a, mut b, mut both) = (&*self.0, &*other.0, 0usize);
-        while let ([first, rest_a @ ..], [second, rest_b @ ..]) = (a, b) {
-            match first.cmp(second) {
-                Ordering::Less => a = rest_a,
-                Ordering::Greater => b = rest_b,
-                Ordering::Equal => {
-                    both += 1;
-                    (a, b) = (rest_a, rest_b);
-                }
-            }
-        }
-        let either = self.0.len() + other.0.len() - both;
-        #[expect(clippy::cast_precision_loss, reason = "a share of words")]
-        let share = both as f32 / either.max(1) as f32;
-        if either == 0 { 1.0 } else { share }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,9 +157,9 @@ mod tests {
     #[test]
     fn numbers_words_and_signs_are_told_apart() {
         let tokens = split("Don\u{2019}t pay $1,000.50 on 2024-01-05, GPT-4 said. OK?");
-        let texts: Vec<&str> = tokens.iter().map(|token| token.lower.as_str()).collect();
+        let texts: Vec<&str> = tokens.iter().map(|token| token.lower.as_ref()).collect();
         assert_eq!(texts, ["don't", "pay", "$", "1,000.50", "on", "2024-01-05", "gpt-4", "said", "ok"]);
-        let first: Vec<&str> = tokens.iter().filter(|token| token.is_first).map(|token| token.text.as_str()).collect();
+        let first: Vec<&str> = tokens.iter().filter(|token| token.is_first).map(|token| token.text).collect();
         assert_eq!(first, ["Don\u{2019}t", "OK"]);
     }
 

@@ -1,8 +1,5 @@
 //! Units and currencies.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::LazyLock;
-
 use super::tokens::Token;
 
 /// What is measured, the unit, and how it is written.
@@ -70,8 +67,9 @@ const UNITS: [(Quantity, &str, &[&str]); 61] = [
     (Quantity::Share, "percent", &["%", "percent"]),
 ];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Quantity {
+/// What is measured.
+#[derive(Clone, Copy)]
+enum Quantity {
     Length,
     Mass,
     Volume,
@@ -86,29 +84,46 @@ pub(super) enum Quantity {
     Bandwidth,
 }
 
-/// Whether two prompts measure the same quantity in different units. That one of them names no unit is no difference.
-pub(super) fn differ(a: &Units, b: &Units) -> bool {
-    let of = |units: &Units, quantity: Quantity| -> Vec<&'static str> {
-        units.iter().filter(|(its, _)| *its == quantity).map(|(_, unit)| *unit).collect()
+/// A place in [`UNITS`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unit(u8);
+
+/// All spellings, and what each stands for.
+pub(super) fn spellings() -> impl Iterator<Item = (&'static str, Unit)> {
+    let of = |(unit, (_, _, spellings)): (u8, &'static (Quantity, &str, &'static [&'static str]))| {
+        spellings.iter().map(move |spelling| (*spelling, Unit(unit)))
     };
-    a.iter().any(|(quantity, _)| {
-        let theirs = of(b, *quantity);
-        !theirs.is_empty() && theirs != of(a, *quantity)
-    })
+    (0..).zip(&UNITS).flat_map(of)
 }
 
-/// What each spelling stands for.
-static SPELLINGS: LazyLock<HashMap<&str, (Quantity, &str)>> = LazyLock::new(|| {
-    let all = UNITS.iter();
-    all.flat_map(|(quantity, unit, spellings)| spellings.iter().map(|text| (*text, (*quantity, *unit)))).collect()
-});
+/// What a prompt measures in: a bit for each of [`UNITS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Units(u64);
 
-/// What a prompt measures, and in what.
-pub(super) type Units = BTreeSet<(Quantity, &'static str)>;
+impl Units {
+    pub(super) fn of(tokens: &[Token<'_>]) -> Self {
+        Self(tokens.iter().filter_map(|token| token.senses.unit).fold(0, |units, Unit(place)| units | 1 << place))
+    }
 
-pub(super) fn units(tokens: &[Token]) -> Units {
-    tokens.iter().filter_map(|token| SPELLINGS.get(token.lower.as_str()).copied()).collect()
+    /// Whether two prompts measure the same quantity in different units. That one of them names no unit is no difference.
+    pub(super) fn differ(self, Self(theirs): Self) -> bool {
+        let Self(mine) = self;
+        let differ = |units: u64| mine & units != 0 && theirs & units != 0 && (mine ^ theirs) & units != 0;
+        mine != theirs && (0..QUANTITIES).any(|quantity| differ(OF_QUANTITY[quantity]))
+    }
 }
+
+const QUANTITIES: usize = Quantity::Bandwidth as usize + 1;
+
+/// The units of each quantity.
+static OF_QUANTITY: [u64; QUANTITIES] = {
+    let (mut units, mut place) = ([0; QUANTITIES], 0);
+    while place < UNITS.len() {
+        units[UNITS[place].0 as usize] |= 1 << place;
+        place += 1;
+    }
+    units
+};
 
 #[cfg(test)]
 mod tests {
@@ -117,7 +132,7 @@ mod tests {
 
     #[test]
     fn other_units_of_one_quantity_differ() {
-        let differ = |a: &str, b: &str| differ(&units(&split(a)), &units(&split(b)));
+        let differ = |a: &str, b: &str| Units::of(&split(a)).differ(Units::of(&split(b)));
         assert!(differ("5 km", "5 miles") && differ("$5", "5 euros") && differ("in USD and EUR", "in USD"));
         assert!(!differ("5 km", "five kilometres") && !differ("5 km in 2 hours", "5 km") && !differ("5%", "5 percent"));
     }

@@ -5,6 +5,7 @@
 //! the work and `kernels/` for the inner loops.
 
 mod attention;
+mod columns;
 mod forward;
 mod kernels;
 mod linear;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::description::Shape;
+pub use columns::Columns;
 pub(super) use forward::PARTS as MAX_THREADS;
 pub(super) use team::Waker;
 pub(super) use weights::{Magnitudes, Weights, obstacle};
