@@ -18,8 +18,11 @@ pub(super) struct Senses {
     pub(super) begins_scope: bool,
     /// The languages in which it is common.
     pub(super) languages: language::Set,
+    /// The number that it is a word for.
     pub(super) number: Option<numbers::Word>,
+    /// What is measured in it.
     pub(super) unit: Option<units::Unit>,
+    /// The day or month that it names.
     pub(super) date: Option<dates::Name>,
 }
 

@@ -44,7 +44,7 @@ impl Columns {
     }
 
     /// The products of vectors, which stand one after the other, with each column: a row of [`width`](Self::width) numbers for
-    /// each. They are off by about a thousandth of the product of the lengths.
+    /// each. They are off by a thousandth of the product of the lengths, at most about.
     ///
     /// # Panics
     /// Where the vectors aren't as long as the columns.
