@@ -344,8 +344,8 @@ impl Cache {
         let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
         if !likenesses.contains(&Likeness::Unclear) {
             let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
-            let reading = Reading::of(fresh.prompt);
-            let asked = fresh.vector.map(|vector| Query::new(&reading, vector));
+            let known = fresh.vector.map(|vector| (Reading::of(fresh.prompt), vector));
+            let asked = known.as_ref().map(|(reading, vector)| Query::new(reading, vector));
             let told = Told { source: Source::FreshAnswer, asked };
             self.learning.learn((id, &case), &right, told, &setup);
             return;
@@ -505,8 +505,8 @@ impl Comparison {
             self.learning.learner.lock().join(self.entry, class);
         }
         if right.iter().any(Option::is_some) {
-            let reading = Reading::of(&self.prompt);
-            let asked = self.vector.as_ref().map(|vector| Query::new(&reading, vector));
+            let known = self.vector.as_ref().map(|vector| (Reading::of(&self.prompt), vector));
+            let asked = known.as_ref().map(|(reading, vector)| Query::new(reading, vector));
             let told = Told { source, asked };
             self.learning.learn((self.id, &self.case), &right, told, &self.setup);
         }

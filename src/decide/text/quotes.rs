@@ -33,9 +33,7 @@ fn quoted(text: &str) -> Vec<String> {
 }
 
 fn next(text: &str) -> Option<(usize, (char, char))> {
-    let may_open = |c: char| c == '"' || !c.is_ascii();
-    let marks = |(at, c)| MARKS.iter().find(|(open, _)| *open == c).map(|marks| (at, *marks));
-    text.char_indices().filter(|(_, c)| may_open(*c)).find_map(marks)
+    text.char_indices().find_map(|(at, c)| MARKS.iter().find(|(open, _)| *open == c).map(|marks| (at, *marks)))
 }
 
 #[cfg(test)]

@@ -3,60 +3,59 @@
 use super::tokens::Token;
 
 /// Some words, and what they come to.
-#[derive(Debug)]
-struct Phrase(&'static [&'static str], &'static str);
+type Phrase = (&'static [&'static str], &'static str);
 
 /// Phrases, and what they come to. The longest that fits counts.
-static PHRASES: [Phrase; 49] = [
-    Phrase(&["only"], "only"),
-    Phrase(&["just", "the"], "only"),
-    Phrase(&["solely"], "only"),
-    Phrase(&["exclusively"], "only"),
-    Phrase(&["except"], "except"),
-    Phrase(&["excluding"], "except"),
-    Phrase(&["apart", "from"], "except"),
-    Phrase(&["other", "than"], "except"),
-    Phrase(&["besides"], "except"),
-    Phrase(&["including"], "including"),
-    Phrase(&["at", "least"], "at least"),
-    Phrase(&["no", "less", "than"], "at least"),
-    Phrase(&["minimum"], "minimum"),
-    Phrase(&["at", "most"], "at most"),
-    Phrase(&["no", "more", "than"], "at most"),
-    Phrase(&["up", "to"], "at most"),
-    Phrase(&["maximum"], "maximum"),
-    Phrase(&["more", "than"], "more"),
-    Phrase(&["above"], "more"),
-    Phrase(&["less", "than"], "less"),
-    Phrase(&["fewer", "than"], "less"),
-    Phrase(&["under"], "less"),
-    Phrase(&["below"], "less"),
-    Phrase(&["exactly"], "exactly"),
-    Phrase(&["before"], "before"),
-    Phrase(&["prior", "to"], "before"),
-    Phrase(&["after"], "after"),
-    Phrase(&["until"], "until"),
-    Phrase(&["since"], "since"),
-    Phrase(&["during"], "during"),
-    Phrase(&["instead", "of"], "instead"),
-    Phrase(&["rather", "than"], "instead"),
-    Phrase(&["first"], "first"),
-    Phrase(&["last"], "last"),
-    Phrase(&["latest"], "last"),
-    Phrase(&["most", "recent"], "last"),
-    Phrase(&["final"], "last"),
-    Phrase(&["all"], "all"),
-    Phrase(&["every"], "all"),
-    Phrase(&["each"], "all"),
-    Phrase(&["everything"], "all"),
-    Phrase(&["weekdays"], "weekdays"),
-    Phrase(&["weekends"], "weekends"),
-    Phrase(&["always"], "all"),
-    Phrase(&["unless"], "unless"),
-    Phrase(&["inside"], "inside"),
-    Phrase(&["outside"], "outside"),
-    Phrase(&["ascending"], "ascending"),
-    Phrase(&["descending"], "descending"),
+const PHRASES: [Phrase; 49] = [
+    (&["only"], "only"),
+    (&["just", "the"], "only"),
+    (&["solely"], "only"),
+    (&["exclusively"], "only"),
+    (&["except"], "except"),
+    (&["excluding"], "except"),
+    (&["apart", "from"], "except"),
+    (&["other", "than"], "except"),
+    (&["besides"], "except"),
+    (&["including"], "including"),
+    (&["at", "least"], "at least"),
+    (&["no", "less", "than"], "at least"),
+    (&["minimum"], "minimum"),
+    (&["at", "most"], "at most"),
+    (&["no", "more", "than"], "at most"),
+    (&["up", "to"], "at most"),
+    (&["maximum"], "maximum"),
+    (&["more", "than"], "more"),
+    (&["above"], "more"),
+    (&["less", "than"], "less"),
+    (&["fewer", "than"], "less"),
+    (&["under"], "less"),
+    (&["below"], "less"),
+    (&["exactly"], "exactly"),
+    (&["before"], "before"),
+    (&["prior", "to"], "before"),
+    (&["after"], "after"),
+    (&["until"], "until"),
+    (&["since"], "since"),
+    (&["during"], "during"),
+    (&["instead", "of"], "instead"),
+    (&["rather", "than"], "instead"),
+    (&["first"], "first"),
+    (&["last"], "last"),
+    (&["latest"], "last"),
+    (&["most", "recent"], "last"),
+    (&["final"], "last"),
+    (&["all"], "all"),
+    (&["every"], "all"),
+    (&["each"], "all"),
+    (&["everything"], "all"),
+    (&["weekdays"], "weekdays"),
+    (&["weekends"], "weekends"),
+    (&["always"], "all"),
+    (&["unless"], "unless"),
+    (&["inside"], "inside"),
+    (&["outside"], "outside"),
+    (&["ascending"], "ascending"),
+    (&["descending"], "descending"),
 ];
 
 /// The words that phrases begin with.
@@ -64,15 +63,13 @@ pub(super) fn first_words() -> impl Iterator<Item = &'static str> {
     PHRASES.iter().map(|phrase| phrase.0[0])
 }
 
-impl Phrase {
-    fn fits(&self, tokens: &[Token<'_>]) -> bool {
-        tokens.len() >= self.0.len() && self.0.iter().zip(tokens).all(|(word, token)| token.is(word))
-    }
+fn fits((words, _): &Phrase, tokens: &[Token<'_>]) -> bool {
+    tokens.len() >= words.len() && words.iter().zip(tokens).all(|(word, token)| token.is(word))
+}
 
-    /// The place of the first that comes to the same.
-    fn meaning(&self) -> usize {
-        PHRASES.iter().position(|phrase| phrase.1 == self.1).unwrap_or_default()
-    }
+/// The place of the first phrase that comes to the same.
+fn meaning((_, meaning): &Phrase) -> usize {
+    PHRASES.iter().position(|(_, other)| other == meaning).unwrap_or_default()
 }
 
 /// How a prompt narrows, widens or places what it asks for: a bit for each meaning.
@@ -83,12 +80,12 @@ impl Meanings {
     pub(super) fn of(tokens: &[Token<'_>]) -> Self {
         let (mut meanings, mut at) = (0, 0);
         while at < tokens.len() {
-            let fitting = PHRASES.iter().filter(|phrase| phrase.fits(&tokens[at..]));
+            let fitting = PHRASES.iter().filter(|phrase| fits(phrase, &tokens[at..]));
             let begins = tokens[at].senses.begins_scope;
             let longest = begins.then(|| fitting.max_by_key(|phrase| phrase.0.len())).flatten();
             // “not only” says the contrary, or nothing.
             let is_undone = at > 0 && tokens[at - 1].is("not");
-            meanings |= longest.filter(|_| !is_undone).map_or(0, |phrase| 1 << phrase.meaning());
+            meanings |= longest.filter(|_| !is_undone).map_or(0, |phrase| 1 << meaning(phrase));
             at += longest.map_or(1, |phrase| phrase.0.len());
         }
         Self(meanings)
