@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use refrain::config;
 use refrain::decide::text::Parsed;
 use refrain::decide::{
-    AnswerClass, Beliefs, Case, Change, Ending, ErrorBudget, Learner, Neighbour, Query, Reading, Share, Terms, Text,
-    gather,
+    AnswerClass, Answered, Beliefs, Case, Change, Ending, ErrorBudget, Learner, Neighbour, Query, Reading, Share,
+    Terms, Text, gather,
 };
 use refrain::embed::{Embedding, Model};
 use refrain::replay::{Asked, frontier, hits_at};
@@ -282,9 +282,16 @@ fn replay(
             seen.hits += 1;
             seen.wrong += u64::from(best == Some(false));
         } else {
-            let mut label = |right: bool| if draws.share() < options.flip { !right } else { right };
+            let mut flipped = false;
+            let mut label = |right: bool| {
+                let flip = draws.share() < options.flip;
+                flipped |= flip;
+                right != flip
+            };
             let right: Vec<_> = case.evidence.iter().map(|one| Some(label(one.answer == answer))).collect();
-            if learner.learn(&case, &right, 1.0, Some(query)) == Change::Sounded {
+            // Whose label is wrong, of that the fresh answer was misread.
+            let fresh = if flipped { AnswerClass::of(&prompt.text) } else { answer };
+            if learner.learn(&case, &right, 1.0, Some(Answered { query, answer: fresh })) == Change::Sounded {
                 seen.alarms.push(number);
             }
             if let Some(job) = learner.due(beliefs) {

@@ -14,8 +14,8 @@ use super::lookup::{Decision, DecisionId};
 use super::registry::{Cache, Setup};
 use crate::config::Reliability;
 use crate::decide::{
-    self, AnswerClass, Beliefs, Case, Change, Evidence, Learner, Likeness, Neighbour, Quarantine, Query, Reading, Rule,
-    Source, Standing, Terms,
+    self, AnswerClass, Answered, Beliefs, Case, Change, Evidence, Learner, Likeness, Neighbour, Quarantine, Query,
+    Reading, Rule, Source, Standing, Terms,
 };
 use crate::embed::{Cosine, Embedder, Embedding, ModelDigest, Prefix};
 use crate::prompt::Question;
@@ -303,16 +303,24 @@ pub(super) struct Fresh<'a> {
     pub(super) text: TextHash,
     pub(super) prompt: &'a str,
     pub(super) answer: &'a Answer,
-    /// The prompt's vector, where it was made of all that the prompt says.
-    pub(super) vector: Option<&'a Embedding>,
+    /// Where it is stored so that near prompts find it.
+    pub(super) stored: Option<Stored<'a>>,
+}
+
+/// A fresh answer's entry.
+#[derive(Clone, Copy)]
+pub(super) struct Stored<'a> {
+    pub(super) created: Timestamp,
+    /// The prompt's, made of all that the prompt says.
+    pub(super) vector: &'a Embedding,
 }
 
 /// Where a label comes from.
 #[derive(Clone, Copy)]
 struct Told<'a> {
     source: Source,
-    /// The prompt that the fresh answer is for, if there is one that is known whole.
-    asked: Option<Query<'a>>,
+    /// The prompt with its fresh answer, if there is one and the prompt is known whole.
+    asked: Option<Answered<'a>>,
 }
 
 /// What an answer says, whether in text or in calls of tools.
@@ -332,10 +340,15 @@ impl Cache {
         if setup.rule.terms().is_none() {
             return;
         }
+        let learn = |Stored { created, .. }| self.known.learn(fresh.entry, created, fresh.prompt, fresh.answer);
+        let known = fresh.stored.map(learn);
         let answered = self.learning.decisions.lock().answered(fresh.scope, fresh.text);
         let Some((id, case)) = answered else { return };
         let text = said(fresh.answer);
-        let (class, is_literal) = (AnswerClass::of(text), decide::is_literal(text));
+        let (class, is_literal) = match &known {
+            Some(known) => (known.class, known.is_literal),
+            None => (AnswerClass::of(text), decide::is_literal(text)),
+        };
         let likeness = |evidence: &Evidence| match evidence.answer == class {
             true => Likeness::Same,
             false if is_literal && evidence.is_literal => Likeness::Different,
@@ -344,8 +357,9 @@ impl Cache {
         let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
         if !likenesses.contains(&Likeness::Unclear) {
             let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
-            let known = fresh.vector.map(|vector| (Reading::of(fresh.prompt), vector));
-            let asked = known.as_ref().map(|(reading, vector)| Query::new(reading, vector));
+            let reading = known.map(|known| Reading::parsed(fresh.prompt, known.prompt.clone()));
+            let query = reading.as_ref().zip(fresh.stored).map(|(reading, of)| Query::new(reading, of.vector));
+            let asked = query.map(|query| Answered { query, answer: class });
             let told = Told { source: Source::FreshAnswer, asked };
             self.learning.learn((id, &case), &right, told, &setup);
             return;
@@ -357,7 +371,8 @@ impl Cache {
             entry: fresh.entry,
             prompt: fresh.prompt.to_owned(),
             answer: text.to_owned(),
-            vector: fresh.vector.cloned(),
+            class,
+            vector: fresh.stored.map(|of| of.vector.clone()),
             judge: self.judge.get().cloned(),
             store: Arc::clone(&self.store),
             key: self.key,
@@ -377,7 +392,7 @@ impl Cache {
             text,
             prompt: &question.text,
             answer,
-            vector: None,
+            stored: None,
         });
     }
 
@@ -475,6 +490,7 @@ struct Comparison {
     entry: EntryId,
     prompt: String,
     answer: String,
+    class: AnswerClass,
     vector: Option<Embedding>,
     judge: Option<Arc<dyn Judge>>,
     store: Arc<dyn Store>,
@@ -506,8 +522,8 @@ impl Comparison {
         }
         if right.iter().any(Option::is_some) {
             let known = self.vector.as_ref().map(|vector| (Reading::of(&self.prompt), vector));
-            let asked = known.as_ref().map(|(reading, vector)| Query::new(reading, vector));
-            let told = Told { source, asked };
+            let query = known.as_ref().map(|(reading, vector)| Query::new(reading, vector));
+            let told = Told { source, asked: query.map(|query| Answered { query, answer: self.class }) };
             self.learning.learn((self.id, &self.case), &right, told, &self.setup);
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::CacheError;
-use super::learning::Fresh;
+use super::learning::{Fresh, Stored};
 use super::pending::PendingSave;
 use super::registry::Cache;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
@@ -93,10 +93,8 @@ impl Cache {
             log_failure(&self.name.id, error);
         }
         let id = stored?;
-        if asked.is_some() && self.setup().rule.terms().is_some() {
-            self.known.learn(id, created, &prompt, &answer);
-        }
-        self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer, vector: asked.as_ref() });
+        let stored = asked.as_ref().map(|vector| Stored { created, vector });
+        self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer, stored });
         Ok(id)
     }
 

@@ -31,10 +31,10 @@ const EVERY: u32 = 20;
 /// Requests beyond those seen whose budget may be spent in advance, so that the first sure hit of all is served.
 const ADVANCE: f64 = 25.0;
 /// An answer that is more likely wrong than this is never served, whatever the budget: nobody wants coins tossed.
-const CEILING: f64 = 0.245;
+const CEILING: f64 = 0.23;
 /// Nor is one that is more likely wrong than this multiple of the budget: whoever wants few wrong answers doesn't want them all from a
 /// few wild guesses.
-const WILD: f64 = 4.9;
+const WILD: f64 = 4.6;
 
 /// The rolling account of one budget.
 ///

@@ -15,6 +15,8 @@ use super::words::{Common, Wording, Words};
 const MOST: usize = 2000;
 /// Prompts that a centre remembers; then older ones begin to count less.
 const REMEMBERED: f32 = 400.0;
+/// Square of the distance beyond which a centre is pushed no further: it would run away from a prompt that comes again and again.
+const FAR: f32 = 1.0;
 /// Words that are known of the prompts of one answer, and of all together.
 const WORDS: usize = 400;
 const ALL_WORDS: usize = 20_000;
@@ -67,6 +69,21 @@ impl Centres {
                 _ => drop(sums.remove(&oldest)),
             }
         }
+    }
+
+    /// A prompt that was taken, with the probability `mistaken`, to have `answer`, and hasn't: what lies at the edge of two answers
+    /// is to be nearer to the right one (learning vector quantisation: Kohonen 1990).
+    pub(super) fn push_away(&mut self, answer: &AnswerClass, vector: &[f32], mistaken: f32) {
+        let Some(Sum { of, .. }) = self.sums.get_mut(answer) else { return };
+        let Some((away, _)) = of.away(vector) else { return };
+        if away.iter().map(|value| value * value).sum::<f32>() < FAR {
+            of.sum.iter_mut().zip(away).for_each(|(sum, away)| *sum -= mistaken * away);
+        }
+    }
+
+    /// Whether an answer has a centre.
+    pub(super) fn knows(&self, answer: &AnswerClass) -> bool {
+        self.sums.contains_key(answer)
     }
 
     /// How far a prompt lies from the mean of the others that are known to have its answer, and how many these are.
@@ -149,6 +166,33 @@ mod tests {
         assert_eq!(of(&centres, answer, &[1.0, 0.0, 0.0]), [1.0, 0.0, 0.0]);
         (0..2000).for_each(|_| centres.add(answer, &[1.0, 0.0], &wording, 1.0));
         assert!(of(&centres, answer, &[1.0, 0.0])[1] < 0.01);
+    }
+
+    #[test]
+    fn mistakes_push_a_centre_away_but_never_far() {
+        let (mut centres, answer, wording) =
+            (Centres::default(), AnswerClass(7), Wording::of(&Parsed::new("where is it")));
+        let (own, other) = ([1.0, 0.0], [0.8, 0.6]);
+        (0..4).for_each(|_| centres.add(answer, &own, &wording, 1.0));
+        let before = centres.clone();
+        centres.push_away(&AnswerClass(8), &other, 1.0);
+        centres.push_away(&answer, &other, 0.0);
+        assert_eq!(centres, before);
+        let distance = |centres: &Centres| {
+            let (away, _) = centres.away(&answer, &other).unwrap();
+            away.iter().map(|value| value * value).sum::<f32>().sqrt()
+        };
+        let mut last = distance(&centres);
+        centres.push_away(&answer, &other, 0.4);
+        assert!((distance(&centres) / last - 1.1).abs() < 1e-5, "four prompts hold it by as much each");
+        for _ in 0..1000 {
+            last = distance(&centres);
+            centres.push_away(&answer, &other, 1.0);
+            assert!(distance(&centres) >= last);
+        }
+        assert!(distance(&centres) < 1.25 * FAR.sqrt() + 1e-3);
+        centres.push_away(&answer, &[1.0, 0.0, 0.0], 1.0);
+        assert!((distance(&centres) - last).abs() < 1e-6, "of another dimension");
     }
 
     #[test]

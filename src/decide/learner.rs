@@ -13,7 +13,7 @@ use super::evidence::{CENTRES, Evidence, FEATURES, Neighbour, WORDS, by_centres,
 use super::logistic::{Example, Prior, fit, probability};
 use super::metric::{Metric, Scatter};
 use super::per_entry::Observations;
-use super::query::Query;
+use super::query::{Answered, Query};
 use super::records::Records;
 use super::share::Sample;
 use super::source::{Reliabilities, Source};
@@ -40,6 +40,8 @@ const NEARLY: f64 = 2.5;
 const YOUTH: f64 = 60.0;
 /// Labels from before an alarm that still count after it: those that raised it.
 const AFTER_ALARM: usize = 60;
+/// From which probability on a wrong candidate was nearly taken: its answer's centre lies too near to such prompts.
+const NEARLY_TAKEN: f64 = 0.1;
 /// Different answers, nearest first, that are compared with each other: those that are weighed, and some rivals more.
 const RIVALS: usize = 6;
 /// Entries of which the per-entry rule keeps observations.
@@ -345,20 +347,17 @@ impl Learner {
     }
 
     /// Learns for each candidate whether its answer was right for the prompt of `case`, where that is known. `reliability`, from
-    /// 0.5 to 1, is how often such labels are right; `asked` is the prompt, if it is at hand.
-    pub fn learn(&mut self, case: &Case, right: &[Option<bool>], reliability: f64, asked: Option<Query<'_>>) -> Change {
+    /// 0.5 to 1, is how often such labels are right; `asked` is the prompt with its fresh answer, if it is at hand.
+    pub fn learn(
+        &mut self,
+        case: &Case,
+        right: &[Option<bool>],
+        reliability: f64,
+        asked: Option<Answered<'_>>,
+    ) -> Change {
         let trust = (2.0 * reliability - 1.0).clamp(0.0, 1.0).powi(2);
         if let Some(asked) = asked {
-            let (vector, wording) = (asked.vector.as_slice(), asked.wording());
-            self.scatter.add(vector);
-            let has_answer = case.evidence.iter().zip(right).find(|(_, right)| **right == Some(true));
-            if let Some((evidence, _)) = has_answer {
-                if let Some((away, others)) = self.centres.away(&evidence.answer, vector) {
-                    self.scatter.add_within(&away, others);
-                }
-                #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-                self.centres.add(evidence.answer, vector, wording, trust as f32);
-            }
+            self.locate(asked, case, right, trust);
         }
         let stands_for = match case.ending {
             Ending::Audited => (1.0 / case.audit_rate.max(f64::MIN_POSITIVE)).min(STANDS_FOR),
@@ -392,6 +391,27 @@ impl Learner {
             self.begin_anew();
         }
         change
+    }
+
+    /// Learns where prompts lie that have one answer: this one's is a candidate's that was right, or another that is known.
+    fn locate(&mut self, asked: Answered<'_>, case: &Case, right: &[Option<bool>], trust: f64) {
+        let Answered { query, answer: fresh } = asked;
+        let vector = query.vector.as_slice();
+        self.scatter.add(vector);
+        let has_answer = case.evidence.iter().zip(right).find(|(_, right)| **right == Some(true));
+        let has_answer = has_answer.map(|(evidence, _)| evidence.answer);
+        if let Some(answer) = has_answer.or_else(|| self.centres.knows(&fresh).then_some(fresh)) {
+            if let Some((away, others)) = self.centres.away(&answer, vector) {
+                self.scatter.add_within(&away, others);
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
+            self.centres.add(answer, vector, query.wording(), trust as f32);
+        }
+        let wrong = case.evidence.iter().zip(&case.raw).zip(right).filter(|(_, right)| **right == Some(false));
+        for ((evidence, raw), _) in wrong.filter(|((_, raw), _)| **raw > NEARLY_TAKEN) {
+            #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
+            self.centres.push_away(&evidence.answer, vector, (trust * raw) as f32);
+        }
     }
 
     fn observe(&mut self, evidence: &Evidence, right: bool) {
@@ -595,9 +615,11 @@ mod tests {
     fn teach(learner: &mut Learner, prompt: &str, asked: &Embedding, near: &[Neighbour<'_>], right: AnswerClass) {
         let terms = Terms { budget: ErrorBudget::new(0.02).unwrap(), audit_rate: 0.0, strict: false };
         let evidence = evidence(learner, prompt, asked, near);
-        let right: Vec<_> = evidence.iter().map(|evidence| Some(evidence.answer == right)).collect();
+        let truths: Vec<_> = evidence.iter().map(|evidence| Some(evidence.answer == right)).collect();
         let case = learner.budgeted(evidence, terms, &Beliefs::default(), None, |_| false, NEVER_AUDITED);
-        learner.learn(&case, &right, 1.0, Some(Query::new(&Reading::of(prompt), asked)));
+        let reading = Reading::of(prompt);
+        let answered = Answered { query: Query::new(&reading, asked), answer: right };
+        learner.learn(&case, &truths, 1.0, Some(answered));
     }
 
     #[test]
@@ -613,6 +635,21 @@ mod tests {
         assert!(own > 0.5 && other < -0.5, "{own} {other}");
         learner.begin_anew();
         assert!(margins(&learner)[0].abs() < 1e-6, "what was learned of changed answers is gone");
+    }
+
+    #[test]
+    fn an_answer_that_no_candidate_has_is_learned_where_it_is_known() {
+        let mut learner = Learner::default();
+        let (asked, a, b) = (vector([1.0, 0.0, 0.0]), vector([0.6, 0.8, 0.0]), vector([0.6, 0.0, 0.8]));
+        let near = [neighbour("a", &a, &asked, 1), neighbour("b", &b, &asked, 2)];
+        let prompts = |learner: &Learner, answer| {
+            learner.centres.away(&AnswerClass(answer), asked.as_slice()).map_or(0.0, |(_, prompts)| prompts)
+        };
+        teach(&mut learner, "c", &asked, &near, AnswerClass(1));
+        let others = [neighbour("b", &b, &asked, 2), neighbour("d", &a, &asked, 3)];
+        teach(&mut learner, "c", &asked, &others, AnswerClass(1));
+        teach(&mut learner, "c", &asked, &others, AnswerClass(9));
+        assert_eq!([1, 2, 3, 9].map(|answer| prompts(&learner, answer)), [2.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub use logistic::{Example, Prior, fit, information, probability};
 pub use metric::{Metric, Scatter};
 pub use per_entry::Observations;
 pub use prior::{Examples, PriorError, SourceKind};
-pub use query::{Query, Reading};
+pub use query::{Answered, Query, Reading};
 pub use rule::{Demand, Guard, Rule, Verdict};
 pub use share::{Sample, Share};
 pub use simulate::{Outlook, Recorded, under_budgets, under_thresholds};

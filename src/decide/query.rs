@@ -1,5 +1,6 @@
 //! A prompt that is asked.
 
+use super::answer::AnswerClass;
 use super::features::Text;
 use super::text::Parsed;
 use super::words::Wording;
@@ -17,7 +18,12 @@ impl<'t> Reading<'t> {
     /// Takes a text apart.
     #[must_use]
     pub fn of(text: &'t str) -> Self {
-        let parsed = Parsed::new(text);
+        Self::parsed(text, Parsed::new(text))
+    }
+
+    /// Of a text that is taken apart already.
+    #[must_use]
+    pub fn parsed(text: &'t str, parsed: Parsed) -> Self {
         let wording = Wording::of(&parsed);
         Self { text, parsed, wording }
     }
@@ -50,4 +56,13 @@ impl<'q> Query<'q> {
     pub(super) fn wording(self) -> &'q Wording {
         &self.reading.wording
     }
+}
+
+/// A prompt and what the provider answered it.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered<'q> {
+    /// The prompt.
+    pub query: Query<'q>,
+    /// The class of that answer.
+    pub answer: AnswerClass,
 }

@@ -7,8 +7,8 @@ use std::io::BufRead;
 use serde::Deserialize;
 
 use crate::decide::{
-    AnswerClass, Beliefs, Ending, ErrorBudget, Evidence, Example, Examples, FEATURES, Learner, Metric, Neighbour,
-    Query, Reading, Scatter, SourceKind, Terms, Text, gather,
+    AnswerClass, Answered, Beliefs, Ending, ErrorBudget, Evidence, Example, Examples, FEATURES, Learner, Metric,
+    Neighbour, Query, Reading, Scatter, SourceKind, Terms, Text, gather,
 };
 use crate::embed::{Embedder, Embedding, Prefix};
 use crate::store::{Attributes, CacheKey, EntryId, ScopeKey, TextHash};
@@ -142,11 +142,12 @@ impl Labelled {
             let mut evidence = gather(query, &near, stored.len());
             learner.complete(&mut evidence, query, &near, beliefs);
             let case = learner.budgeted(evidence, terms, beliefs, None, |_| false, 0.0);
-            let same = |evidence: &Evidence| evidence.answer == AnswerClass::of(&asked.group);
+            let answer = AnswerClass::of(&asked.group);
+            let same = |evidence: &Evidence| evidence.answer == answer;
             let right: Vec<_> = case.evidence.iter().map(|evidence| Some(same(evidence))).collect();
             let example = |evidence: &Evidence| Beliefs::example(evidence.features(), same(evidence), weight);
             examples.extend(case.evidence.iter().map(example));
-            learner.learn(&case, &right, 1.0, Some(query));
+            learner.learn(&case, &right, 1.0, Some(Answered { query, answer }));
             if let Some(job) = learner.due(beliefs) {
                 learner.adopt(job.run(beliefs));
             }
