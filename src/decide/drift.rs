@@ -15,6 +15,10 @@ const SUREST: f64 = 0.98;
 /// Predictions below this aren't listened to: hardly any are right, so that many that are a little too good would sound like
 /// change.
 const HOPELESS: f64 = 0.2;
+/// How near the alarm has to be for more audits, and how many times as many there are where it is nearest: each tells whether it is to
+/// sound.
+const SUSPICION: f64 = 0.25;
+const URGENT: f64 = 10.0;
 /// Would-be hits whose labels must be good before hits are served again.
 const CLEARING: u32 = 40;
 
@@ -62,6 +66,12 @@ impl Drift {
     #[must_use]
     pub(super) fn level(&self) -> f64 {
         if self.is_alarmed() { 1.0 } else { (self.evidence / ALARM).clamp(0.0, 1.0) }
+    }
+
+    /// How many times as many audits as usual there are to be.
+    #[must_use]
+    pub(super) fn urgency(&self) -> f64 {
+        1.0 + (URGENT - 1.0) * ((self.level() - SUSPICION) / (1.0 - SUSPICION)).max(0.0)
     }
 
     /// A best candidate that was predicted to be right with the probability `predicted` was right, or wasn't. `would_hit`: it
@@ -137,6 +147,21 @@ mod tests {
             let after = labels(p, 0.0, 500).position(|right| drift.add(p, right, true) == Change::Sounded);
             assert!(after.is_some_and(|after| after < most), "{p}: {after:?}");
         }
+    }
+
+    #[test]
+    fn the_nearer_the_alarm_the_more_is_audited() {
+        let mut drift = Drift::default();
+        for right in labels(0.97, 1.0, 500) {
+            drift.add(0.97, right, true);
+            assert!(drift.urgency() < 1.1);
+        }
+        let mut last = drift.urgency();
+        while drift.add(0.97, false, true) != Change::Sounded {
+            assert!(drift.urgency() >= last);
+            last = drift.urgency();
+        }
+        assert!(last > URGENT / 2.0 && last < URGENT, "{last}");
     }
 
     #[test]

@@ -307,7 +307,7 @@ impl Learner {
         let best = usable.max_by(|a, b| raw[*a].total_cmp(&raw[*b]).then(b.cmp(a)));
         let error = best.map_or(1.0, |best| 1.0 - p_correct[best]);
         let cut = self.account.cut();
-        let audit_rate = self.audits.chance(error, terms.audit_rate);
+        let audit_rate = (self.audits.chance(error, terms.audit_rate) * self.drift.urgency()).min(1.0);
         let ending = if !self.account.affords(error, terms.budget) || most_error.is_some_and(|most| error > most) {
             Ending::Refused
         } else if self.drift.is_alarmed() {
