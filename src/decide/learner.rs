@@ -307,7 +307,7 @@ impl Learner {
         let best = usable.max_by(|a, b| raw[*a].total_cmp(&raw[*b]).then(b.cmp(a)));
         let error = best.map_or(1.0, |best| 1.0 - p_correct[best]);
         let cut = self.account.cut();
-        let audit_rate = (self.audits.chance(error, terms.audit_rate) * self.drift.urgency()).min(1.0);
+        let audit_rate = self.audits.chance(error, self.usual_audits(terms));
         let ending = if !self.account.affords(error, terms.budget) || most_error.is_some_and(|most| error > most) {
             Ending::Refused
         } else if self.drift.is_alarmed() {
@@ -322,6 +322,11 @@ impl Learner {
             self.audits.saw(error);
         }
         Case { evidence, raw, p_correct, best, cut, ending, audit_rate }
+    }
+
+    /// The usual share of would-be hits that is audited: what the operator set, and more where answers seem to have changed.
+    fn usual_audits(&self, terms: Terms) -> f64 {
+        terms.audit_rate * self.drift.urgency()
     }
 
     /// Decides by the published per-entry rule, which looks at the nearest entry only.
@@ -557,7 +562,7 @@ impl Learner {
             recent_audits: self.audits.wrong(),
             cut: self.account.cut(),
             calibration: self.calibration(),
-            audit_rate: self.audits.rate(terms.audit_rate),
+            audit_rate: self.audits.rate(self.usual_audits(terms)).min(1.0),
             drift: self.drift.level(),
             alarmed: self.drift.is_alarmed(),
             alarms: self.alarms,
