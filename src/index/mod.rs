@@ -189,6 +189,12 @@ impl<K: Key> VectorIndex<K> {
         Some(parts.tail.len()).filter(|rows| *rows > fits).unwrap_or(0)
     }
 
+    /// Rows in the tail.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.parts.read().tail.len()
+    }
+
     /// Rows that the graph has and its last [image](Self::save_image) hasn't, about.
     #[must_use]
     pub fn unsaved(&self) -> usize {
