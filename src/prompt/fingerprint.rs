@@ -209,9 +209,16 @@ mod tests {
 
     #[test]
     fn numbers_are_compared_by_value() {
-        for (a, b) in
-            [("1", "1.0"), ("1", "1e0"), ("100", "1E2"), ("0", "-0.0"), ("0.5", "5e-1"), ("1e16", "10000000000000000")]
-        {
+        for (a, b) in [
+            ("1", "1.0"),
+            ("1", "1e0"),
+            ("100", "1E2"),
+            ("0", "-0.0"),
+            ("0.5", "5e-1"),
+            ("1e16", "10000000000000000"),
+            // More digits than a double holds, and yet one that it does.
+            ("-1991207884412801", "-19912078844128010E-1"),
+        ] {
             assert_eq!(print(a), print(b), "{a} {b}");
         }
         for (a, b) in
