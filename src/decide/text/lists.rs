@@ -34,7 +34,7 @@ pub(super) fn sorted(hashes: impl Iterator<Item = u64>) -> Vec<u64> {
 }
 
 /// Of two sorted lists: what both have ÷ what either has; 1 where there is nothing.
-pub(super) fn overlap(a: &[u64], b: &[u64]) -> f32 {
+pub(super) fn overlap([a, b]: [&[u64]; 2]) -> f32 {
     let (mut i, mut j, mut both) = (0, 0, 0usize);
     while let (Some(first), Some(second)) = (a.get(i), b.get(j)) {
         both += usize::from(first == second);
@@ -68,7 +68,8 @@ mod tests {
             let [x, y] = [&a, &b].map(|list| list.iter().copied().collect::<BTreeSet<u64>>());
             let either = x.union(&y).count();
             let expected = if either == 0 { 1.0 } else { x.intersection(&y).count() as f32 / either as f32 };
-            prop_assert_eq!(overlap(&sorted(a.into_iter()), &sorted(b.into_iter())), expected);
+            let [a, b] = [a, b].map(|list| sorted(list.into_iter()));
+            prop_assert_eq!(overlap([&a, &b]), expected);
         }
     }
 }

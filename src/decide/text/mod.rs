@@ -32,7 +32,7 @@ use units::Units;
 /// A prompt, taken apart once for all comparisons. Of its words it keeps hashes.
 #[derive(Debug, Clone)]
 pub struct Parsed {
-    words: Lists<7>,
+    words: Lists<{ List::COUNT }>,
     numbers: Numbers,
     units: Units,
     dates: Dates,
@@ -42,6 +42,28 @@ pub struct Parsed {
     language: Language,
     code: u64,
     quotes: u64,
+}
+
+/// Lists of hashes that are kept of a prompt's words.
+#[derive(Clone, Copy)]
+enum List {
+    /// The stems of its words, one after the other.
+    StemsInOrder,
+    /// Each once, in the order of hashes, as those of the next but one.
+    Stems,
+    /// The stems of the words that say something of their own, one after the other.
+    ContentInOrder,
+    Content,
+    /// What it names, in whatever language.
+    Names,
+    /// What it names if it is English.
+    EnglishNames,
+    /// See [`opposites::opposites`].
+    Opposites,
+}
+
+impl List {
+    const COUNT: usize = Self::Opposites as usize + 1;
 }
 
 /// What one prompt says and another doesn't.
@@ -85,6 +107,7 @@ impl Parsed {
         let content = || tokens.iter().filter(|token| token.is_content()).map(|token| token.hash);
         let names = Names::of(&tokens);
         Self {
+            // As `List` has them.
             words: Lists::of([
                 &mut stems(),
                 &mut sorted(stems()).into_iter(),
@@ -108,30 +131,15 @@ impl Parsed {
 
     /// The stems of its words, one after the other.
     pub(super) fn stems_in_order(&self) -> &[u64] {
-        self.words.at(0)
+        self.list(List::StemsInOrder)
     }
 
-    /// Each once, in the order of hashes, as those of the next but one.
-    fn stems(&self) -> &[u64] {
-        self.words.at(1)
-    }
-
-    /// The stems of the words that say something of their own, one after the other.
     fn order(&self) -> Order<'_> {
-        Order { content: self.words.at(2), is_directed: self.is_directed }
+        Order { content: self.list(List::ContentInOrder), is_directed: self.is_directed }
     }
 
-    fn content(&self) -> &[u64] {
-        self.words.at(3)
-    }
-
-    fn names(&self, in_english: bool) -> &[u64] {
-        self.words.at(if in_english { 5 } else { 4 })
-    }
-
-    /// See [`opposites::opposites`].
-    fn opposites(&self) -> &[u64] {
-        self.words.at(6)
+    fn list(&self, list: List) -> &[u64] {
+        self.words.at(list as usize)
     }
 }
 
@@ -140,18 +148,19 @@ impl Differences {
     #[must_use]
     pub fn between(a: &Parsed, b: &Parsed) -> Self {
         let in_english = a.language.may_be_english() && b.language.may_be_english();
-        let stems = [a.stems(), b.stems()];
+        let both = |list| [a.list(list), b.list(list)];
+        let names = if in_english { List::EnglishNames } else { List::Names };
         Self {
-            overlap: overlap(a.stems(), b.stems()),
-            content_overlap: overlap(a.content(), b.content()),
+            overlap: overlap(both(List::Stems)),
+            content_overlap: overlap(both(List::Content)),
             numbers: a.numbers.differ(b.numbers, in_english),
             units: a.units.differ(b.units),
             dates: in_english && a.dates != b.dates,
             negation: in_english && a.is_negated != b.is_negated,
-            entities: entities::differ([a.names(in_english), b.names(in_english)], stems),
+            entities: entities::differ(both(names), both(List::Stems)),
             quotes: a.quotes != b.quotes,
             scope_words: in_english && a.scope != b.scope,
-            opposites: in_english && opposites::differ([a.opposites(), b.opposites()], stems),
+            opposites: in_english && opposites::differ(both(List::Opposites), both(List::Stems)),
             order: a.order().differs(b.order()),
             language: a.language.differs(b.language),
             code: a.code != b.code,
