@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::learning::said;
 use crate::decide::text::Parsed;
-use crate::decide::{AnswerClass, is_literal};
+use crate::decide::{AnswerClass, Reading, is_literal};
 use crate::store::{Answer, Entry, EntryId, Timestamp};
 
 /// Entries that are remembered, of all caches together; each takes about half a kilobyte.
@@ -16,6 +16,13 @@ pub(super) struct Known {
     pub(super) prompt: Parsed,
     pub(super) class: AnswerClass,
     pub(super) is_literal: bool,
+}
+
+impl Known {
+    /// Its prompt, which says `text`, as one that is asked.
+    pub(super) fn reading<'t>(&self, text: &'t str) -> Reading<'t> {
+        Reading::parsed(text, self.prompt.clone())
+    }
 }
 
 /// Tells one answer of an entry from the next, which comes under the same name. To look at all of it would take longer than a decision

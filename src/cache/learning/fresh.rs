@@ -1,0 +1,193 @@
+//! Labels from fresh answers: whether a candidate's would have been right, now that the provider's is here.
+
+use std::sync::Arc;
+
+use super::super::judge::{Judge, Pair};
+use super::super::known::Known;
+use super::super::lookup::DecisionId;
+use super::super::registry::{Cache, Setup};
+use super::{Learning, Told};
+use crate::decide::{self, AnswerClass, Answered, Case, Evidence, Likeness, Query, Reading, Source};
+use crate::embed::{Cosine, Embedder, Embedding, Prefix};
+use crate::prompt::Question;
+use crate::store::{Answer, Attributes, CacheKey, EntryId, ScopeKey, Store, StoreError, TextHash, Timestamp};
+
+/// Long answers whose vectors are at least this near say the same, and at most that near don't; between, nobody knows.
+const SAME_MEANING: f32 = 0.85;
+const OTHER_MEANING: f32 = 0.6;
+
+/// A fresh answer, from which labels are made.
+pub(in super::super) struct Fresh<'a> {
+    pub(in super::super) entry: EntryId,
+    pub(in super::super) scope: ScopeKey,
+    pub(in super::super) text: TextHash,
+    pub(in super::super) prompt: &'a str,
+    pub(in super::super) answer: &'a Answer,
+    /// Where it is stored so that near prompts find it.
+    pub(in super::super) stored: Option<Stored<'a>>,
+}
+
+/// A fresh answer's entry.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Stored<'a> {
+    pub(in super::super) created: Timestamp,
+    /// The prompt's, made of all that the prompt says.
+    pub(in super::super) vector: &'a Embedding,
+}
+
+/// What an answer says, whether in text or in calls of tools.
+pub(in super::super) fn said(answer: &Answer) -> &str {
+    match &answer.completion {
+        Some(completion) if answer.text.is_empty() => completion,
+        _ => &answer.text,
+    }
+}
+
+impl Cache {
+    /// A fresh answer was stored: the decision before it learns whether its candidates would have been right.
+    pub(in super::super) fn learn_from(&self, fresh: &Fresh<'_>) {
+        // Feedback is taken under any rule, so a new answer ends its quarantine under any.
+        self.learning.renewed(&fresh.entry);
+        let setup = self.setup();
+        if setup.rule.terms().is_none() {
+            return;
+        }
+        let learn = |Stored { created, .. }| self.known.learn(fresh.entry, created, fresh.prompt, fresh.answer);
+        let known = fresh.stored.map(learn);
+        let answered = self.learning.decisions.lock().answered(fresh.scope, fresh.text);
+        let Some((id, case)) = answered else { return };
+        let text = said(fresh.answer);
+        let (class, is_literal) = match &known {
+            Some(known) => (known.class, known.is_literal),
+            None => (AnswerClass::of(text), decide::is_literal(text)),
+        };
+        let likeness = |evidence: &Evidence| match evidence.answer == class {
+            true => Likeness::Same,
+            false if is_literal && evidence.is_literal => Likeness::Different,
+            false => Likeness::Unclear,
+        };
+        let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
+        if !likenesses.contains(&Likeness::Unclear) {
+            let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
+            let reading = known.map(|known| known.reading(fresh.prompt));
+            let asked = with_answer(reading.as_ref(), fresh.stored.map(|of| of.vector), class);
+            let told = Told { source: Source::FreshAnswer, asked };
+            self.learning.learn((id, &case), &right, told, &setup);
+            return;
+        }
+        let comparison = Comparison {
+            id,
+            case,
+            likenesses,
+            entry: fresh.entry,
+            prompt: fresh.prompt.to_owned(),
+            answer: text.to_owned(),
+            class,
+            known: known.zip(fresh.stored.map(|of| of.vector.clone())),
+            judge: self.judge.get().cloned(),
+            store: Arc::clone(&self.store),
+            key: self.key,
+            learning: Arc::clone(&self.learning),
+            setup,
+        };
+        self.learning.tasks.spawn(comparison.run());
+    }
+
+    /// The provider's answer to a question that isn't stored: the decision before it learns from it all the same.
+    pub fn answered(&self, question: &Question, answer: &Answer, attributes: &Attributes) {
+        let scope = ScopeKey::new(self.key, question.fingerprint.bytes());
+        let text = TextHash::of(&question.text);
+        self.learn_from(&Fresh {
+            entry: EntryId::new(scope, text, attributes),
+            scope,
+            text,
+            prompt: &question.text,
+            answer,
+            stored: None,
+        });
+    }
+}
+
+/// Long answers that have to be compared by what they mean, behind the reply.
+struct Comparison {
+    id: DecisionId,
+    case: Arc<Case>,
+    likenesses: Vec<Likeness>,
+    entry: EntryId,
+    prompt: String,
+    answer: String,
+    class: AnswerClass,
+    /// What the prompt says and where it lies, if it is stored.
+    known: Option<(Arc<Known>, Embedding)>,
+    judge: Option<Arc<dyn Judge>>,
+    store: Arc<dyn Store>,
+    key: CacheKey,
+    learning: Arc<Learning>,
+    setup: Arc<Setup>,
+}
+
+impl Comparison {
+    async fn run(self) {
+        let mut right = Vec::with_capacity(self.likenesses.len());
+        let mut source = Source::Meaning;
+        for (likeness, evidence) in self.likenesses.iter().zip(&self.case.evidence) {
+            right.push(match likeness {
+                Likeness::Same => Some(true),
+                Likeness::Different => Some(false),
+                // What can't be found out is no label.
+                Likeness::Unclear => self.compare(evidence.entry).await.ok().flatten().map(|(right, from)| {
+                    if from == Source::Judge {
+                        source = from;
+                    }
+                    right
+                }),
+            });
+        }
+        if let Some(same) = right.iter().position(|right| *right == Some(true)) {
+            let class = self.case.evidence[same].answer;
+            self.learning.learner.lock().join(self.entry, class);
+        }
+        if right.iter().any(Option::is_some) {
+            let reading = self.known.as_ref().map(|(known, _)| known.reading(&self.prompt));
+            let vector = self.known.as_ref().map(|(_, vector)| vector);
+            let told = Told { source, asked: with_answer(reading.as_ref(), vector, self.class) };
+            self.learning.learn((self.id, &self.case), &right, told, &self.setup);
+        }
+    }
+
+    /// Whether the candidate's answer says the same, and who says so. A judge is asked where the vectors of the two don't tell.
+    async fn compare(&self, candidate: EntryId) -> Result<Option<(bool, Source)>, StoreError> {
+        let Some(entry) = self.store.get(self.key, candidate, Timestamp::now()).await? else { return Ok(None) };
+        let stored = said(&entry.answer);
+        let by_meaning = match decide::compare(&self.answer, stored) {
+            Likeness::Same => Some(true),
+            Likeness::Different => Some(false),
+            Likeness::Unclear => same_meaning(&self.setup.embedder, &self.answer, stored).await,
+        };
+        let Some(judge) = self.judge.as_ref().filter(|_| by_meaning.is_none()) else {
+            return Ok(by_meaning.map(|right| (right, Source::Meaning)));
+        };
+        let judged = judge.agree(Pair { question: &self.prompt, fresh: &self.answer, stored }).await;
+        Ok(judged.map(|right| (right, Source::Judge)))
+    }
+}
+
+/// A prompt with its fresh answer, where both what it says and where it lies are known.
+fn with_answer<'a>(
+    reading: Option<&'a Reading<'a>>,
+    vector: Option<&'a Embedding>,
+    answer: AnswerClass,
+) -> Option<Answered<'a>> {
+    Some(Answered { query: Query::new(reading?, vector?), answer })
+}
+
+/// Whether two answers say the same, by the cosine of their vectors. None where that doesn't tell, or nobody has time.
+async fn same_meaning(embedder: &Embedder, a: &str, b: &str) -> Option<bool> {
+    let (a, b) = tokio::join!(embedder.embed(a, Prefix::Query), embedder.embed(b, Prefix::Query));
+    let cosine: Cosine = a.ok()?.vector.cosine(&b.ok()?.vector);
+    match cosine.get() {
+        near if near >= SAME_MEANING => Some(true),
+        far if far <= OTHER_MEANING => Some(false),
+        _ => None,
+    }
+}
