@@ -52,13 +52,14 @@ impl Cache {
         if setup.rule.terms().is_none() {
             return;
         }
-        let learn = |Stored { created, .. }| self.known.learn(fresh.entry, created, fresh.prompt, fresh.answer);
+        let learn =
+            |Stored { created, vector }| (self.known.learn(fresh.entry, created, fresh.prompt, fresh.answer), vector);
         let known = fresh.stored.map(learn);
         let answered = self.learning.decisions.lock().answered(fresh.scope, fresh.text);
         let Some((id, case)) = answered else { return };
         let text = said(fresh.answer);
         let (class, is_literal) = match &known {
-            Some(known) => (known.class, known.is_literal),
+            Some((known, _)) => (known.class, known.is_literal),
             None => (AnswerClass::of(text), decide::is_literal(text)),
         };
         let likeness = |evidence: &Evidence| match evidence.answer == class {
@@ -69,9 +70,8 @@ impl Cache {
         let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
         if !likenesses.contains(&Likeness::Unclear) {
             let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
-            let reading = known.map(|known| known.reading(fresh.prompt));
-            let asked = with_answer(reading.as_ref(), fresh.stored.map(|of| of.vector), class);
-            let told = Told { source: Source::FreshAnswer, asked };
+            let asked = known.map(|(known, vector)| (known.reading(fresh.prompt), vector));
+            let told = Told { source: Source::FreshAnswer, asked: with_answer(asked.as_ref(), class) };
             self.learning.learn((id, &case), &right, told, &setup);
             return;
         }
@@ -83,7 +83,7 @@ impl Cache {
             prompt: fresh.prompt.to_owned(),
             answer: text.to_owned(),
             class,
-            known: known.zip(fresh.stored.map(|of| of.vector.clone())),
+            known: known.map(|(known, vector)| (known, vector.clone())),
             judge: self.judge.get().cloned(),
             store: Arc::clone(&self.store),
             key: self.key,
@@ -148,9 +148,8 @@ impl Comparison {
             self.learning.learner.lock().join(self.entry, class);
         }
         if right.iter().any(Option::is_some) {
-            let reading = self.known.as_ref().map(|(known, _)| known.reading(&self.prompt));
-            let vector = self.known.as_ref().map(|(_, vector)| vector);
-            let told = Told { source, asked: with_answer(reading.as_ref(), vector, self.class) };
+            let asked = self.known.as_ref().map(|(known, vector)| (known.reading(&self.prompt), vector));
+            let told = Told { source, asked: with_answer(asked.as_ref(), self.class) };
             self.learning.learn((self.id, &self.case), &right, told, &self.setup);
         }
     }
@@ -172,13 +171,9 @@ impl Comparison {
     }
 }
 
-/// A prompt with its fresh answer, where both what it says and where it lies are known.
-fn with_answer<'a>(
-    reading: Option<&'a Reading<'a>>,
-    vector: Option<&'a Embedding>,
-    answer: AnswerClass,
-) -> Option<Answered<'a>> {
-    Some(Answered { query: Query::new(reading?, vector?), answer })
+/// What a prompt says and where it lies, with its fresh answer.
+fn with_answer<'a>(asked: Option<&'a (Reading<'a>, &'a Embedding)>, answer: AnswerClass) -> Option<Answered<'a>> {
+    asked.map(|(reading, vector)| Answered { query: Query::new(reading, vector), answer })
 }
 
 /// Whether two answers say the same, by the cosine of their vectors. None where that doesn't tell, or nobody has time.

@@ -49,10 +49,11 @@ pub struct Parsed {
 enum List {
     /// The stems of its words, one after the other.
     StemsInOrder,
-    /// Each once, in the order of hashes, as those of the next but one.
+    /// The same, each once and sorted.
     Stems,
     /// The stems of the words that say something of their own, one after the other.
     ContentInOrder,
+    /// The same, each once and sorted.
     Content,
     /// What it names, in whatever language.
     Names,
