@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 pub use cache::{CacheSettings, Policy, Reliability};
 pub use load::{ConfigError, load};
-pub use router::{
+pub use router::{AnswersBy, 
     AccessLog, Clamp, Conditions, Judge, Model, Price, Provider, ProviderKind, Router, Strategy, Target, Traces,
 };
 pub use secret::ApiKey;
@@ -80,6 +80,8 @@ pub struct Server {
     pub create_caches: bool,
     /// Whether replies tell the best candidate's cosine (`x-refrain-cosine`).
     pub expose_cosine: bool,
+    /// Origins of web pages that may call and read replies, such as `https://app.example`. Pages of this machine always may.
+    pub allowed_origins: Vec<String>,
 }
 
 impl Default for Server {
@@ -93,6 +95,7 @@ impl Default for Server {
             drain_timeout: Span(Duration::from_secs(30)),
             create_caches: true,
             expose_cosine: true,
+            allowed_origins: Vec::new(),
         }
     }
 }

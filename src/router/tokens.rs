@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::providers::vertex::{AccountError, ServiceAccount, Token, token, token_request};
+use super::vertex::{AccountError, ServiceAccount, Token, token, token_request};
 
 /// How long the token's issuer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
