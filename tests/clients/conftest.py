@@ -1,4 +1,4 @@
-"""The built binary, a provider that nobody here wrote (aimock), and one that sends whatever bytes a test wants."""
+"""The built binary, two providers that nobody here wrote (aimock, llmock), and one that sends whatever bytes a test wants."""
 
 import contextlib
 import json
@@ -15,6 +15,7 @@ import time
 import httpx
 import openai
 import pytest
+from llmock.testing import LLMockServer
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -132,6 +133,33 @@ class Aimock:
 @pytest.fixture(scope="session")
 def aimock():
     mock = Aimock()
+    yield mock
+    mock.stop()
+
+
+class Llmock:
+    """Another provider that nobody here wrote. Its answers, ids and tool calls are its own."""
+
+    def __init__(self):
+        self.server = LLMockServer().start()
+        self.url = self.server.url
+
+    def stop(self):
+        self.server.stop()
+
+    def calls(self):
+        """How many requests it has had."""
+        return len(self.server.state.journal.records(wait=5))
+
+    def last(self):
+        """The newest request."""
+        record = self.server.state.journal.records(wait=5)[-1]
+        return {"path": record.path, "body": record.body}
+
+
+@pytest.fixture(scope="session")
+def llmock():
+    mock = Llmock()
     yield mock
     mock.stop()
 
