@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import shutil
 import signal
 import socket
@@ -151,11 +152,6 @@ class Llmock:
         """How many requests it has had."""
         return len(self.server.state.journal.records(wait=5))
 
-    def last(self):
-        """The newest request."""
-        record = self.server.state.journal.records(wait=5)[-1]
-        return {"path": record.path, "body": record.body}
-
 
 @pytest.fixture(scope="session")
 def llmock():
@@ -231,7 +227,7 @@ def raw_server(start_refrain, raw_provider):
 @pytest.fixture
 def names(request):
     """Names that no other test uses."""
-    return lambda suffix="": f"{request.node.name}{suffix}".replace("[", "-").replace("]", "")[:100]
+    return lambda suffix="": re.sub(r"[^\w.]+", "-", f"{request.node.name}{suffix}").strip("-")[-100:]
 
 
 def ask(client, text, **options):

@@ -4,9 +4,7 @@ import { pathToFileURL } from "node:url";
 
 const [modules, command, ...rest] = process.argv.slice(2);
 const require = createRequire(`${modules}/of-the-tests.js`);
-// By the entry for `import`, as a module of its own would.
-const load = async (name) => import(import.meta.resolve ? resolve(name) : pathToFileURL(require.resolve(name)));
-const resolve = (name) => pathToFileURL(require.resolve(name)).href;
+const load = async (name) => import(pathToFileURL(require.resolve(name)));
 
 const question = "What is the capital of France?";
 const weather = "What is the weather in Paris?";
