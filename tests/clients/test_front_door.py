@@ -262,6 +262,78 @@ def test_a_chat_stream_without_a_mark_is_whole_however_long_its_end(raw_server, 
     assert ask().headers["x-cache-status"] == "Hit"
 
 
+MESSAGE_EVENTS = [
+    {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": TEXT}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 7}},
+    {"type": "message_stop"},
+]
+
+
+@pytest.fixture(scope="session")
+def raw_claude(start_refrain, raw_provider):
+    """As `raw_server`, with a model `claude` of Anthropic's kind."""
+    providers = "".join(f'[providers.{kind}]\nkind = "{kind}"\nbase_url = "{raw_provider.url}/v1"\napi_key = "k"\n' for kind in ("openai", "anthropic"))
+    return start_refrain(f'[router]\nattempts = 1\ndefault_provider = "openai"\n{providers}[models.claude]\ntargets = [{{ provider = "anthropic", model = "x" }}]\n')
+
+
+@pytest.mark.parametrize("path, model, stream, mark", [
+    ("/v1/chat/completions", "m", CHAT_STREAM, DONE), ("/v1/chat/completions", "claude", sse(*MESSAGE_EVENTS), DONE),
+    ("/v1/messages", "claude", sse(*MESSAGE_EVENTS), b"message_stop"), ("/v1/messages", "m", CHAT_STREAM, b"message_stop"),
+    ("/v1/responses", "m", sse(*RESPONSE_EVENTS), b"response.completed"),
+], ids=["chat", "chat-of-claude", "messages", "messages-of-openai", "responses"])
+def test_a_stream_is_stored_at_its_end_though_its_reader_leaves_there(raw_claude, raw, names, path, model, stream, mark):
+    """It closes its connection at the last event, before the provider has closed its own."""
+    body = {**ASKS[path](model=model), "stream": True}
+    for n in range(20):
+        raw.reply(kind="text/event-stream", body=stream, chunked=True, cut=True, left_open=True)
+        connection = http.client.HTTPConnection(raw_claude.url.removeprefix("http://"), timeout=20)
+        connection.request("POST", path, json.dumps(body), {"x-refrain-cache": names(str(n)), "content-type": "application/json"})
+        reply, seen = connection.getresponse(), b""
+        while not (mark in seen and seen.endswith(b"\n\n")):
+            seen += reply.read1()
+        connection.close()
+        raw.reply(kind="text/event-stream", body=stream)  # for who asks all the same
+        again = raw_claude.http.post(path, json=body, headers={"x-refrain-cache": names(str(n))})
+        raw.replies.queue.clear()
+        assert again.headers.get("x-cache-status") == "Hit"
+
+
+@pytest.mark.parametrize("path, model, events, mark", [
+    ("/v1/chat/completions", "m", [*CHAT_EVENTS, None], b'"stop"'), ("/v1/messages", "claude", MESSAGE_EVENTS, b'"end_turn"'),
+], ids=["chat", "messages"])
+def test_an_answer_is_stored_though_its_reader_leaves_once_it_knows_why_it_ended(start_refrain, names, path, model, events, mark):
+    """As litellm does with Claude: it goes at `message_delta`, and the `message_stop` is still on its way."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        providers = "".join(f'[providers.{kind}]\nkind = "{kind}"\nbase_url = "{url}"\napi_key = "k"\n' for kind in ("openai", "anthropic"))
+        server = start_refrain(f'[router]\nattempts = 1\ndefault_provider = "openai"\n{providers}[models.claude]\ntargets = [{{ provider = "anthropic", model = "x" }}]\n')
+        listener.settimeout(10)
+        body = json.dumps({**ASKS[path](model=model), "stream": True})
+        headers = {"x-refrain-cache": names(), "content-type": "application/json"}
+        reader = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+        reader.request("POST", path, body, headers)
+        provider, _ = listener.accept()
+        stream = [sse(event) if event else DONE for event in events]
+        provider.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + b"".join(stream[:-1]))
+        reply, seen = reader.getresponse(), b""
+        while mark not in seen:
+            seen += reply.read1()
+        reply.close(), reader.close()
+        # A call that is given up is closed at once.
+        provider.settimeout(1)
+        with pytest.raises(TimeoutError):
+            while provider.recv(65536):
+                pass
+            pytest.fail("the call was given up")
+        provider.sendall(stream[-1])
+        provider.close()
+        again = server.http.post(path, content=body, headers=headers)
+        assert TEXT in again.text and ("hit" in again.headers["cache-status"] or "collapsed" in again.headers["cache-status"])
+
+
 # Encodings and types that a provider chooses.
 
 
