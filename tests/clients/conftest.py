@@ -18,6 +18,8 @@ import openai
 import pytest
 from llmock.testing import LLMockServer
 
+pytest_plugins = ["front_door"]
+
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 BINARY = pathlib.Path(os.environ.get("REFRAIN_BINARY", ROOT / "target/release/refrain"))
