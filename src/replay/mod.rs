@@ -24,7 +24,7 @@ use crate::decide::{Demand, Outcome};
 use crate::embed::{EmbedError, Embedder, Prefix};
 use crate::prompt::{Json, Question, Reach, chat_question};
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
-use crate::store::{Answer, Attributes, EntryId};
+use crate::store::{Answer, Attributes, EntryId, Tags};
 
 /// Texts that are embedded at a time: enough to fill batches.
 const EMBEDDED_AT_ONCE: usize = 64;
@@ -173,6 +173,7 @@ async fn run(
     for (number, request) in (0..).zip(&trace.requests) {
         let lookup = Lookup {
             question: question(request, &cache)?,
+            chat: None,
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
             demand: Demand::default(),
@@ -197,8 +198,17 @@ async fn run(
             if is_known {
                 cache.answered(&question, &answer, &attributes);
             } else {
-                let save =
-                    Save { question, answer, attributes, ttl_millis: None, semantic: true, took: None, embedding };
+                let save = Save {
+                    question,
+                    answer,
+                    attributes,
+                    tags: Tags::default(),
+                    curation: None,
+                    ttl_millis: None,
+                    semantic: true,
+                    took: None,
+                    embedding,
+                };
                 groups.insert(cache.save(save).await?, &request.group);
             }
             cache.settle().await;
