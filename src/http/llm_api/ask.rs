@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::controls::Controls;
 use super::error::ApiError;
 use super::relay::model_of;
-use crate::cache::{Cache, Lookup, Strategy};
+use crate::cache::{Cache, Lookup, Strategy, chat_context};
 use crate::decide::Demand;
 use crate::http::auth::Caller;
 use crate::http::live::Live;
@@ -19,7 +19,7 @@ use crate::prompt::{Json, Question, Reach, chat_question};
 use crate::router::Dialect;
 use crate::router::providers::openai::Delivery;
 use crate::router::providers::{anthropic, openai};
-use crate::store::Attributes;
+use crate::store::{Attributes, ChatContext};
 use crate::telemetry;
 
 /// Bodies beyond this are parsed on a blocking thread.
@@ -39,6 +39,8 @@ pub(super) struct Ask {
     pub(super) delivery: Delivery,
     /// The cache to ask and what to ask it, or why it can't be had, which must not fail the request.
     pub(super) asked: Result<(Arc<Cache>, Question), String>,
+    /// What curated entries are asked with, where they may answer.
+    pub(super) chat: Option<ChatContext>,
 }
 
 impl Ask {
@@ -72,6 +74,7 @@ impl Ask {
             (Dialect::OpenAi, json) | (_, json @ Json::Unclear(_)) => Ok(json),
             (Dialect::Anthropic, _) => as_chat(&body),
         };
+        let context = chat.as_ref().ok().and_then(|chat| chat_context(chat, controls.namespace.as_deref()));
         let cache = app.caches.get(&caller.tenant, &controls.cache).map_err(|error| error.to_string());
         let asked = cache.and_then(|cache| {
             // Where headers choose the model that answers, so do they choose the answer.
@@ -88,7 +91,7 @@ impl Ask {
         }
         let body = openai::without_cache_controls(&body);
         let path = format!("{}{}", dialect.chat_path(), query.map(|query| format!("?{query}")).unwrap_or_default());
-        Ok(Self { dialect, caller, body, headers, path, model, controls, delivery, asked })
+        Ok(Self { dialect, caller, body, headers, path, model, controls, delivery, asked, chat: context })
     }
 
     /// # Errors
@@ -109,6 +112,7 @@ impl Ask {
         }
         Lookup {
             question,
+            chat: self.chat.clone(),
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
             demand: Demand {

@@ -71,6 +71,8 @@ impl Keeper {
             question: self.question,
             answer,
             attributes: Attributes::default(),
+            tags: self.ask.controls.tags.clone(),
+            curation: None,
             semantic: !calls_tools,
             took: Some(took),
             embedding: self.embedding,

@@ -62,7 +62,9 @@ pub fn stream(answer: &Answer, include_usage: bool, id: &str, created: u64, mode
     let mut events: Vec<Value> = deltas.into_iter().map(|delta| chunks.with(delta, Value::Null)).collect();
     events.push(chunks.with(json!({}), finish));
     if include_usage {
-        events.push(chunks.usage(&whole["usage"]));
+        // A text that somebody wrote took no tokens.
+        let none = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+        events.push(chunks.usage(if is_blank(&whole["usage"]) { &none } else { &whole["usage"] }));
     }
     events
         .iter()
