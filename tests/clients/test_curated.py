@@ -4,6 +4,7 @@ import json
 
 import pytest
 from conftest import ask, ask_stream, text_of
+from test_moving import run
 
 RESET = "How do I reset my password?"
 NEAR = "How can I reset my password?"
@@ -184,6 +185,19 @@ def test_an_faq_is_imported_once_for_all_chats(start_refrain, aimock, tmp_path):
         assert server.http.post("/v1/caches/default/import", content="\n".join(map(json.dumps, kept))).json()["stored"] == 3
     _, headers = ask(client, "Is it open on Sundays?", messages=chat["messages"], temperature=0)
     assert headers.get("x-refrain-curated") is None
+
+
+def test_the_command_imports_an_faq(start_refrain, tmp_path):
+    server = start_refrain()
+    file = tmp_path / "faq.jsonl"
+    file.write_text(json.dumps({"prompt": RESET, "response": LINK}) + "\n", encoding="utf-8-sig")
+    assert run(server.data / "db", "import", "--curated", file, "--cache", "c").startswith("1 entries stored, 0 expired, 0 lines")
+    chat = {"model": "any", "messages": [SYSTEM, USER]}
+    [entry] = server.http.post("/v1/caches/c/entries/search", json=chat).json()["data"]
+    assert entry["response"] == LINK and entry["curated"] is True
+    file.write_text(json.dumps({"prompt": "Is it open?", "response": "Yes."}) + "\n", encoding="utf-8-sig")
+    assert run(server.data / "db", "import", file, "--cache", "c").startswith("1 entries stored")
+    assert not server.http.post("/v1/caches/c/entries/search", json={"prompt": "Is it open?"}).json()["data"][0].get("curated")
 
 
 def test_a_messages_line_answers_that_very_chat(start_refrain, aimock):

@@ -111,7 +111,7 @@ def test_a_hundred_prompts_are_looked_up_at_once(server, names):
     results = post(server, f"{cache_id}/entries/search/batch", prompts=prompts, attributes={"lang": "en"})["results"]
     assert [len(result["data"]) for result in results] == [0] * 98 + [1, 1]
     assert results[-1]["data"][0]["searchStrategy"] == "semantic" and results[-2]["decision"]["outcome"] == "exact_hit"
-    for wrong in ({"prompts": []}, {"prompts": ["a"] * 101}, {"prompts": [""]}, {"prompts": ["a"], "prompt": "b"}, {}):
+    for wrong in ({"prompts": []}, {"prompts": ["a"] * 101}, {"prompts": [""]}, {"prompts": ["a"], "prompt": "b"}, {"prompts": ["a"], "maxResults": 11}, {}):
         post(server, f"{cache_id}/entries/search/batch", 400, **wrong)
 
 

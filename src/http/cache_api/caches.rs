@@ -151,10 +151,15 @@ fn shown(app: &App, cache: &Cache) -> Value {
         "policy": settings.policy.unwrap_or_default(),
         "errorBudget": settings.error_budget(),
         "auditRate": settings.audit_rate(),
-        "minCosine": settings.min_cosine,
+        "minCosine": settings.min_cosine.map(shortest),
         "strict": settings.strict(),
         "changes": changes.iter().map(ChangeReply::new).collect::<Vec<_>>(),
     })
+}
+
+/// 0.95 rather than the 0.949999988… that the nearest 32-bit float is.
+fn shortest(cosine: f32) -> f64 {
+    cosine.to_string().parse().unwrap_or(f64::from(cosine))
 }
 
 #[derive(Serialize)]
@@ -170,7 +175,7 @@ impl<'c> ChangeReply<'c> {
         let of = |tuning: &Tuning| {
             json!({
                 "policy": tuning.policy, "errorBudget": tuning.error_budget, "auditRate": tuning.audit_rate,
-                "minCosine": tuning.min_cosine, "strict": tuning.strict,
+                "minCosine": tuning.min_cosine.map(shortest), "strict": tuning.strict,
             })
         };
         Self { at: change.at.0, by: &change.by, before: of(&change.before), after: of(&change.after) }

@@ -14,6 +14,8 @@ use crate::store::{Answer, Attributes, ChatContext, Curation, Tags};
 const MAX_RESULTS: u64 = 100;
 /// The most prompts that one request may look up.
 const MAX_PROMPTS: usize = 100;
+/// The most entries for each of them: a reply is held in memory whole.
+const MAX_RESULTS_EACH: usize = 10;
 /// The most questions of a conversation.
 const MAX_CONTEXT: usize = 1000;
 
@@ -48,6 +50,9 @@ impl SearchRequest {
     pub(super) fn read_batch(body: &[u8]) -> Result<Vec<Self>, Problem> {
         let mut reader = Reader::new(body)?;
         let fields = SearchFields::read(&mut reader);
+        if fields.max_results > MAX_RESULTS_EACH {
+            reader.wrong("maxResults", "range", format!("must be at most {MAX_RESULTS_EACH} for several prompts"));
+        }
         let scope = reader.take("scope");
         if !reader.has("prompts") {
             reader.wrong("prompts", "required", "is missing");
