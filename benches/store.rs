@@ -29,7 +29,7 @@ use refrain::config::Durability;
 use refrain::embed::{Embedding, ModelDigest, ModelIdentity, TextEmbedding};
 use refrain::store::embedded::{EmbeddedStore, OpenOptions};
 use refrain::store::{
-    Answer, Attributes, CacheKey, NewEntry, ScopeKey, Store, StoreError, TextHash, Timestamp, Vector,
+    Answer, Attributes, CacheKey, EntryFilter, NewEntry, ScopeKey, Store, StoreError, Tags, TextHash, Timestamp, Vector,
 };
 
 /// Of each answer.
@@ -105,7 +105,7 @@ fn main() {
     wait_for_links(&store);
     report("quiet", &runtime.block_on(lookups(&store, &source, size)));
     // What is stored beyond the budget makes others go; graphs grow, die and are saved.
-    store.limit(cache(), store.holdings(cache()).bytes);
+    store.limit(cache(), store.holdings(cache()).bytes, u64::MAX);
     let (stop, stored) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load = runtime.spawn(load(Arc::clone(&store), Arc::clone(&source), Arc::clone(&stop), Arc::clone(&stored)));
     while stored.load(Ordering::Relaxed) == 0 {
@@ -118,7 +118,7 @@ fn main() {
     report(&format!("{rate:.0} stores/s, eviction"), &busy);
 
     wait_for_links(&store);
-    store.limit(cache(), u64::MAX);
+    store.limit(cache(), u64::MAX, u64::MAX);
     let imported = source.some(IMPORTED);
     let (stop, stored) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let import = runtime.spawn(import(Arc::clone(&store), imported, Arc::clone(&stop), Arc::clone(&stored)));
@@ -202,6 +202,8 @@ impl Source {
             attributes: Attributes::default(),
             created: NOW,
             expires: Timestamp(u64::MAX),
+            tags: Tags::default(),
+            curation: None,
             cost_millis: 500,
             uses: 0,
             vector: Vector::New(self.vector(n)),
@@ -253,7 +255,7 @@ fn loaded(runtime: &tokio::runtime::Runtime, path: &Path, durability: Durability
 
 async fn wait_for_index(store: &EmbeddedStore, query: &TextEmbedding) {
     loop {
-        match store.nearest(cache(), scope(), query, 8, &Attributes::default(), NOW).await {
+        match store.nearest(cache(), scope(), query, 8, &EntryFilter::default(), NOW).await {
             Err(StoreError::Loading) => tokio::time::sleep(Duration::from_millis(1)).await,
             found => return assert!(!found.expect("a search").is_empty()),
         }
@@ -304,15 +306,15 @@ async fn stores(store: &Arc<EmbeddedStore>, source: &Source, callers: usize) -> 
 async fn lookups(store: &EmbeddedStore, source: &Source, size: usize) -> Vec<f64> {
     let asked: Vec<(TextHash, TextEmbedding)> =
         (0..1000).map(|n| n * 7919 % size).map(|n| (TextHash::of(&prompt(n)), source.vector(n))).collect();
-    let (attributes, started) = (Attributes::default(), Instant::now());
+    let (wanted, started) = (EntryFilter::default(), Instant::now());
     let mut times = Vec::new();
     for (text, query) in asked.iter().cycle() {
         if started.elapsed() > WHILE {
             break;
         }
         let at = Instant::now();
-        store.find_exact(cache(), scope(), *text, &attributes, NOW).await.expect("a lookup");
-        store.nearest(cache(), scope(), query, 8, &attributes, NOW).await.expect("a search");
+        store.find_exact(cache(), scope(), *text, &wanted, NOW).await.expect("a lookup");
+        store.nearest(cache(), scope(), query, 8, &wanted, NOW).await.expect("a search");
         times.push(at.elapsed().as_secs_f64());
         // As a caller who has something else to do, so that both cores aren't always taken.
         tokio::time::sleep(Duration::from_micros(200)).await;
@@ -338,7 +340,7 @@ async fn reopen(directory: &Path, size: usize) {
     let before = resident();
     let store = open(directory, Durability::Buffered);
     let text = TextHash::of(&prompt(size / 2));
-    let found = store.find_exact(cache(), scope(), text, &Attributes::default(), NOW).await.expect("a lookup");
+    let found = store.find_exact(cache(), scope(), text, &EntryFilter::default(), NOW).await.expect("a lookup");
     assert!(found.is_some());
     let exact = started.elapsed().as_secs_f64();
     wait_for_index(&store, &query()).await;

@@ -14,7 +14,7 @@ use refrain::decide::{Demand, Outcome};
 use refrain::embed::{Embedder, Model};
 use refrain::prompt::{Json, Question};
 use refrain::store::embedded::{EmbeddedStore, OpenOptions};
-use refrain::store::{Answer, Attributes};
+use refrain::store::{Answer, Attributes, Tags};
 
 #[derive(serde::Deserialize)]
 struct Pair {
@@ -40,6 +40,8 @@ async fn served(caches: &Caches, cache: &str, pairs: &[Pair]) -> BTreeMap<String
             question: question(&pair.stored),
             answer: Answer { text: "yes".into(), completion: None },
             attributes: Attributes::default(),
+            tags: Tags::default(),
+            curation: None,
             ttl_millis: None,
             semantic: true,
             took: None,
@@ -48,6 +50,7 @@ async fn served(caches: &Caches, cache: &str, pairs: &[Pair]) -> BTreeMap<String
         cache.save(save).await.unwrap();
         let lookup = Lookup {
             question: question(&pair.asked),
+            chat: None,
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
             demand: Demand::default(),

@@ -12,7 +12,10 @@ use crate::decide::{
 };
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
-use crate::store::{Answer, Attributes, Candidate, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use crate::store::{
+    Answer, Attributes, Candidate, ChatContext, Curation, Entry, EntryFilter, EntryId, ScopeKey, StoreError, TextHash,
+    Timestamp,
+};
 use crate::telemetry::{self, Step};
 
 /// A lookup that takes longer than this, because the embedder or the store is overloaded, goes on without the cache.
@@ -36,6 +39,8 @@ pub enum Strategy {
 pub struct Lookup {
     /// The prompt and its scope.
     pub question: Question,
+    /// What curated entries may depend on. Unset: none of them may answer, because the text alone doesn't say what is asked.
+    pub chat: Option<ChatContext>,
     /// Only entries that carry all of these may answer.
     pub attributes: Attributes,
     /// Tried in this order.
@@ -82,6 +87,9 @@ pub struct Considered {
     pub cosine: Cosine,
     /// What the rule said.
     pub verdict: Verdict,
+    /// Whether it is a curated entry.
+    #[serde(default)]
+    pub curated: bool,
 }
 
 /// How a lookup ended and why.
@@ -101,6 +109,9 @@ pub struct Decision {
     pub guards: Vec<Guard>,
     /// Why the cache had no say, or could only look for the same text.
     pub reason: Option<String>,
+    /// Whether a curated entry was served.
+    #[serde(default)]
+    pub curated: bool,
 }
 
 impl Decision {
@@ -122,6 +133,14 @@ pub struct Hit {
     pub strategy: Strategy,
     /// Of the answer, in milliseconds.
     pub age_millis: u64,
+}
+
+impl Hit {
+    /// Whether somebody wrote the answer for many chats.
+    #[must_use]
+    pub fn is_curated(&self) -> bool {
+        self.entry.curation.is_some()
+    }
 }
 
 /// The result of a lookup.
@@ -167,11 +186,20 @@ struct Near<'l> {
     candidates: Vec<Candidate>,
 }
 
+/// A scope, and what of it may answer.
+#[derive(Clone)]
+struct Place {
+    scope: ScopeKey,
+    wanted: EntryFilter,
+}
+
 /// A lookup under way.
 struct Search<'l> {
     cache: &'l Cache,
     lookup: &'l Lookup,
     scope: ScopeKey,
+    /// Where the cache's curated entries are, if it has any and they may answer.
+    curated: Option<Place>,
     now: Timestamp,
     before: Before,
     /// What the whole lookup is made with, whatever changes meanwhile.
@@ -189,10 +217,15 @@ struct Search<'l> {
 impl<'l> Search<'l> {
     fn new(cache: &'l Cache, lookup: &'l Lookup) -> Self {
         let scope = ScopeKey::new(cache.key, lookup.question.fingerprint.bytes());
+        let curated = lookup.chat.clone().filter(|_| cache.store.may_hold_curated(cache.key)).map(|chat| Place {
+            scope: ScopeKey::new(cache.key, &Curation::fingerprint()),
+            wanted: EntryFilter { attributes: lookup.attributes.clone(), chat: Some(chat) },
+        });
         Self {
             cache,
             lookup,
             scope,
+            curated,
             before: cache.pending.before_now(scope),
             setup: cache.setup(),
             now: Timestamp::now(),
@@ -218,18 +251,24 @@ impl<'l> Search<'l> {
         Ok(())
     }
 
+    /// What somebody wrote for this text comes before what a model once answered to this request.
     async fn exact(&mut self) -> Result<(), Trouble> {
         let started = Instant::now();
         let text = TextHash::of(&self.lookup.question.text);
         self.before.of_text(text).await;
-        let found = self
-            .cache
-            .store
-            .find_exact(self.cache.key, self.scope, text, &self.lookup.attributes, self.now)
-            .await
-            .map_err(Trouble::Store)?;
+        for place in self.places() {
+            if self.hits.len() < self.lookup.max_results {
+                self.exact_in(&place, text).await?;
+            }
+        }
         telemetry::step(Step::Exact, started.elapsed());
-        let same = |entry: &Entry| entry.prompt == self.lookup.question.text && (self.lookup.usable)(&entry.answer);
+        Ok(())
+    }
+
+    async fn exact_in(&mut self, Place { scope, wanted }: &Place, text: TextHash) -> Result<(), Trouble> {
+        let Self { cache, now, .. } = self;
+        let found = cache.store.find_exact(cache.key, *scope, text, wanted, *now).await.map_err(Trouble::Store)?;
+        let same = |entry: &Entry| entry.prompt == self.lookup.question.text && self.is_usable(entry);
         if let Some(entry) = found.filter(same) {
             if self.cache.learning.is_withdrawn(&entry.id) {
                 self.guards.push(Guard::Quarantined);
@@ -244,12 +283,24 @@ impl<'l> Search<'l> {
         Ok(())
     }
 
+    /// Where answers may be, curated ones first.
+    fn places(&self) -> Vec<Place> {
+        let own = Place { scope: self.scope, wanted: self.lookup.attributes.clone().into() };
+        self.curated.iter().cloned().chain([own]).collect()
+    }
+
+    /// Whether the caller can deliver an entry's answer. Curated ones are plain text, which everybody can.
+    fn is_usable(&self, entry: &Entry) -> bool {
+        entry.curation.is_some() || (self.lookup.usable)(&entry.answer)
+    }
+
     async fn semantic(&mut self) -> Result<(), Trouble> {
         if let Reach::ExactOnly(why) = self.lookup.question.reach {
             self.reason = Some(why.to_owned());
             return Ok(());
         }
-        if self.before.is_empty() && self.cache.store.nothing_near(self.cache.key, self.scope) {
+        let nothing_near = |place: &Place| self.cache.store.nothing_near(self.cache.key, place.scope);
+        if self.before.is_empty() && self.places().iter().all(nothing_near) {
             return Ok(());
         }
         let found = match self.search().await {
@@ -292,13 +343,27 @@ impl<'l> Search<'l> {
         query
     }
 
+    /// The nearest of all places together: neighbours that agree are evidence, wherever they are from.
     async fn nearest(&self, query: &TextEmbedding) -> Result<Vec<Candidate>, StoreError> {
         let started = Instant::now();
         let k = self.setup.settings.candidates().max(self.lookup.max_results);
-        let Self { cache, lookup, scope, now, .. } = self;
-        let nearest = cache.store.nearest(cache.key, *scope, query, k, &lookup.attributes, *now).await;
+        let Self { cache, now, .. } = self;
+        let mut nearest = Vec::new();
+        for Place { scope, wanted } in self.places() {
+            if !cache.store.nothing_near(cache.key, scope) {
+                nearest.extend(cache.store.nearest(cache.key, scope, query, k, &wanted, *now).await?);
+            }
+        }
+        if self.curated.is_some() {
+            let specificity = |found: &Candidate| found.entry.curation.as_ref().map(Curation::specificity);
+            nearest.sort_by(|a, b| {
+                let by_cosine = b.cosine.get().total_cmp(&a.cosine.get());
+                by_cosine.then_with(|| specificity(b).cmp(&specificity(a)))
+            });
+            nearest.truncate(k);
+        }
         telemetry::step(Step::Search, started.elapsed());
-        nearest
+        Ok(nearest)
     }
 
     /// Returns the prompt's vector.
@@ -326,7 +391,7 @@ impl<'l> Search<'l> {
         let evidence = gather(asked, &neighbours, cache.holdings().entries);
         let ruled_out = |evidence: &Evidence| {
             candidates.get(evidence.place).is_none_or(|found| {
-                !(lookup.usable)(&found.entry.answer)
+                !self.is_usable(&found.entry)
                     || lookup.demand.too_old(now.since(found.entry.created)).is_some()
                     || lookup.demand.min_cosine.is_some_and(|least| found.cosine < least)
             })
@@ -363,7 +428,8 @@ impl<'l> Search<'l> {
             }
             let verdict = Verdict { p_correct: weighed.map(|(_, p)| p), guards };
             let serves = verdict.serves();
-            self.candidates.push(Considered { entry: found.entry.id, cosine: found.cosine, verdict });
+            let curated = found.entry.curation.is_some();
+            self.candidates.push(Considered { entry: found.entry.id, cosine: found.cosine, verdict, curated });
             if serves && self.hits.len() < lookup.max_results {
                 self.serve(found.entry, found.cosine, Strategy::Semantic, age);
             }
@@ -409,13 +475,13 @@ impl<'l> Search<'l> {
     }
 
     fn is_servable(&self, evidence: &Evidence, found: &Candidate, terms: Terms) -> bool {
-        (self.lookup.usable)(&found.entry.answer) && self.ruling_out(evidence, found, terms).is_empty()
+        self.is_usable(&found.entry) && self.ruling_out(evidence, found, terms).is_empty()
     }
 
     /// By one fixed threshold.
     fn weigh_by_threshold(&mut self, asked: Query<'_>, candidates: Vec<Candidate>) {
         let (rule, lookup) = (&Arc::clone(&self.setup).rule, self.lookup);
-        let usable = candidates.into_iter().filter(|candidate| (lookup.usable)(&candidate.entry.answer));
+        let usable: Vec<Candidate> = candidates.into_iter().filter(|found| self.is_usable(&found.entry)).collect();
         let asked = asked.text();
         let asked = Text { parsed: asked.parsed.filter(|_| rule.is_strict()), ..asked };
         for candidate in usable {
@@ -432,7 +498,8 @@ impl<'l> Search<'l> {
             if self.candidates.is_empty() {
                 self.guards.clone_from(&verdict.guards);
             }
-            self.candidates.push(Considered { entry: candidate.entry.id, cosine: features.cosine, verdict });
+            let curated = candidate.entry.curation.is_some();
+            self.candidates.push(Considered { entry: candidate.entry.id, cosine: features.cosine, verdict, curated });
             if serves && self.hits.len() < lookup.max_results {
                 self.serve(candidate.entry, features.cosine, Strategy::Semantic, age);
             }
@@ -474,7 +541,11 @@ impl<'l> Search<'l> {
             candidates: self.candidates,
             guards,
             reason: self.reason,
+            curated: self.hits.first().is_some_and(Hit::is_curated),
         });
+        if decision.curated {
+            telemetry::curated_hit(&self.cache.name.id);
+        }
         let served = self.hits.first().map(|hit| hit.entry.id);
         let text = TextHash::of(&self.lookup.question.text);
         self.cache.learning.log(&decision, self.case, served, (self.scope, text));

@@ -19,7 +19,7 @@ use super::{CacheError, MAX_CACHES, MAX_NAME};
 use crate::config::{CacheSettings, DEFAULT_CACHE, Policy, Settings, Span};
 use crate::decide::{Beliefs, ErrorBudget, Observation, Rule, Statistics, Summary, Terms};
 use crate::embed::{Cosine, Embedder, Manifest, ModelDigest, ModelIdentity};
-use crate::store::{Attributes, CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
+use crate::store::{CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
 use crate::telemetry;
 
 /// Where a cache's statistics are kept in the store.
@@ -42,6 +42,8 @@ pub struct Caches {
     /// What makes the vectors of all entries anew, if it was ever asked to.
     pub(super) reembedding: Mutex<Option<Reembedding>>,
     caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
+    /// Held while a cache is made or removed by name: one at a time.
+    pub(super) lifecycle: tokio::sync::Mutex<()>,
     known: Arc<Memory>,
     judge: JudgeSlot,
     /// What decides, with a count, which would-be hits are audited; see [`Caches::open_with_draws`].
@@ -55,7 +57,9 @@ pub struct Cache {
     pub(super) store: Arc<dyn Store>,
     setup: ArcSwap<Setup>,
     /// Whether the store knows of this cache.
-    registered: AtomicBool,
+    pub(super) registered: AtomicBool,
+    /// Whether it was removed, by whoever looks at it while they store something: a removal waits for them.
+    pub(super) is_removed: tokio::sync::RwLock<bool>,
     pub(super) pending: Pending,
     pub(super) learning: Arc<Learning>,
     pub(super) known: Arc<Memory>,
@@ -126,6 +130,7 @@ impl Caches {
             reembedding: Mutex::default(),
             importing: Semaphore::new(EMBEDDED_AT_ONCE),
             caches: RwLock::default(),
+            lifecycle: tokio::sync::Mutex::default(),
             known: Arc::default(),
             judge: JudgeSlot::default(),
             salt,
@@ -177,12 +182,27 @@ impl Caches {
         if !configured && !settings.server.create_caches {
             return Err(CacheError::Unknown(id.to_owned()));
         }
+        self.add(tenant, id, configured)
+    }
+
+    /// `tenant`'s cache `id`, made whatever the settings say.
+    pub(super) fn make(&self, tenant: &str, id: &str) -> Result<Arc<Cache>, CacheError> {
+        self.add(tenant, id, false)
+    }
+
+    fn add(&self, tenant: &str, id: &str, configured: bool) -> Result<Arc<Cache>, CacheError> {
         let caches = &mut *self.caches.write();
         if !configured && caches.len() >= MAX_CACHES {
             return Err(CacheError::TooMany);
         }
         let name = CacheName { tenant: tenant.to_owned(), id: id.to_owned() };
+        let key = CacheKey::new(tenant, id);
         Ok(Arc::clone(caches.entry(key).or_insert_with(|| Arc::new(self.build(name, false)))))
+    }
+
+    /// A cache is gone. Whoever asks for it from now on gets another one, if any.
+    pub(super) fn forget(&self, cache: CacheKey) {
+        self.caches.write().remove(&cache);
     }
 
     /// The ids of `tenant`'s caches that have been stored into, sorted.
@@ -310,13 +330,12 @@ impl Caches {
     fn build(&self, name: CacheName, registered: bool) -> Cache {
         let setup = self.setup(&name.id, &Tuning::default());
         let key = CacheKey::new(&name.tenant, &name.id);
-        if let Some(most) = setup.settings.max_bytes {
-            self.store.limit(key, most.bytes() as u64);
-        }
+        self.limit(key, &setup.settings);
         Cache {
             key,
             store: Arc::clone(&self.store),
             registered: registered.into(),
+            is_removed: tokio::sync::RwLock::default(),
             pending: Pending::default(),
             learning: Arc::new(Learning::new(&name.id, millis(setup.settings.keep_decisions()), self.salt)),
             setup: ArcSwap::from_pointee(setup),
@@ -341,9 +360,14 @@ impl Caches {
     /// Lookups of `cache` that begin from now on are made as the settings and `tuning` say.
     fn set_up(&self, cache: &Cache, tuning: &Tuning) {
         let setup = self.setup(cache.id(), tuning);
-        self.store.limit(cache.key, setup.settings.max_bytes.map_or(u64::MAX, |most| most.bytes() as u64));
+        self.limit(cache.key, &setup.settings);
         cache.learning.keep_decisions(millis(setup.settings.keep_decisions()));
         cache.setup.store(Arc::new(setup));
+    }
+
+    fn limit(&self, cache: CacheKey, settings: &CacheSettings) {
+        let most = settings.max_bytes.map_or(u64::MAX, |most| most.bytes() as u64);
+        self.store.limit(cache, most, settings.max_curated_bytes().bytes() as u64);
     }
 
     /// Whether a cache has all that it needs with these changes.
@@ -489,14 +513,6 @@ impl Cache {
         Ok(self.store.delete(self.key, id, Timestamp::now()).await?)
     }
 
-    /// Removes the entries that carry all of `attributes`, and counts them.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn delete_matching(&self, attributes: &Attributes) -> Result<u64, CacheError> {
-        Ok(self.store.delete_matching(self.key, attributes, Timestamp::now()).await?)
-    }
-
     /// Removes every entry.
     ///
     /// # Errors
@@ -506,7 +522,7 @@ impl Cache {
     }
 
     /// Whether the store knows of this cache.
-    fn is_registered(&self) -> bool {
+    pub(super) fn is_registered(&self) -> bool {
         self.registered.load(Ordering::Relaxed)
     }
 

@@ -8,7 +8,9 @@ use super::pending::PendingSave;
 use super::registry::Cache;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Question, Reach};
-use crate::store::{Answer, Attributes, EntryId, NewEntry, ScopeKey, StoreError, TextHash, Timestamp, Vector};
+use crate::store::{
+    Answer, Attributes, Curation, EntryId, NewEntry, ScopeKey, StoreError, Tags, TextHash, Timestamp, Vector,
+};
 use crate::telemetry;
 
 /// A complete answer to a question.
@@ -20,7 +22,12 @@ pub struct Save {
     pub answer: Answer,
     /// What the entry can be filtered by.
     pub attributes: Attributes,
-    /// How long it lives; never longer than the cache's own time to live, which holds where this is unset.
+    /// What the entry can be deleted by.
+    pub tags: Tags,
+    /// Which chats it answers, where it isn't the answer to this question alone: only the question's text counts then.
+    pub curation: Option<Curation>,
+    /// How long it lives; never longer than the cache's own time to live, which holds where this is unset. A curated entry lives
+    /// until it is deleted, unless this says otherwise.
     pub ttl_millis: Option<u64>,
     /// Whether a near text may be answered with it. Answers that depend on each word, such as tool calls, serve the same
     /// text only.
@@ -55,21 +62,27 @@ impl Cache {
             Reach::Semantic if save.semantic => self.vector(&save.question.text, save.embedding).await,
             _ => Vector::None,
         };
+        let kept = self.kept().await?;
         self.register().await?;
         let created = Timestamp::now();
         // A caller may shorten an entry's life, but not lengthen it.
-        let longest = self.setup().ttl_millis();
+        let longest = if save.curation.is_some() { u64::MAX } else { self.setup().ttl_millis() };
         let ttl_millis = save.ttl_millis.map_or(longest, |asked| asked.min(longest));
         let measured = save.took.map(|took| u32::try_from(took.as_millis()).unwrap_or(u32::MAX));
         let cost_millis = measured.unwrap_or_else(|| usual_millis(&save.answer));
         let entry = NewEntry {
             cache: self.key,
-            fingerprint: *save.question.fingerprint.bytes(),
+            fingerprint: match &save.curation {
+                Some(_) => Curation::fingerprint(),
+                None => *save.question.fingerprint.bytes(),
+            },
             prompt: save.question.text,
             answer: save.answer,
             attributes: save.attributes,
             created,
             expires: created.after(ttl_millis),
+            tags: save.tags,
+            curation: save.curation,
             cost_millis,
             uses: 0,
             vector,
@@ -93,6 +106,7 @@ impl Cache {
             log_failure(&self.name.id, error);
         }
         let id = stored?;
+        drop(kept);
         let stored = asked.as_ref().map(|vector| Stored { created, vector });
         self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer, stored });
         Ok(id)

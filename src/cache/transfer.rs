@@ -1,18 +1,24 @@
 //! Entries on their way out of the caches and back in, one JSON object a line.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{StreamExt, stream};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::registry::Cache;
 use super::save::usual_millis;
 use super::{CacheError, Caches};
 use crate::embed::{EmbedError, Embedding, ModelDigest, Prefix, TextEmbedding};
+use super::chat_context::{chat_context, chat_question, read_chat};
+use crate::llm::chat::Chat;
 use crate::prompt::{Json, Question, Reach};
 use crate::store::{
-    Answer, Attributes, CacheKey, CacheName, NewEntry, Position, StoreError, Stored, StoredVector, Timestamp, Vector,
+    Answer, Attributes, CacheKey, CacheName, Curation, NewEntry, Position, StoreError, Stored, StoredVector, Tags,
+    Timestamp, Vector,
 };
 
 /// Texts of all imports together that are embedded at a time: so few that others find room in the queue.
@@ -20,9 +26,12 @@ pub(super) const EMBEDDED_AT_ONCE: usize = 32;
 /// Tokens of a text are told by nobody, and asked for by nobody.
 const TOKENS: usize = 0;
 
-/// An entry as a line. Only `prompt` and `response` must be there.
+/// A byte order mark in UTF-8, as Windows' editors begin a file with. It is no part of the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// An entry as a line. Only `response` must be there, and `prompt` or `messages`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
@@ -31,13 +40,26 @@ pub struct Line {
     /// Of everything in the request but the prompt, as hexadecimal digits. Unset: of a plain prompt without a scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
-    prompt: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prompt: Option<String>,
+    /// Instead of `prompt`: what a chat asks, with `model` and all other members of its request beside it. The same question then as
+    /// that chat's.
+    #[serde(default, skip_serializing)]
+    messages: Option<IgnoredAny>,
+    /// Of the chat.
+    #[serde(default, skip_serializing)]
+    namespace: Option<String>,
     response: String,
     /// A whole chat completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     completion: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    /// Whether it answers many chats, and which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    curated: Option<Curated>,
     /// Milliseconds since 1970. Unset: now, and as long as the cache's entries live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created: Option<u64>,
@@ -54,6 +76,20 @@ pub struct Line {
     semantic: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vector: Option<LineVector>,
+    /// Members that no entry has: a chat's, beside `messages`.
+    #[serde(flatten, skip_serializing)]
+    others: BTreeMap<String, IgnoredAny>,
+    /// The request that `messages` are of.
+    #[serde(skip)]
+    chat: Option<Chat>,
+}
+
+/// As `true`, or with the chats that it answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Curated {
+    Flag(bool),
+    For(Curation),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +101,24 @@ struct LineVector {
     /// Its components as base64 of 32-bit floats, little-endian.
     components: String,
 }
+
+/// Members of a line that aren't its chat's.
+const OWN: [&str; 14] = [
+    "tenant",
+    "cache",
+    "fingerprint",
+    "namespace",
+    "response",
+    "completion",
+    "attributes",
+    "tags",
+    "curated",
+    "created",
+    "expires",
+    "costMillis",
+    "uses",
+    "semantic",
+];
 
 /// Where lines go, and how far they are believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,15 +197,24 @@ impl Caches {
     pub async fn import(&self, lines: Vec<(u64, Line)>, to: &Destination) -> Result<Imported, CacheError> {
         let mut imported = Imported::default();
         let mut entries = Vec::with_capacity(lines.len());
+        let mut caches: BTreeMap<CacheKey, Arc<Cache>> = BTreeMap::new();
         let mut made = stream::iter(lines)
             .map(|(number, line)| async move { (number, self.entry_of(line, to).await) })
             .buffered(EMBEDDED_AT_ONCE);
         while let Some((number, entry)) = made.next().await {
             match entry {
-                Ok(entry) if entry.expires <= Timestamp::now() => imported.expired += 1,
-                Ok(entry) => entries.push(entry),
+                Ok((entry, _)) if entry.expires <= Timestamp::now() => imported.expired += 1,
+                Ok((entry, cache)) => {
+                    caches.insert(cache.key, cache);
+                    entries.push(entry);
+                }
                 Err(why) => imported.refuse(number, why),
             }
+        }
+        let mut kept = Vec::with_capacity(caches.len());
+        for cache in caches.values() {
+            kept.push(cache.kept().await?);
+            cache.register().await?;
         }
         imported.stored = entries.len() as u64;
         match self.store().put_many(entries.clone()).await {
@@ -174,7 +237,7 @@ impl Caches {
         entries
     }
 
-    async fn entry_of(&self, line: Line, to: &Destination) -> Result<NewEntry, String> {
+    async fn entry_of(&self, line: Line, to: &Destination) -> Result<(NewEntry, Arc<Cache>), String> {
         let (tenant, id) = match to {
             Destination::ByOperator { default } => {
                 (line.tenant.as_ref().unwrap_or(&default.tenant), line.cache.as_ref().unwrap_or(&default.id))
@@ -184,38 +247,42 @@ impl Caches {
         let is_trusted = matches!(to, Destination::ByOperator { .. });
         line.check()?;
         let cache = self.get(tenant, id).map_err(|error| error.to_string())?;
-        cache.register().await.map_err(|error| error.to_string())?;
-        let plain = Question::plain(&line.prompt, &Json::Null).map_err(|error| error.to_string())?;
-        let fingerprint = match &line.fingerprint {
-            Some(digits) => fingerprint(digits)?,
-            None => *plain.fingerprint.bytes(),
+        let question = line.question(&cache)?;
+        let curation = line.curation()?;
+        let fingerprint = match (&curation, &line.fingerprint) {
+            (Some(_), _) => Curation::fingerprint(),
+            (None, Some(digits)) => fingerprint(digits)?,
+            (None, None) => *question.fingerprint.bytes(),
         };
-        let is_semantic = line.semantic.unwrap_or(true) && plain.reach == Reach::Semantic;
+        let is_semantic = line.semantic.unwrap_or(true) && question.reach == Reach::Semantic;
         let model = self.store().model();
         let vector = match &line.vector {
             _ if !is_semantic => Vector::None,
             Some(made) if made.model == model.digest => Vector::New(made.read(model.dimension)?),
-            _ => self.embed(&line.prompt).await?,
+            _ => self.embed(&question.text).await?,
         };
         let now = Timestamp::now();
         let created = line.created.map_or(now, Timestamp).min(now);
         let answer = Answer { text: line.response, completion: line.completion };
         let cost_millis = line.cost_millis.filter(|_| is_trusted).unwrap_or_else(|| usual_millis(&answer));
-        let ttl_millis = cache.setup().ttl_millis();
+        let ttl_millis = if curation.is_some() { u64::MAX } else { cache.setup().ttl_millis() };
         let latest = if is_trusted { Timestamp(u64::MAX) } else { now.after(ttl_millis) };
         let expires = line.expires.map_or_else(|| created.after(ttl_millis), Timestamp).min(latest);
-        Ok(NewEntry {
+        let entry = NewEntry {
             cache: cache.key,
             fingerprint,
-            prompt: line.prompt,
+            prompt: question.text,
             answer,
             attributes: Attributes::new(line.attributes),
             created,
             expires,
+            tags: Tags::new(line.tags),
+            curation,
             cost_millis,
             uses: line.uses.filter(|_| is_trusted).unwrap_or(0),
             vector,
-        })
+        };
+        Ok((entry, cache))
     }
 
     async fn embed(&self, text: &str) -> Result<Vector, String> {
@@ -247,13 +314,102 @@ impl Line {
     /// # Errors
     /// A sentence about what is wrong with it.
     pub fn read(line: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(line).map_err(|error| format!("it is no entry: {error}"))
+        let wrong = |error: serde_json::Error| format!("it is no entry: {error}");
+        let mut read: Self = serde_json::from_slice(line).map_err(wrong)?;
+        if read.messages.is_none() {
+            let unknown = read.others.keys().next();
+            return unknown
+                .map_or(Ok(()), |name| Err(format!("it is no entry: unknown field `{name}`")))
+                .map(|()| read);
+        }
+        match Json::parse(line).map_err(wrong)? {
+            Json::Object(mut members) => {
+                members.retain(|name, _| !OWN.contains(&name.as_str()));
+                let chat = read_chat(Json::Object(members).into());
+                read.chat = Some(chat.map_err(|why| format!("its request is not understood: {why}"))?);
+                Ok(read)
+            }
+            Json::Unclear(why) => Err(format!("it is no entry: it has {why}")),
+            _ => Err("it is no entry: it is no object".into()),
+        }
+    }
+
+    /// A file's first line without the mark that some editors begin a file with.
+    #[must_use]
+    pub fn first(line: &[u8]) -> &[u8] {
+        line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+    }
+
+    /// Makes it curated, unless it says itself whether it is.
+    #[must_use]
+    pub fn curated_by_default(self) -> Self {
+        Self { curated: self.curated.or(Some(Curated::Flag(true))), ..self }
+    }
+
+    fn is_curated(&self) -> bool {
+        matches!(self.curated, Some(Curated::Flag(true) | Curated::For(_)))
+    }
+
+    /// What it answers.
+    fn question(&self, cache: &Cache) -> Result<Question, String> {
+        let Some(chat) = &self.chat else {
+            let prompt = self.prompt.as_deref().unwrap_or_default();
+            return Question::plain(prompt, &Json::Null).map_err(|error| error.to_string());
+        };
+        let question = chat_question(chat, &cache.ignored_fields(), self.namespace.as_deref());
+        match question.reach {
+            Reach::Bypass(why) => Err(format!("the answer to its request can't be cached: {why}")),
+            _ if question.text.is_empty() => Err("its messages have no text of a user".into()),
+            _ => Ok(question),
+        }
+    }
+
+    /// Which chats it answers, where it is curated.
+    fn curation(&self) -> Result<Option<Curation>, String> {
+        match (&self.curated, &self.chat) {
+            (None | Some(Curated::Flag(false)), _) => Ok(None),
+            (Some(Curated::For(curation)), None) => Ok(Some(curation.clone())),
+            (Some(Curated::Flag(true)), None) => {
+                Ok(Some(Curation { namespace: self.namespace.clone(), ..Curation::default() }))
+            }
+            (Some(Curated::For(_)), Some(_)) => {
+                Err("it says twice which chats it answers: in `curated` and in `messages`".into())
+            }
+            (Some(Curated::Flag(true)), Some(chat)) => {
+                let context = chat_context(chat, self.namespace.as_deref());
+                let context = context.ok_or("a curated entry answers chats of one user turn; this is another one")?;
+                Ok(Some(context.into()))
+            }
+        }
     }
 
     /// What no other way into a cache would let pass.
     fn check(&self) -> Result<(), String> {
-        if self.prompt.is_empty() {
-            return Err("its prompt is empty".into());
+        match (&self.prompt, &self.chat) {
+            (Some(prompt), None) if prompt.is_empty() => return Err("its prompt is empty".into()),
+            (Some(_), Some(_)) => return Err("it has both `prompt` and `messages`".into()),
+            (None, None) => return Err("it has neither `prompt` nor `messages`".into()),
+            (None, Some(_)) if self.fingerprint.is_some() => {
+                return Err("`messages` have a fingerprint of their own".into());
+            }
+            (None, Some(chat)) if chat.model.is_empty() && !self.is_curated() => {
+                return Err("`model` is needed beside `messages`: answers of different models are not shared".into());
+            }
+            _ => {}
+        }
+        if let Some(flaw) = self.tags.iter().find_map(|tag| Tags::flaw(tag)) {
+            return Err(format!("a tag {}", flaw.message));
+        }
+        if self.tags.len() > Tags::MOST {
+            return Err(format!("it has more than {} tags", Tags::MOST));
+        }
+        if self.is_curated() && self.completion.is_some() {
+            return Err("a curated entry's answer is a text, not a model's completion".into());
+        }
+        if let Some(Curated::For(curation)) = &self.curated
+            && curation.models.len() > Curation::MOST_MODELS
+        {
+            return Err(format!("it names more than {} models", Curation::MOST_MODELS));
         }
         if self.attributes.len() > Attributes::MOST {
             return Err(format!("it has more than {} attributes", Attributes::MOST));
@@ -283,10 +439,14 @@ impl Line {
             tenant: Some(name.tenant),
             cache: Some(name.id),
             fingerprint: Some(entry.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()),
-            prompt: entry.prompt,
+            prompt: Some(entry.prompt),
             response: entry.answer.text,
             completion: entry.answer.completion,
             attributes: entry.attributes.into(),
+            tags: entry.tags.iter().map(str::to_owned).collect(),
+            curated: entry
+                .curation
+                .map(|curation| if curation.is_for_all() { Curated::Flag(true) } else { Curated::For(curation) }),
             created: Some(entry.created.0),
             expires: Some(entry.expires.0),
             cost_millis: Some(cost_millis),
@@ -297,6 +457,7 @@ impl Line {
                 blurred,
                 components: BASE64.encode(components(&vector)),
             }),
+            ..Self::default()
         }
     }
 }

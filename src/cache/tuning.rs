@@ -111,6 +111,24 @@ impl Caches {
     /// # Errors
     /// See [`NotTuned`]; nothing has changed then.
     pub async fn tune(&self, cache: &Arc<Cache>, to: Tuning, by: &str, may_loosen: bool) -> Result<(), NotTuned> {
+        self.tune_from(cache, |_| to, by, may_loosen).await
+    }
+
+    /// The same with what is made of the policy as it is.
+    ///
+    /// # Errors
+    /// See [`NotTuned`]; nothing has changed then.
+    pub async fn tune_from(
+        &self,
+        cache: &Arc<Cache>,
+        change: impl FnOnce(Tuning) -> Tuning,
+        by: &str,
+        may_loosen: bool,
+    ) -> Result<(), NotTuned> {
+        let _one = cache.tuning.lock().await;
+        let mut history = cache.history();
+        let before = history.current();
+        let to = change(before);
         let base = self.settings().cache(cache.id());
         to.over(base.clone()).check().map_err(|(key, why)| NotTuned::Invalid { key, why })?;
         if let Some(looser) = to.loosens(&base).filter(|_| !may_loosen) {
@@ -120,9 +138,7 @@ impl Caches {
             let why = "is needed for a static policy: neither the settings nor the model have one".into();
             return Err(NotTuned::Invalid { key: "minCosine", why });
         }
-        let _one = cache.tuning.lock().await;
-        let mut history = cache.history();
-        let change = TuningChange { at: Timestamp::now(), by: by.to_owned(), before: history.current(), after: to };
+        let change = TuningChange { at: Timestamp::now(), by: by.to_owned(), before, after: to };
         history.0.push(change);
         let forgotten = history.0.len().saturating_sub(MOST);
         history.0.drain(..forgotten);
@@ -139,6 +155,7 @@ impl Caches {
     }
 
     async fn keep(&self, cache: &Arc<Cache>, history: History) -> Result<(), NotTuned> {
+        let _kept = cache.kept().await?;
         cache.register().await.map_err(CacheError::from)?;
         let bytes = postcard::to_stdvec(&history).map_err(|error| CacheError::Transfer(error.into()))?;
         self.store().save_state(cache.key, CHANGES, bytes).await.map_err(CacheError::from)?;

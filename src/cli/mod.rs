@@ -65,12 +65,15 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
-    /// Store the entries of a file: one JSON object a line, of which `prompt` and `response` are enough.
+    /// Store the entries of a file: one JSON object a line, of which `prompt` (or `messages`) and `response` are enough.
     Import {
         /// The file.
         file: PathBuf,
         #[command(flatten)]
         cache: transfer::CacheArgument,
+        /// Take the entries for curated ones, such as an FAQ's, unless a line says otherwise: they answer chats too.
+        #[arg(long)]
+        curated: bool,
         #[command(flatten)]
         config: ConfigArgument,
     },
@@ -159,8 +162,9 @@ pub fn run() -> ExitCode {
         Command::Export { file, cache, config } => {
             config.load().map_err(CommandError::from).and_then(|settings| transfer::export(settings, &file, &cache))
         }
-        Command::Import { file, cache, config } => {
-            config.load().map_err(CommandError::from).and_then(|settings| transfer::import(settings, file, &cache))
+        Command::Import { file, cache, curated, config } => {
+            let settings = config.load().map_err(CommandError::from);
+            settings.and_then(|settings| transfer::import(settings, file, &cache, curated))
         }
         Command::Reembed(argument) => argument.load().map_err(CommandError::from).and_then(reembed::run),
         Command::Replay { arguments, config } => {

@@ -64,16 +64,25 @@ pub(super) fn export(settings: Settings, file: &Path, cache: &CacheArgument) -> 
     })
 }
 
-/// Stores the entries of `file`.
+/// Stores the entries of `file`. `is_curated`: those that don't say so are curated.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
-pub(super) fn import(settings: Settings, file: PathBuf, cache: &CacheArgument) -> Result<(), CommandError> {
+pub(super) fn import(
+    settings: Settings,
+    file: PathBuf,
+    cache: &CacheArgument,
+    is_curated: bool,
+) -> Result<(), CommandError> {
     with_server(settings, Vectors::OfTheModel, async |server| {
         let input = tokio::fs::File::open(&file).await.map_err(|error| format!("{}: {error}", file.display()))?;
         let bar = bytes_bar(input.metadata().await?.len())?;
         let seen = bar.clone();
         let pieces = tokio_util::io::ReaderStream::with_capacity(input, PIECE)
             .inspect(move |piece| seen.inc(piece.as_ref().map_or(0, |piece| piece.len() as u64)));
-        let request = server.post("/import").query(&cache.query()).body(reqwest::Body::wrap_stream(pieces));
+        let request = server
+            .post("/import")
+            .query(&cache.query())
+            .query(&[("curated", is_curated)])
+            .body(reqwest::Body::wrap_stream(pieces));
         let imported: Imported = control::send(request).await?.json().await?;
         bar.finish_and_clear();
         for (number, why) in &imported.why {

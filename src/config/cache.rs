@@ -28,6 +28,9 @@ pub struct CacheSettings {
     pub ttl: Option<Span>,
     /// What its entries may take on disk, before compression. Unset: as much as `storage.max_bytes` leaves.
     pub max_bytes: Option<ByteLimit>,
+    /// What its curated entries may take, which are never evicted; further ones are refused. Those of all caches together may take
+    /// half of `storage.max_bytes`.
+    pub max_curated_bytes: Option<ByteLimit>,
     /// Near entries that a decision looks at.
     pub candidates: Option<usize>,
     /// Request fields that don't change the answer and so don't separate scopes.
@@ -64,6 +67,8 @@ pub struct Reliability {
 impl CacheSettings {
     const DEFAULT_TTL: Span = Span(std::time::Duration::from_secs(30 * 24 * 3600));
     const DEFAULT_CANDIDATES: usize = 10;
+    /// About 30,000 questions and answers of an FAQ, vectors included.
+    const DEFAULT_MAX_CURATED_BYTES: ByteLimit = ByteLimit::mib(64);
     const DEFAULT_BUDGET: f64 = 0.02;
     const DEFAULT_AUDIT_RATE: f64 = 0.05;
     const DEFAULT_KEEP_DECISIONS: Span = Span(std::time::Duration::from_secs(24 * 3600));
@@ -83,6 +88,7 @@ impl CacheSettings {
             strict: self.strict.or(base.strict),
             ttl: self.ttl.or(base.ttl),
             max_bytes: self.max_bytes.or(base.max_bytes),
+            max_curated_bytes: self.max_curated_bytes.or(base.max_curated_bytes),
             candidates: self.candidates.or(base.candidates),
             ignored_fields: self.ignored_fields.or_else(|| base.ignored_fields.clone()),
         }
@@ -116,6 +122,12 @@ impl CacheSettings {
     #[must_use]
     pub fn ttl(&self) -> Span {
         self.ttl.unwrap_or(Self::DEFAULT_TTL)
+    }
+
+    /// What curated entries may take.
+    #[must_use]
+    pub fn max_curated_bytes(&self) -> ByteLimit {
+        self.max_curated_bytes.unwrap_or(Self::DEFAULT_MAX_CURATED_BYTES)
     }
 
     /// Near entries that a decision looks at.

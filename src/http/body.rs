@@ -1,11 +1,14 @@
 //! Reading request bodies within bounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream, StreamExt};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 
 use crate::config::ByteLimit;
 
@@ -47,18 +50,38 @@ async fn collect(mut body: Body, limit: ByteLimit) -> Result<Bytes, BodyError> {
     if seen > limit.bytes() { Err(BodyError::TooLarge(limit)) } else { Ok(collected.freeze()) }
 }
 
-/// A body as it comes, which ends with an error where it is larger than its limit or its sender goes silent.
+/// Why a body that is passed on as it comes has ended early, once it has.
+pub(super) type Flaw = Arc<Mutex<Option<BodyError>>>;
+
+/// A body as it comes, which ends with an error where it is larger than its limit or its sender goes silent. The flaw says why,
+/// because whoever passes it on only sees that it failed.
 pub(super) fn bounded(
     body: Body,
     limit: ByteLimit,
     patience: Duration,
-) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
-    stream::try_unfold((body.into_data_stream(), 0usize), move |(mut pieces, seen)| async move {
-        let next = tokio::time::timeout(patience, pieces.next()).await.map_err(|_| BodyError::TimedOut(patience))?;
-        let Some(piece) = next.transpose().map_err(BodyError::Broken)? else { return Ok(None) };
-        let seen = seen.saturating_add(piece.len());
-        if seen > limit.bytes() { Err(BodyError::TooLarge(limit)) } else { Ok(Some((piece, (pieces, seen)))) }
-    })
+) -> (impl Stream<Item = Result<Bytes, std::io::Error>> + Send, Flaw) {
+    let flaw = Flaw::default();
+    let told = Arc::clone(&flaw);
+    let pieces = stream::try_unfold((body.into_data_stream(), 0usize), move |(mut pieces, seen)| {
+        let told = Arc::clone(&told);
+        async move {
+            let next = async {
+                let next = tokio::time::timeout(patience, pieces.next()).await;
+                let next = next.map_err(|_| BodyError::TimedOut(patience))?.transpose().map_err(BodyError::Broken)?;
+                let seen = seen.saturating_add(next.as_ref().map_or(0, Bytes::len));
+                if seen > limit.bytes() { Err(BodyError::TooLarge(limit)) } else { Ok((next, seen)) }
+            };
+            match next.await {
+                Ok((next, seen)) => Ok(next.map(|piece| (piece, (pieces, seen)))),
+                Err(error) => {
+                    let failed = std::io::Error::other(error.to_string());
+                    *told.lock() = Some(error);
+                    Err(failed)
+                }
+            }
+        }
+    });
+    (pieces, flaw)
 }
 
 /// The largest body that is made of a compressed one.
@@ -76,4 +99,13 @@ pub(super) async fn decompressed(body: &[u8], encoding: &[u8]) -> Result<Bytes, 
     };
     read.map_err(|error| format!("it can't be decompressed: {error}"))?;
     if out.len() as u64 == DECOMPRESSED { Err("it is too large".into()) } else { Ok(out.into()) }
+}
+
+/// What a request's body says, as it was before it was compressed, and without a byte order mark. The error is a sentence.
+pub(super) async fn readable(headers: &HeaderMap, body: &Bytes) -> Result<Bytes, String> {
+    let body = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => body.clone(),
+        Some(encoding) => decompressed(body, encoding).await?,
+    };
+    Ok(if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body })
 }

@@ -164,7 +164,8 @@ async fn import(
     body: Body,
 ) -> Result<Json<Imported>, Failure> {
     let default = named(&query).unwrap_or_else(|| CacheName { tenant: LOCAL.into(), id: DEFAULT_CACHE.into() });
-    Ok(Json(ndjson::import(&caches, body, &Destination::ByOperator { default }, LIMITS).await?))
+    let is_curated = query.get("curated").is_some_and(|value| value == "true");
+    Ok(Json(ndjson::import(&caches, body, &Destination::ByOperator { default }, LIMITS, is_curated).await?))
 }
 
 /// Tells how far it is, one [`Reembedded`] a line, until it has ended. It goes on where nobody listens.

@@ -127,6 +127,7 @@ fn routes(app: Arc<App>) -> Routes {
         .route("/v1/{*rest}", any(elsewhere))
         .fallback(llm_api::no_such_path)
         .method_not_allowed_fallback(llm_api::wrong_method)
+        .layer(axum::middleware::from_fn(cache_api::with_known_types))
         .with_state(app)
         .layer(cors)
 }
@@ -156,12 +157,14 @@ async fn elsewhere(state: State<Arc<App>>, method: Method, uri: Uri, headers: He
 /// The cache API, which has errors of its own shape.
 fn cache_routes() -> Routes<Arc<App>> {
     Routes::new()
-        .route("/", get(cache_api::list))
+        .route("/", get(cache_api::list).post(cache_api::create))
         .route("/{cache}/entries", post(cache_api::store).delete(cache_api::delete_matching))
         .route("/{cache}/entries/search", post(cache_api::search))
+        .route("/{cache}/entries/search/batch", post(cache_api::search_batch))
+        .route("/{cache}/conversations/search", post(cache_api::search_conversation))
         .route("/{cache}/entries/{entry}", delete(cache_api::delete).get(cache_api::entry))
         .route("/{cache}/flush", post(cache_api::flush))
-        .route("/{cache}", get(cache_api::show).put(cache_api::tune))
+        .route("/{cache}", get(cache_api::show).put(cache_api::tune).patch(cache_api::patch).delete(cache_api::remove))
         .route("/{cache}/undo", post(cache_api::undo))
         .route("/{cache}/feedback", post(cache_api::feedback))
         .route("/{cache}/simulate", post(cache_api::simulate))

@@ -75,19 +75,21 @@ async fn page(
     }
 }
 
-/// Stores the entries of a body's lines.
+/// Stores the entries of a body's lines. `is_curated`: those that don't say so are curated.
 pub(super) async fn import(
     caches: &Caches,
     body: Body,
     to: &Destination,
     limits: Limits,
+    is_curated: bool,
 ) -> Result<Imported, ImportError> {
     let mut all = Imported::default();
     // While some lines are stored, the next are read already.
     let body = body.into_data_stream();
     let batches =
         Batches { body, limits, rest: BytesMut::new(), seen: 0, is_too_long: false, number: 0, is_over: false };
-    let mut batches = batches.stream().map(|batch| tokio::task::spawn_blocking(move || parse(batch?))).buffered(2);
+    let mut batches =
+        batches.stream().map(|batch| tokio::task::spawn_blocking(move || parse(batch?, is_curated))).buffered(2);
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|error| ImportError::Broken(error.to_string()));
         match take_in(caches, batch.flatten(), to).await {
@@ -119,10 +121,12 @@ async fn take_in(
 type Batch = Vec<(u64, Option<Bytes>)>;
 type Parsed = (Vec<(u64, Line)>, Vec<(u64, String)>);
 
-fn parse(batch: Batch) -> Result<Parsed, ImportError> {
+fn parse(batch: Batch, is_curated: bool) -> Result<Parsed, ImportError> {
     let (mut lines, mut refused) = (Vec::new(), Vec::new());
     for (number, line) in batch {
-        match line.map_or_else(|| Err("it is too long".into()), |line| Line::read(&line)) {
+        let read = |line: Bytes| Line::read(if number == 1 { Line::first(&line) } else { &line });
+        match line.map_or_else(|| Err("it is too long".into()), read) {
+            Ok(line) if is_curated => lines.push((number, line.curated_by_default())),
             Ok(line) => lines.push((number, line)),
             Err(why) => refused.push((number, why)),
         }
@@ -173,7 +177,7 @@ impl Batches {
             bytes += line.len();
             if std::mem::take(&mut self.is_too_long) {
                 batch.push((self.number, None));
-            } else if !line.trim_ascii().is_empty() {
+            } else if !Line::first(&line).trim_ascii().is_empty() {
                 batch.push((self.number, Some(line)));
             }
         }

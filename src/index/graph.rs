@@ -259,7 +259,7 @@ impl<K: Key> Nodes<K> {
     /// Whether a node has a row that `filter` admits.
     fn admits(&self, node: Node, filter: &Filter) -> bool {
         let is_there = self.expiry[node.0 as usize].0 > filter.now;
-        is_there && (filter.tags.is_empty() || self.rows(node).shown.iter().any(|row| filter.admits(row)))
+        is_there && (!filter.asks_for_tags() || self.rows(node).shown.iter().any(|row| filter.admits(row)))
     }
 
     fn rows_mut(&mut self, Node(node): Node) -> &mut Rows<K> {
@@ -339,8 +339,13 @@ impl<K: Key> Nodes<K> {
     /// The nodes of which each tag that is asked for is carried, by one row or another; none where no tag is asked for.
     fn tagged(&self, filter: &Filter) -> Option<RoaringBitmap> {
         let mut sets = filter.tags.iter().map(|tag| self.by_tag.get(tag));
-        let first = sets.next()?;
-        let all = first.and_then(|first| sets.try_fold(first.clone(), |all, set| Some(all & set?)));
+        let first = if filter.one_of.is_empty() {
+            sets.next()?.cloned()
+        } else {
+            let either = filter.one_of.iter().filter_map(|tag| self.by_tag.get(tag));
+            Some(either.fold(RoaringBitmap::new(), |all, set| all | set))
+        };
+        let all = first.and_then(|first| sets.try_fold(first, |all, set| Some(all & set?)));
         Some(all.unwrap_or_default())
     }
 }

@@ -25,17 +25,26 @@ pub struct Row<K> {
     pub tags: Box<[Tag]>,
 }
 
-/// Which rows a search sees: those that carry every tag and haven't expired at `now`.
+/// Which rows a search sees: those that carry every tag, and one of several, and haven't expired at `now`.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Milliseconds since 1970.
     pub now: u64,
     /// All of them must be carried.
     pub tags: Vec<Tag>,
+    /// One of them must be carried, unless there is none.
+    pub one_of: Vec<Tag>,
 }
 
 impl Filter {
+    /// Whether tags matter.
+    pub(super) fn asks_for_tags(&self) -> bool {
+        !self.tags.is_empty() || !self.one_of.is_empty()
+    }
+
     pub(super) fn admits<K: Key>(&self, row: &Row<K>) -> bool {
-        row.expiry.0 > self.now && self.tags.iter().all(|tag| row.tags.contains(tag))
+        row.expiry.0 > self.now
+            && self.tags.iter().all(|tag| row.tags.contains(tag))
+            && (self.one_of.is_empty() || self.one_of.iter().any(|tag| row.tags.contains(tag)))
     }
 }

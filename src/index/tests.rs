@@ -65,7 +65,7 @@ proptest! {
             prop_assert_eq!(read, model.get(key).map(|(seed, _)| vector(*seed)));
         }
         for (key, (seed, tag)) in &model {
-            let found = index.search(&vector(*seed), 40, &Filter { now: 0, tags: vec![*tag] });
+            let found = index.search(&vector(*seed), 40, &Filter { now: 0, tags: vec![*tag], ..Filter::default() });
             let same_tag = model.values().filter(|(_, other)| other == tag).count();
             prop_assert_eq!(found.len(), same_tag);
             let own = found.iter().find(|n| n.key == *key);
@@ -128,7 +128,7 @@ proptest! {
         restored.absorb(|| true);
         for (key, (seed, tag)) in &rows {
             let tags = if *tag == 8 { vec![] } else { vec![*tag] };
-            let found = restored.search(&vector(*seed), 5, &Filter { now: 0, tags });
+            let found = restored.search(&vector(*seed), 5, &Filter { now: 0, tags, ..Filter::default() });
             prop_assert!(found.iter().any(|near| near.key == *key), "{key}");
             prop_assert!(found.iter().all(|near| rows.contains_key(&near.key)));
         }
@@ -213,8 +213,11 @@ fn expired_rows_are_not_found_in_either_part() {
     index.absorb(|| true);
     index.insert(row(2, Expiry(200), &[]), &vector(1));
     let keys = |now| {
-        let mut keys: Vec<u32> =
-            index.search(&vector(1), 5, &Filter { now, tags: vec![] }).iter().map(|n| n.key).collect();
+        let mut keys: Vec<u32> = index
+            .search(&vector(1), 5, &Filter { now, tags: vec![], ..Filter::default() })
+            .iter()
+            .map(|n| n.key)
+            .collect();
         keys.sort_unstable();
         keys
     };
@@ -285,10 +288,39 @@ fn equal_vectors_and_what_lies_behind_them_are_found() {
         assert_eq!(index.search(&vector(key.into()), 1, &Filter::default())[0].key, key);
     }
     for key in 0..200 {
-        let found = index.search(&vector(7), 3, &Filter { now: 0, tags: vec![u64::from(key)] });
+        let found = index.search(&vector(7), 3, &Filter { now: 0, tags: vec![u64::from(key)], ..Filter::default() });
         assert_eq!(found.iter().map(|near| near.key).collect::<Vec<_>>(), [key]);
     }
     assert_eq!(index.search(&vector(7), 500, &Filter::default()).iter().filter(|near| near.key < 200).count(), 200);
+}
+
+#[test]
+fn one_of_several_tags_is_enough_where_that_is_asked_for() {
+    let index = VectorIndex::new(DIMENSION);
+    let insert = |key: u32| index.insert(row(key, Expiry::NEVER, &[u64::from(key % 7), 10]), &vector(key.into()));
+    let agrees = |one_of: &[u64], tags: &[u64]| {
+        let filter = Filter { now: 0, tags: tags.to_vec(), one_of: one_of.to_vec() };
+        let mut found: Vec<u32> = index.search(&vector(1), 5000, &filter).iter().map(|near| near.key).collect();
+        found.sort_unstable();
+        let carries = |key: &u32| {
+            let carried = [u64::from(key % 7), 10];
+            (one_of.is_empty() || one_of.iter().any(|tag| carried.contains(tag)))
+                && tags.iter().all(|tag| carried.contains(tag))
+        };
+        let expected: Vec<u32> = (0..u32::try_from(index.len()).unwrap()).filter(carries).collect();
+        assert_eq!(found, expected, "{one_of:?} {tags:?}");
+    };
+    (0..300).for_each(insert);
+    // In the tail, and then in a graph.
+    for _ in 0..2 {
+        for (one_of, tags) in
+            [(&[1, 3, 99][..], &[][..]), (&[1, 3], &[10]), (&[1, 3], &[3]), (&[99], &[]), (&[], &[10])]
+        {
+            agrees(one_of, tags);
+        }
+        (300..2000).for_each(insert);
+        index.absorb(|| true);
+    }
 }
 
 /// A prompt that is answered anew again and again.
@@ -305,8 +337,8 @@ fn storing_the_same_again_leaves_nothing_dead_behind() {
     }
     assert!(index.parts.read().graph.as_ref().is_some_and(|graph| graph.dead_share() == 0.0));
     assert_eq!(index.len(), 50);
-    assert_eq!(index.search(&vector(3), 1, &Filter { now: 1098, tags: vec![] })[0].key, 3);
-    assert_ne!(index.search(&vector(3), 1, &Filter { now: 1099, tags: vec![] })[0].key, 3);
+    assert_eq!(index.search(&vector(3), 1, &Filter { now: 1098, tags: vec![], ..Filter::default() })[0].key, 3);
+    assert_ne!(index.search(&vector(3), 1, &Filter { now: 1099, tags: vec![], ..Filter::default() })[0].key, 3);
 }
 
 /// A crowd around a query and some far from it, nearest of which are asked for: a walk from the crowd's midst would have to get
@@ -345,7 +377,7 @@ fn what_a_search_compares_is_bounded_where_all_that_is_near_is_dead_or_not_asked
         assert!(found >= 158, "{found} of 160");
         assert!(compared < most, "{compared}");
     };
-    assert_found(&Filter { now: 0, tags: vec![2] }, FAR as usize + WALKS);
+    assert_found(&Filter { now: 0, tags: vec![2], ..Filter::default() }, FAR as usize + WALKS);
     (0..NEAR).for_each(|key| assert!(index.remove(&key)));
     assert!(index.needs_upkeep());
     assert_found(&Filter::default(), FAR as usize + WALKS);
@@ -354,7 +386,7 @@ fn what_a_search_compares_is_bounded_where_all_that_is_near_is_dead_or_not_asked
     let before = hnsw::COMPARED.get();
     assert_eq!(index.search(&far(NEAR + 400), 1, &Filter::default())[0].key, NEAR + 400);
     assert!(hnsw::COMPARED.get() - before <= FAR as usize);
-    assert_eq!(index.search(&far(NEAR + 400), 1, &Filter { now: 100, tags: vec![] }), []);
+    assert_eq!(index.search(&far(NEAR + 400), 1, &Filter { now: 100, tags: vec![], ..Filter::default() }), []);
 }
 
 /// While more is stored than can be linked, the tail is long and only the likest of its rows are compared.
@@ -375,7 +407,8 @@ fn what_is_near_is_found_in_a_long_tail_also_where_few_are_asked_for() {
             wide(key.into()).as_slice().iter().zip(wide(9_999_999).as_slice()).map(|(x, y)| x + 0.6 * y).collect();
         let query = Embedding::normalised(jittered).unwrap();
         assert_eq!(index.search(&query, 1, &Filter::default())[0].key, key);
-        let of_few = index.search(&query, 20, &Filter { now: 0, tags: vec![u64::from(key % 1000)] });
+        let of_few =
+            index.search(&query, 20, &Filter { now: 0, tags: vec![u64::from(key % 1000)], ..Filter::default() });
         assert_eq!((of_few[0].key, of_few.len()), (key, 12));
     }
 }

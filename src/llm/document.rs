@@ -32,6 +32,33 @@ impl Document {
     }
 }
 
+/// The same JSON with U+FFFD in place of escapes that are half of a character, as some providers cut them; none where there
+/// are none.
+#[must_use]
+pub fn without_lone_surrogates(json: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let escape = json.get(at..at + 6).filter(|escape| escape.starts_with("\\u"))?;
+        u16::from_str_radix(&escape[2..], 16).ok()
+    };
+    let (mut out, mut from, mut at) = (String::new(), 0, 0);
+    let bytes = json.as_bytes();
+    while let Some(offset) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        at += offset;
+        match (unit(at), unit(at + 6)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => at += 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                out.push_str(&json[from..at]);
+                out.push_str("\\ufffd");
+                at += 6;
+                from = at;
+            }
+            // An escaped backslash, or whatever else is escaped, with it.
+            _ => at += 2,
+        }
+    }
+    (from > 0).then(|| out + &json[from..])
+}
+
 /// Reads a value, and writes down what is ambiguous in it.
 struct Reader<'a>(&'a mut Option<&'static str>);
 
@@ -128,6 +155,19 @@ mod tests {
         }
         for text in ["{\"a\": {\"a\": 1}}", "[18446744073709551615, -9223372036854775808, 1e5, 0.1]", "\u{feff}{}"] {
             assert_eq!(read(text).ambiguous, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn halves_of_characters_are_replaced() {
+        for (json, expected) in [
+            (r#"{"a": "x\ud83d y"}"#, Some(r#"{"a": "x\ufffd y"}"#)),
+            (r#""\udc00\ud83d\ud83d\ude00""#, Some(r#""\ufffd\ufffd\ud83d\ude00""#)),
+            (r#""\\ud83d \ud83d\ude00 \n \u00e9""#, None),
+            ("\"\\", None),
+            ("\"\\ud83", None),
+        ] {
+            assert_eq!(without_lone_surrogates(json).as_deref(), expected, "{json}");
         }
     }
 

@@ -36,7 +36,7 @@ pub use answer::{Answer, Finish, Usage};
 pub use anthropic::without_unsigned_thinking;
 pub use chat::{Chat, Delivery};
 pub use delta::{Assembler, Delta, playback};
-pub use document::Document;
+pub use document::{Document, without_lone_surrogates};
 pub use error::{Malformed, ProviderError, StreamFault, Unsupported};
 pub use event::Event;
 

@@ -25,7 +25,7 @@ use crate::embed::{EmbedError, Embedder, Prefix};
 use crate::llm::FormatId;
 use crate::prompt::{Json, Partition, Question, Reach};
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
-use crate::store::{Answer, Attributes, EntryId};
+use crate::store::{Answer, Attributes, EntryId, Tags};
 
 /// Texts that are embedded at a time: enough to fill batches.
 const EMBEDDED_AT_ONCE: usize = 64;
@@ -174,6 +174,7 @@ async fn run(
     for (number, request) in (0..).zip(&trace.requests) {
         let lookup = Lookup {
             question: question(request, &cache)?,
+            chat: None,
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
             demand: Demand::default(),
@@ -198,8 +199,17 @@ async fn run(
             if is_known {
                 cache.answered(&question, &answer, &attributes);
             } else {
-                let save =
-                    Save { question, answer, attributes, ttl_millis: None, semantic: true, took: None, embedding };
+                let save = Save {
+                    question,
+                    answer,
+                    attributes,
+                    tags: Tags::default(),
+                    curation: None,
+                    ttl_millis: None,
+                    semantic: true,
+                    took: None,
+                    embedding,
+                };
                 groups.insert(cache.save(save).await?, &request.group);
             }
             cache.settle().await;

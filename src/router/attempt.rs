@@ -214,8 +214,8 @@ impl Outgoing<'_> {
             Looks::Events => {
                 upstream.is_stream = true;
                 upstream.flaw = self.first_event_flaw(&mut upstream, format, until).await?;
-                let (provider, ended) = (upstream.provider.clone(), Arc::clone(&upstream.ended));
-                upstream.body = body::with_truncation_event(upstream.body, format, provider, ended);
+                let (provider, progress) = (upstream.provider.clone(), Arc::clone(&upstream.progress));
+                upstream.body = body::with_truncation_event(upstream.body, format, provider, progress);
                 Ok(upstream)
             }
             Looks::Json => {
@@ -234,6 +234,7 @@ impl Outgoing<'_> {
                 }
                 Ok(upstream)
             }
+            Looks::Unknown if first.is_empty() && upstream.is_stream => Err(NoAnswer::unusable("it is empty".into())),
             Looks::Unknown => Ok(upstream),
         }
     }
@@ -281,7 +282,7 @@ impl Outgoing<'_> {
         upstream = decoded(upstream);
         if conversion.is_stream && looks(first) != Looks::Json {
             let pieces = std::mem::replace(&mut upstream.body, stream::empty().boxed());
-            let mut converted = ConvertedStream::new(pieces, &conversion, upstream.used.clone());
+            let mut converted = ConvertedStream::new(pieces, &conversion, upstream.used.clone(), Arc::clone(&upstream.progress));
             match tokio::time::timeout_at(until, converted.begin()).await {
                 // A slow beginning is handed on as it comes.
                 Ok(Ok(())) | Err(_) => {}

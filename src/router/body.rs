@@ -1,12 +1,12 @@
 //! A reply's body on its way to the caller.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use super::reply::Progress;
 use super::watch::EndWatch;
 use crate::llm::{FormatId, ProviderError};
 
@@ -38,30 +38,37 @@ impl BodyError {
     }
 }
 
-/// The same stream of a chat, and where it was cut, an event in its format that says so. `ended` is set with the piece that
-/// has the end mark.
+/// The same stream of a chat, and where it was cut, an event in its format that says so. `progress` is told how far it has
+/// come. Nothing is put to a stream of the Responses API, of whose ends other servers have their own.
 pub(super) fn with_truncation_event(
     pieces: Pieces,
     format: FormatId,
     provider: String,
-    ended: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 ) -> Pieces {
-    let state = (Some(pieces), EndWatch::new(format, ended));
+    let state = (Some(pieces), EndWatch::new(format, progress));
     stream::unfold(state, move |(pieces, mut watch)| {
         let provider = provider.clone();
         async move {
             let mut pieces: Pieces = pieces?;
-            let why = match pieces.next().await {
+            let next = pieces.next().await;
+            if next.is_none() {
+                watch.end();
+            }
+            let why = match next {
                 Some(Ok(piece)) => {
                     watch.see(&piece);
                     return Some((Ok(piece), (Some(pieces), watch)));
+                }
+                None if format == FormatId::OpenAiResponses => return None,
+                Some(Err(error)) if format == FormatId::OpenAiResponses && !watch.has_ended() => {
+                    tracing::warn!(provider, %error, "a stream was cut");
+                    return Some((Err(error), (None, watch)));
                 }
                 // What fails after its end mark has merely ended.
                 Some(Err(_)) if watch.has_ended() => return None,
                 None if watch.may_end() => return None,
                 Some(Err(error)) => {
-                    // What came before leaves first, as far as the caller's socket takes it at once.
-                    tokio::task::yield_now().await;
                     tracing::warn!(provider, %error, "a stream was cut");
                     if error.is_timeout() { "went silent" } else { "broke off" }
                 }

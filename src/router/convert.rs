@@ -1,5 +1,7 @@
 //! Replies from a provider's format to the caller's.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
@@ -7,15 +9,18 @@ use serde_json::Value;
 use super::body::{BodyError, Pieces};
 use super::events::Events;
 use super::plan::Conversion;
-use super::reply::Used;
+use super::reply::{Progress, Used};
 use super::usage::Tokens;
 use crate::llm::{
-    Answer, Delta, FormatId, Frame, ProviderError, StreamFault, StreamReader, StreamWriter, Usage, playback,
+    Answer, Delta, FormatId, Frame, ProviderError, StreamFault, StreamReader, StreamWriter, Usage, playback, without_lone_surrogates,
 };
 
 /// A whole reply, read.
 pub(super) fn read(body: &[u8], from: FormatId) -> Result<Answer, BodyError> {
-    let reply: Value = serde_json::from_slice(body).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let text = std::str::from_utf8(body).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let repaired = without_lone_surrogates(text);
+    let reply: Value = serde_json::from_str(repaired.as_deref().unwrap_or(text))
+        .map_err(|error| BodyError::Malformed(error.to_string()))?;
     from.format().read_reply(reply).map_err(|error| BodyError::Malformed(error.to_string()))
 }
 
@@ -39,20 +44,21 @@ pub(super) struct ConvertedStream {
     writer: Box<dyn StreamWriter>,
     to: FormatId,
     used: Used,
+    progress: Arc<Progress>,
     /// What was read and isn't written yet.
     deltas: Vec<Delta>,
     is_over: bool,
 }
 
 impl ConvertedStream {
-    pub(super) fn new(pieces: Pieces, conversion: &Conversion, used: Used) -> Self {
+    pub(super) fn new(pieces: Pieces, conversion: &Conversion, used: Used, progress: Arc<Progress>) -> Self {
         let events = match conversion.from {
             FormatId::Bedrock => Events::framed(pieces),
             _ => Events::sent(pieces),
         };
         let reader = conversion.from.format().stream_reader();
         let writer = conversion.to.format().stream_writer(&conversion.frame);
-        Self { events, reader, writer, to: conversion.to, used, deltas: Vec::new(), is_over: false }
+        Self { events, reader, writer, to: conversion.to, used, progress, deltas: Vec::new(), is_over: false }
     }
 
     /// Reads until there is something to tell, so that a stream that begins with an error isn't begun.
@@ -71,9 +77,11 @@ impl ConvertedStream {
                 let read = if state.deltas.is_empty() && !state.is_over { state.read().await } else { Ok(()) };
                 let mut out = String::new();
                 for delta in state.deltas.drain(..) {
-                    if let Delta::Usage(usage) = &delta {
+                    match &delta {
                         // The last one counts all of the answer.
-                        state.used.set(tokens(usage));
+                        Delta::Usage(usage) => state.used.set(tokens(usage)),
+                        Delta::Finish(_) => state.progress.reason(),
+                        _ => {}
                     }
                     state.writer.write(&delta, &mut out);
                 }
@@ -91,6 +99,7 @@ impl ConvertedStream {
                     }
                     Ok(()) if state.is_over => {
                         state.writer.finish(&mut out);
+                        state.progress.end();
                         return Some((Ok(out.into()), None));
                     }
                     Ok(()) if out.is_empty() => {}
@@ -103,7 +112,11 @@ impl ConvertedStream {
 
     async fn read(&mut self) -> Result<(), StreamFault> {
         match self.events.next().await {
-            Some(Ok(event)) => {
+            Some(Ok(mut event)) => {
+                if let Some(repaired) = without_lone_surrogates(&event.data) {
+                    event.data = repaired;
+                    self.deltas.push(Delta::Lossy("a character that is half of one".into()));
+                }
                 self.reader.read(&event, &mut self.deltas)?;
                 self.is_over = self.reader.is_complete();
                 if self.is_over {

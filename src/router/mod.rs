@@ -50,7 +50,7 @@ pub use provider::Provider;
 pub use outgoing::Outgoing;
 pub(crate) use outgoing::draw;
 pub use plan::ChatRequest;
-pub use reply::{Upstream, Used};
+pub use reply::{Progress, Upstream, Used};
 pub use route::RouteError;
 pub use tail::Tail;
 pub use usage::{Account, Day, Sums, Tokens, Usage};

@@ -1,7 +1,7 @@
 //! A provider's reply.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use reqwest::StatusCode;
@@ -28,8 +28,8 @@ pub struct Upstream {
     pub format: Option<FormatId>,
     /// Whether it is a stream of events, whatever its headers say.
     pub is_stream: bool,
-    /// Set with the piece of a stream that has its end mark.
-    pub ended: Arc<AtomicBool>,
+    /// How far a stream has come.
+    pub progress: Arc<Progress>,
     /// Who answered.
     pub provider: String,
     /// With which model, where one was asked for.
@@ -40,6 +40,37 @@ pub struct Upstream {
     pub used: Used,
     /// Why another attempt may do better although the provider answered with a success.
     pub(super) flaw: Option<Flaw>,
+}
+
+/// How far a stream has come, told with the piece that says it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    has_reason: AtomicBool,
+    has_ended: AtomicBool,
+}
+
+impl Progress {
+    /// It has said why the answer ends.
+    pub(super) fn reason(&self) {
+        self.has_reason.store(true, Ordering::Release);
+    }
+
+    /// Its end mark has come.
+    pub(super) fn end(&self) {
+        self.has_ended.store(true, Ordering::Release);
+    }
+
+    /// Whether it has said why the answer ends: nothing but usage and the end mark follows.
+    #[must_use]
+    pub fn has_reason(&self) -> bool {
+        self.has_reason.load(Ordering::Acquire) || self.has_ended()
+    }
+
+    /// Whether its end mark has come.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
+    }
 }
 
 /// What is wrong with an answer that came with a success.

@@ -1,7 +1,8 @@
 //! One HTTP exchange with a provider.
 
-use reqwest::header::{self, HeaderMap};
+use bytes::Bytes;
 use futures_util::stream::StreamExt;
+use reqwest::header::{self, HeaderMap};
 use tokio::time::Instant;
 
 use super::body::BodyError;
@@ -15,6 +16,14 @@ use crate::telemetry::{self, Step};
 
 /// What is said of a provider that no connection could be made to: nothing has reached it.
 pub(super) const UNREACHABLE: &str = "can't be reached";
+
+/// What came before a failure leaves first, as far as the caller's socket takes it at once: a failure ends the connection.
+async fn after_what_came(piece: Result<Bytes, BodyError>) -> Result<Bytes, BodyError> {
+    if piece.is_err() {
+        tokio::task::yield_now().await;
+    }
+    piece
+}
 
 impl Outgoing<'_> {
     /// Sends a body as it comes to `provider`, once.
@@ -65,9 +74,9 @@ impl Outgoing<'_> {
                     is_stream: is_kind(&headers, "text/event-stream"),
                     headers,
                     content_length: content_length.and_then(|length| length.to_str().ok()?.parse().ok()),
-                    body: response.bytes_stream().map(move |piece| piece.map_err(broken)).boxed(),
+                    body: response.bytes_stream().map(move |piece| piece.map_err(broken)).then(after_what_came).boxed(),
                     format: self.chat.map(|chat| chat.format),
-                    ended: std::sync::Arc::default(),
+                    progress: std::sync::Arc::default(),
                     provider: provider.name.clone(),
                     model: None,
                     failed_attempts: Vec::new(),

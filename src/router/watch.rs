@@ -1,8 +1,8 @@
 //! Watching a stream that passes through: whether its end mark has come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::reply::Progress;
 use crate::llm::{Event, FormatId, Terminal};
 
 /// The longest event that is looked into. A stream with a longer one is passed through without knowing how it ends.
@@ -82,22 +82,29 @@ pub(super) struct EndWatch {
     format: FormatId,
     scanner: EventScanner,
     terminal: Option<Terminal>,
-    ended: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 impl EndWatch {
-    /// Of a stream in `format`. `ended` is set as soon as the end mark has come.
-    pub(super) fn new(format: FormatId, ended: Arc<AtomicBool>) -> Self {
-        Self { format, scanner: EventScanner::default(), terminal: None, ended }
+    /// Of a stream in `format`. `progress` is told how far it has come.
+    pub(super) fn new(format: FormatId, progress: Arc<Progress>) -> Self {
+        Self { format, scanner: EventScanner::default(), terminal: None, progress }
     }
 
     /// More of the stream.
     pub(super) fn see(&mut self, piece: &[u8]) {
         let (format, terminal) = (self.format.format(), &mut self.terminal);
         self.scanner.feed(piece, |event| *terminal = format.terminal(event).or(*terminal));
-        if self.terminal == Some(Terminal::End) {
-            self.ended.store(true, Ordering::Release);
+        match self.terminal {
+            Some(Terminal::End) => self.progress.end(),
+            Some(Terminal::Whole) => self.progress.reason(),
+            Some(Terminal::Error) | None => {}
         }
+    }
+
+    /// The stream has ended; its last event may lack the empty line that ends one.
+    pub(super) fn end(&mut self) {
+        self.see(b"\n\n");
     }
 
     /// Whether nothing that matters can follow.

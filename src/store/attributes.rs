@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::index::Tag;
 
-/// Characters of the longest name and of the longest value.
+/// Bytes of the longest name.
 const MAX_NAME: usize = 64;
-const MAX_VALUE: usize = 500;
+/// Bytes of the longest value. LangCache documents 500 characters, but langchain-redis sends its whole `llm_string`, quoted, which
+/// takes some thousands.
+const MAX_VALUE: usize = 16 << 10;
 
 /// What is wrong with an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,15 +28,15 @@ impl Attributes {
     /// An entry may have so many.
     pub const MOST: usize = 16;
 
-    /// Why an entry may not have an attribute of this name and value, as LangCache has it, with a few more of each.
+    /// Why an entry may not have an attribute of this name and value, as LangCache has it, with more of each.
     #[must_use]
     pub fn flaw(name: &str, value: &str) -> Option<Flaw> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {
             let message = format!("must be named by 1 to {MAX_NAME} letters, digits, _ or -");
             Some(Flaw { rule: "pattern", message })
-        } else if value.chars().count() > MAX_VALUE {
-            Some(Flaw { rule: "maxLength", message: format!("must have at most {MAX_VALUE} characters") })
+        } else if value.len() > MAX_VALUE {
+            Some(Flaw { rule: "maxLength", message: format!("must have at most {MAX_VALUE} bytes") })
         } else {
             None
         }

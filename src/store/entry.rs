@@ -1,8 +1,11 @@
 //! What is stored.
 
 use super::attributes::Attributes;
+use super::curation::{ChatContext, Curation};
 use super::key::{CacheKey, EntryId, ScopeKey, TextHash};
-use crate::embed::{Embedding, ModelDigest, TextEmbedding};
+use super::tags::Tags;
+use crate::embed::{Cosine, Embedding, ModelDigest, TextEmbedding};
+use crate::index::Tag;
 
 /// A point in time, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -57,6 +60,94 @@ pub struct Entry {
     pub created: Timestamp,
     /// When it stops being served.
     pub expires: Timestamp,
+    /// What it can be deleted by.
+    pub tags: Tags,
+    /// Which chats it answers, where somebody wrote it for more than one request.
+    pub curation: Option<Curation>,
+}
+
+impl Entry {
+    /// What its vector can be found by.
+    #[must_use]
+    pub fn index_tags(&self) -> Vec<Tag> {
+        index_tags(&self.attributes, self.curation.as_ref())
+    }
+}
+
+fn index_tags(attributes: &Attributes, curation: Option<&Curation>) -> Vec<Tag> {
+    let mut tags = attributes.tags();
+    tags.extend(curation.into_iter().flat_map(Curation::tags));
+    tags
+}
+
+/// Which entries of a scope a lookup admits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntryFilter {
+    /// They carry all of these.
+    pub attributes: Attributes,
+    /// Where the scope is that of curated entries: they admit this chat.
+    pub chat: Option<ChatContext>,
+}
+
+impl EntryFilter {
+    /// Whether `entry` is one of them.
+    #[must_use]
+    pub fn admits(&self, entry: &Entry) -> bool {
+        let admits = |chat| entry.curation.as_ref().is_some_and(|curation| curation.admits(chat));
+        entry.attributes.carry(&self.attributes) && self.chat.as_ref().is_none_or(admits)
+    }
+}
+
+impl From<Attributes> for EntryFilter {
+    fn from(attributes: Attributes) -> Self {
+        Self { attributes, chat: None }
+    }
+}
+
+/// Which entries of a cache are to be deleted: those that all of these hold for. What is unset holds for all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selection {
+    /// They carry all of these.
+    pub attributes: Attributes,
+    /// They carry one of these.
+    pub tags: Option<Tags>,
+    /// They were stored before.
+    pub stored_before: Option<Timestamp>,
+    /// Their prompts are this near to a text, whatever their scopes; a text is near to itself.
+    pub near: Option<Near>,
+    /// They are curated, or aren't.
+    pub curated: Option<bool>,
+}
+
+/// A text, and how near to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Near {
+    /// The text.
+    pub text: String,
+    /// Its vector; where it has none, only equal texts are near.
+    pub embedding: Option<TextEmbedding>,
+    /// The least plain cosine.
+    pub min_cosine: Cosine,
+}
+
+impl Selection {
+    /// Whether all that can be seen without vectors holds for `entry`.
+    #[must_use]
+    pub fn admits(&self, entry: &Entry) -> bool {
+        entry.attributes.carry(&self.attributes)
+            && self.tags.as_ref().is_none_or(|tags| entry.tags.has_any(tags))
+            && self.stored_before.is_none_or(|before| entry.created < before)
+            && self.curated.is_none_or(|curated| entry.curation.is_some() == curated)
+    }
+}
+
+/// An entry that was selected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selected {
+    /// The entry.
+    pub entry: Entry,
+    /// Of its prompt and the text that it had to be near to.
+    pub cosine: Option<Cosine>,
 }
 
 /// An entry to be stored.
@@ -76,6 +167,10 @@ pub struct NewEntry {
     pub created: Timestamp,
     /// See [`Entry`].
     pub expires: Timestamp,
+    /// See [`Entry`].
+    pub tags: Tags,
+    /// See [`Entry`]. Where it is set, `fingerprint` is [`Curation::fingerprint`].
+    pub curation: Option<Curation>,
     /// Milliseconds that its answer took to make: what a lookup that finds it saves.
     pub cost_millis: u32,
     /// Lookups that were answered with it elsewhere.
@@ -88,7 +183,17 @@ impl NewEntry {
     /// The name that it will have.
     #[must_use]
     pub fn id(&self) -> EntryId {
-        EntryId::new(self.scope(), TextHash::of(&self.prompt), &self.attributes)
+        let (scope, text) = (self.scope(), TextHash::of(&self.prompt));
+        match &self.curation {
+            Some(curation) => curation.entry_id(scope, text, &self.attributes),
+            None => EntryId::new(scope, text, &self.attributes),
+        }
+    }
+
+    /// What its vector can be found by.
+    #[must_use]
+    pub fn index_tags(&self) -> Vec<Tag> {
+        index_tags(&self.attributes, self.curation.as_ref())
     }
 
     /// Who may be answered with it.
@@ -153,4 +258,9 @@ pub struct Holdings {
     pub entries: usize,
     /// What they take on disk, before compression.
     pub bytes: u64,
+    /// Those of them that are curated.
+    pub curated: usize,
+    /// What those take.
+    #[serde(rename = "curatedBytes")]
+    pub curated_bytes: u64,
 }

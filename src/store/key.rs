@@ -90,7 +90,7 @@ impl FromStr for EntryId {
 
 /// blake3 with a domain of its own per kind of key; each part is preceded by its length, so that no two lists of parts
 /// read the same.
-fn derive<const N: usize>(domain: &str, parts: &[&[u8]]) -> [u8; N] {
+pub(super) fn derive<const N: usize>(domain: &str, parts: &[&[u8]]) -> [u8; N] {
     let mut hasher = blake3::Hasher::new_derive_key(domain);
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());

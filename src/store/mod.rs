@@ -4,9 +4,11 @@
 //! A store doesn't know why something is stored, or whether a neighbour is near enough.
 
 mod attributes;
+mod curation;
 pub mod embedded;
 mod entry;
 mod key;
+mod tags;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +18,13 @@ use async_trait::async_trait;
 use crate::embed::{Cosine, Embedding, ModelIdentity, TextEmbedding};
 use crate::index::ImageError;
 pub use attributes::{Attributes, Flaw};
-pub use entry::{Answer, Entry, Holdings, NewEntry, Position, Stored, StoredVector, Timestamp, Vector};
+pub use curation::{ChatContext, Curation};
+pub use entry::{
+    Answer, Entry, EntryFilter, Holdings, Near, NewEntry, Position, Selected, Selection, Stored, StoredVector,
+    Timestamp, Vector,
+};
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
+pub use tags::Tags;
 
 /// Why a store can't do what it was asked. None of these is the caller's fault.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,11 @@ pub enum StoreError {
     /// Vectors are still being read from the disk; exact texts are found already.
     #[error("the index is still being loaded")]
     Loading,
+    /// Curated entries are never evicted, and take as much as they may.
+    #[error(
+        "curated entries take up all the room that they may, which is {0} bytes; delete some, or raise max_curated_bytes"
+    )]
+    CuratedFull(u64),
     /// The embedding model was changed a moment ago, or a vector is none of the model's that the store has vectors of.
     #[error("the vectors are another model's")]
     OtherModel,
@@ -117,14 +129,14 @@ pub trait Store: Send + Sync {
     /// The entry of `id` in `cache`, unless it has expired at `now`.
     async fn get(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<Option<Entry>, StoreError>;
 
-    /// The entry in `scope` of exactly the text with the hash `text` that has just `attributes`, else the newest one that
-    /// carries all of them and more. Expired at `now` doesn't count.
+    /// The entry in `scope` of exactly the text with the hash `text` that has just the attributes that are wanted, else the newest
+    /// one that carries all of them and more; of curated ones the most specific. Expired at `now` doesn't count.
     async fn find_exact(
         &self,
         cache: CacheKey,
         scope: ScopeKey,
         text: TextHash,
-        attributes: &Attributes,
+        wanted: &EntryFilter,
         now: Timestamp,
     ) -> Result<Option<Entry>, StoreError>;
 
@@ -132,15 +144,14 @@ pub trait Store: Send + Sync {
     /// embedded. Answers at once.
     fn nothing_near(&self, cache: CacheKey, scope: ScopeKey) -> bool;
 
-    /// The entries in `scope` with the `k` nearest vectors, nearest first, that carry all of `attributes` and haven't
-    /// expired at `now`. [`StoreError::OtherModel`] where the query is of another model than [`model`](Store::model).
+    /// The entries in `scope` with the `k` nearest vectors, nearest first, that are `wanted` and haven't expired at `now`. [`StoreError::OtherModel`] where the query is of another model than [`model`](Store::model).
     async fn nearest(
         &self,
         cache: CacheKey,
         scope: ScopeKey,
         query: &TextEmbedding,
         k: usize,
-        attributes: &Attributes,
+        wanted: &EntryFilter,
         now: Timestamp,
     ) -> Result<Vec<Candidate>, StoreError>;
 
@@ -150,8 +161,12 @@ pub trait Store: Send + Sync {
     /// A lookup found no answer; this is the entry that would have been one.
     fn missed(&self, cache: CacheKey, id: EntryId);
 
-    /// `cache` may take so many bytes; what is worth least goes beyond that.
-    fn limit(&self, cache: CacheKey, most_bytes: u64);
+    /// `cache` may take so many bytes; what is worth least goes beyond that. Its curated entries, which never go, may take
+    /// `most_curated` of them, and those of all caches together half of what there is: further ones are refused.
+    fn limit(&self, cache: CacheKey, most_bytes: u64, most_curated: u64);
+
+    /// Whether `cache` has curated entries, or whether that isn't known yet. Answers at once.
+    fn may_hold_curated(&self, cache: CacheKey) -> bool;
 
     /// What `cache` holds.
     fn holdings(&self, cache: CacheKey) -> Holdings;
@@ -159,13 +174,17 @@ pub trait Store: Send + Sync {
     /// Removes an entry and tells whether it was there.
     async fn delete(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Removes the entries of `cache` that carry all of `attributes`, and counts them.
-    async fn delete_matching(
+    /// Finds the entries of `cache` that are selected: how many there are, and the first `most` of them.
+    async fn select(
         &self,
         cache: CacheKey,
-        attributes: &Attributes,
+        selection: &Selection,
         now: Timestamp,
-    ) -> Result<u64, StoreError>;
+        most: usize,
+    ) -> Result<(u64, Vec<Selected>), StoreError>;
+
+    /// Removes the entries of `cache` that are selected, and counts them.
+    async fn delete_selected(&self, cache: CacheKey, selection: &Selection, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Removes every entry of `cache`.
     async fn flush(&self, cache: CacheKey) -> Result<(), StoreError>;
@@ -175,6 +194,9 @@ pub trait Store: Send + Sync {
 
     /// Remembers that a cache exists.
     async fn add_cache(&self, name: &CacheName) -> Result<(), StoreError>;
+
+    /// Removes a cache with all that is kept of it: entries, state and decisions.
+    async fn remove_cache(&self, cache: CacheKey) -> Result<(), StoreError>;
 
     /// The caches that exist.
     async fn caches(&self) -> Result<Vec<CacheName>, StoreError>;

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config;
 
 const LOOKUPS: &str = "refrain_lookups_total";
+const CURATED_HITS: &str = "refrain_curated_hits_total";
 const STORES: &str = "refrain_stores_total";
 const LABELS: &str = "refrain_labels_total";
 const ALARM: &str = "refrain_drift_alarm";
@@ -149,6 +150,11 @@ pub fn step(step: Step, duration: Duration) {
 /// A lookup in `cache` ended with `outcome`.
 pub fn lookup(cache: &str, outcome: &'static str) {
     counter!(LOOKUPS, "cache" => cache.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// A lookup in `cache` was answered with a curated entry.
+pub fn curated_hit(cache: &str) {
+    counter!(CURATED_HITS, "cache" => cache.to_owned()).increment(1);
 }
 
 /// A store in `cache` ended with `result`.

@@ -1,6 +1,7 @@
 """The built binary, two providers that nobody here wrote (aimock, llmock), and one that sends whatever bytes a test wants."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -229,7 +230,8 @@ def raw_server(start_refrain, raw_provider):
 @pytest.fixture
 def names(request):
     """Names that no other test uses."""
-    return lambda suffix="": re.sub(r"[^\w.]+", "-", f"{request.node.name}{suffix}").strip("-")[-100:]
+    own = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    return lambda suffix="": re.sub(r"[^\w.]+", "-", f"{own}-{request.node.name}{suffix}").strip("-")[:100]
 
 
 def ask(client, text, **options):

@@ -23,6 +23,15 @@ APIS = ["chat", "responses"]
 MODELS = ["gpt-test", "claude-test"]
 
 
+def tells(answer, first):
+    """Whether `answer` tells all that `first` does. A hit may add what a mock leaves out though the API demands it."""
+    if isinstance(first, dict) and isinstance(answer, dict):
+        return all(tells(answer.get(name), value) for name, value in first.items() if value not in (None, [], {}))
+    if isinstance(first, (list, tuple)) and isinstance(answer, (list, tuple)):
+        return len(first) == len(answer) and all(map(tells, answer, first))
+    return answer == first
+
+
 class Front:
     """Refrain in front of a mock, and a cache that only one test uses."""
 
@@ -65,7 +74,7 @@ class Front:
         assert self.mock.calls() == before + requests
         second = ask()
         assert self.mock.calls() == before + requests, "the second time was no hit"
-        assert second == first
+        assert tells(second, first), f"{second} instead of {first}"
         return first
 
     def check_answer(self, text):
@@ -239,14 +248,14 @@ def test_openai_responses_whole_and_streamed_serve_each_other(front, first):
     miss, hit = [ask() for ask in asked]
     assert front.statuses == ["Miss", "Hit"]
     assert hit.id == miss.id and hit.output_text == miss.output_text
-    assert [item.model_dump() for item in hit.output] == [item.model_dump() for item in miss.output]
+    assert tells([item.model_dump() for item in hit.output], [item.model_dump() for item in miss.output])
     assert hit.usage == miss.usage
 
 
 @pytest.mark.parametrize("delivery", ["whole", "streamed"])
 def test_openai_responses_are_served_by_meaning_too(front, delivery):
     client = front.openai()
-    ask = lambda text: (client.responses.create if delivery == "whole" else lambda **options: streamed_response(front, client, **options))(model="gpt-test", input=text)
+    ask = lambda text: (client.responses.create if delivery == "whole" else lambda **options: streamed_response(front, client, **options))(model="gpt-test", input=text, store=False)
     first, again = ask(QUESTION), ask("What's the capital of France?")
     assert front.statuses == ["Miss", "Hit"] and again.output_text == first.output_text
     ask("What is the population of France, and what is the capital of France?")
@@ -639,7 +648,7 @@ def test_node(front, client, case):
     before = front.mock.calls()
     told = run_node("ask", client, case, front.url, front.cache)
     first, second = told
-    assert second["answer"] == first["answer"]
+    assert tells(second["answer"], first["answer"])
     requests = len(first["statuses"])
     if case == "turns":
         # The second turn refers to the first one's answer by the id under which the provider keeps it.

@@ -123,6 +123,7 @@ def test_defective_responses_pass_and_are_never_stored(post, provider, arguments
 BOTH = """
 [router]
 attempts = 1
+failures = 1000
 default_provider = "a"
 [providers.a]
 base_url = "{a}/v1"

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use refrain::config::Durability;
 use refrain::store::embedded::EmbeddedStore;
-use refrain::store::{Attributes, Store, StoreError, TextHash};
+use refrain::store::{EntryFilter, Store, StoreError, TextHash};
 
 use child::{Said, backup_of, makes_backup};
 use world::{
@@ -98,8 +98,8 @@ async fn contents(store: &EmbeddedStore, worker: usize) -> Contents {
     let mut found = Contents::new();
     for prompt in 0..WORKERS[worker].prompts {
         let text = text(worker, prompt);
-        let (hash, attributes) = (TextHash::of(&text), Attributes::default());
-        let exact = store.find_exact(cache(worker), scope(worker), hash, &attributes, NOW).await.unwrap();
+        let (hash, wanted) = (TextHash::of(&text), EntryFilter::default());
+        let exact = store.find_exact(cache(worker), scope(worker), hash, &wanted, NOW).await.unwrap();
         assert_eq!(exact, store.get(cache(worker), id(worker, prompt), NOW).await.unwrap());
         if WORKERS[worker].expires && may_go(worker, prompt) {
             assert_eq!(store.get(cache(worker), id(worker, prompt), LATER).await.unwrap(), None, "it has expired");
@@ -119,7 +119,7 @@ async fn assert_searches_agree(store: &EmbeddedStore, worker: usize, model: &Con
     let (mut asked, mut missed) = (0, 0);
     for prompt in (0..WORKERS[worker].prompts).skip(offset as usize % 7).step_by(7) {
         let query = vector(&text(worker, prompt), &store.model());
-        let near = store.nearest(cache(worker), scope(worker), &query, 5, &Attributes::default(), NOW).await.unwrap();
+        let near = store.nearest(cache(worker), scope(worker), &query, 5, &EntryFilter::default(), NOW).await.unwrap();
         for candidate in &near {
             let number = candidate.entry.prompt.split(' ').nth(1).unwrap().parse::<u32>().unwrap();
             let version = model.get(&number).expect("an entry that isn't there is found");
@@ -138,7 +138,7 @@ async fn assert_searches_agree(store: &EmbeddedStore, worker: usize, model: &Con
 async fn wait_for_index(store: &EmbeddedStore, worker: usize) {
     let query = vector("any", &store.model());
     while matches!(
-        store.nearest(cache(worker), scope(worker), &query, 1, &Attributes::default(), NOW).await,
+        store.nearest(cache(worker), scope(worker), &query, 1, &EntryFilter::default(), NOW).await,
         Err(StoreError::Loading)
     ) {
         tokio::task::yield_now().await;

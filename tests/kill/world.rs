@@ -6,7 +6,7 @@ use std::path::Path;
 use refrain::config::Durability;
 use refrain::embed::{Embedding, ModelDigest, ModelIdentity, TextEmbedding};
 use refrain::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
-use refrain::store::{Answer, Attributes, CacheKey, EntryId, NewEntry, ScopeKey, TextHash, Timestamp, Vector};
+use refrain::store::{Answer, Attributes, CacheKey, EntryId, NewEntry, ScopeKey, Tags, TextHash, Timestamp, Vector};
 
 /// When all is looked up.
 pub(super) const NOW: Timestamp = Timestamp(1);
@@ -89,6 +89,8 @@ pub(super) fn new_entry(worker: usize, prompt: u32, version: u32, model: &ModelI
         attributes: Attributes::default(),
         created: NOW,
         expires: expires(worker, prompt),
+        tags: Tags::default(),
+        curation: None,
         cost_millis: 1,
         uses: 0,
         vector: Vector::New(vector(&text(worker, prompt), model)),

@@ -5,6 +5,7 @@
 //! silent about other languages.
 
 mod code;
+mod context;
 mod dates;
 mod entities;
 pub(super) mod hash;
@@ -20,6 +21,7 @@ mod scope_words;
 mod tokens;
 mod units;
 
+pub use context::with_context;
 use dates::Dates;
 use entities::Names;
 use language::Language;

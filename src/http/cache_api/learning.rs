@@ -1,11 +1,8 @@
 //! What a cache decided and why, what people say about it, and what other settings would do.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::asked::{Named, Whole};
@@ -13,12 +10,8 @@ use super::handlers::entry_id;
 use super::problem::Problem;
 use super::reader::Reader;
 use super::reply::CandidateReply;
-use crate::cache::{
-    About, Cache, CacheError, DecisionId, Feedback, Heard, Logged, NotHeard, NotTuned, Tuning, TuningChange,
-};
-use crate::config::Policy;
+use crate::cache::{About, CacheError, DecisionId, Feedback, Heard, Logged, NotHeard};
 use crate::decide::{Case, Ending, ErrorBudget, Evidence, NAMES, Outlook};
-use crate::http::App;
 use crate::prompt::Json as Parsed;
 
 /// Budgets and thresholds that a simulation tries where none are named.
@@ -63,28 +56,6 @@ pub(in crate::http) async fn simulate(Named(cache): Named, Whole(body): Whole) -
     Ok(Json(json!({ "budgets": budgets, "thresholds": thresholds })).into_response())
 }
 
-/// `GET /v1/caches/{cacheId}`
-pub(in crate::http) async fn show(State(app): State<Arc<App>>, Named(cache): Named) -> Result<Response, Problem> {
-    Ok(Json(shown(&app, &cache)).into_response())
-}
-
-/// `PUT /v1/caches/{cacheId}`
-pub(in crate::http) async fn tune(
-    State(app): State<Arc<App>>,
-    Named(cache): Named,
-    Whole(body): Whole,
-) -> Result<Response, Problem> {
-    let tuning = read_tuning(&body)?;
-    app.caches.tune(&cache, tuning, &cache.name().tenant, app.live().tenants.is_local()).await?;
-    Ok(Json(shown(&app, &cache)).into_response())
-}
-
-/// `POST /v1/caches/{cacheId}/undo`
-pub(in crate::http) async fn undo(State(app): State<Arc<App>>, Named(cache): Named) -> Result<Response, Problem> {
-    app.caches.undo(&cache, &cache.name().tenant, app.live().tenants.is_local()).await?;
-    Ok(Json(shown(&app, &cache)).into_response())
-}
-
 fn decision_id(text: &str) -> Result<DecisionId, Problem> {
     text.parse().map_err(|_| Problem::invalid(format!("`{text}` names no decision: it is 32 hexadecimal digits")))
 }
@@ -117,6 +88,7 @@ fn explained(logged: &Logged) -> Value {
         "servedEntryId": logged.served.map(|entry| entry.to_string()),
         "audited": case.map(|case| case.ending == Ending::Audited),
         "guards": decision.guards,
+        "curated": decision.curated,
         "candidates": candidates.collect::<Vec<_>>(),
         "labels": labels.collect::<Vec<_>>(),
     })
@@ -175,84 +147,12 @@ fn numbers(reader: &mut Reader, name: &str, range: std::ops::RangeInclusive<f64>
     }
 }
 
-fn read_tuning(body: &[u8]) -> Result<Tuning, Problem> {
-    let mut reader = Reader::new(body)?;
-    let policy = match reader.take("policy") {
-        None => None,
-        Some(value) => match value.as_str() {
-            Some("budget") => Some(Policy::Budget),
-            Some("per-entry") => Some(Policy::PerEntry),
-            Some("static") => Some(Policy::Static),
-            _ => {
-                reader.wrong("policy", "enum", "must be \"budget\", \"per-entry\" or \"static\"");
-                None
-            }
-        },
-    };
-    #[expect(clippy::cast_possible_truncation, reason = "cosines are f32")]
-    let tuning = Tuning {
-        policy,
-        error_budget: reader.number("errorBudget", 0.0..=0.5),
-        audit_rate: reader.number("auditRate", 0.0..=1.0),
-        min_cosine: reader.number("minCosine", -1.0..=1.0).map(|cosine| cosine as f32),
-        strict: reader.has("strict").then(|| reader.flag("strict")),
-    };
-    reader.finish()?;
-    Ok(tuning)
-}
-
-/// A cache's policy as it is, and how it came to be so.
-fn shown(app: &App, cache: &Cache) -> Value {
-    let changes = cache.changes();
-    let tuning = changes.last().map(|change| change.after).unwrap_or_default();
-    let settings = tuning.over(app.settings.cache(cache.id()));
-    json!({
-        "cacheId": cache.id(),
-        "policy": settings.policy.unwrap_or_default(),
-        "errorBudget": settings.error_budget(),
-        "auditRate": settings.audit_rate(),
-        "minCosine": settings.min_cosine,
-        "strict": settings.strict(),
-        "changes": changes.iter().map(ChangeReply::new).collect::<Vec<_>>(),
-    })
-}
-
-#[derive(Serialize)]
-struct ChangeReply<'c> {
-    at: u64,
-    by: &'c str,
-    before: Value,
-    after: Value,
-}
-
-impl<'c> ChangeReply<'c> {
-    fn new(change: &'c TuningChange) -> Self {
-        let of = |tuning: &Tuning| {
-            json!({
-                "policy": tuning.policy, "errorBudget": tuning.error_budget, "auditRate": tuning.audit_rate,
-                "minCosine": tuning.min_cosine, "strict": tuning.strict,
-            })
-        };
-        Self { at: change.at.0, by: &change.by, before: of(&change.before), after: of(&change.after) }
-    }
-}
-
 impl From<NotHeard> for Problem {
     fn from(error: NotHeard) -> Self {
         match error {
             NotHeard::UnknownDecision | NotHeard::UnknownEntry => Self::not_found(error.to_string()),
             NotHeard::NothingServed => Self::invalid(error.to_string()),
             NotHeard::Store(error) => CacheError::from(error).into(),
-        }
-    }
-}
-
-impl From<NotTuned> for Problem {
-    fn from(error: NotTuned) -> Self {
-        match error {
-            NotTuned::Looser(_) => Self::forbidden(error.to_string()),
-            NotTuned::Cache(error) => error.into(),
-            NotTuned::Invalid { .. } | NotTuned::NothingToUndo => Self::invalid(error.to_string()),
         }
     }
 }

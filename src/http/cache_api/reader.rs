@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::problem::{FieldError, Problem};
 use crate::prompt::Json;
-use crate::store::{Attributes, Flaw};
+use crate::store::{Attributes, Flaw, Tags};
 
 /// An object whose known fields are taken out one by one.
 pub(super) struct Reader {
@@ -27,6 +27,15 @@ impl Reader {
         self.members.get(name).is_some_and(|value| *value != Json::Null)
     }
 
+    /// Takes the member out if it is null.
+    pub(super) fn take_null(&mut self, name: &str) -> bool {
+        let is_null = self.members.get(name) == Some(&Json::Null);
+        if is_null {
+            self.members.remove(name);
+        }
+        is_null
+    }
+
     /// The member, taken out; null counts as absent.
     pub(super) fn take(&mut self, name: &str) -> Option<Json> {
         self.members.remove(name).filter(|value| *value != Json::Null)
@@ -45,6 +54,28 @@ impl Reader {
             None => self.wrong(name, "required", "is missing"),
         }
         String::new()
+    }
+
+    /// A list of strings.
+    pub(super) fn texts(&mut self, name: &str, number: std::ops::RangeInclusive<usize>) -> Option<Vec<String>> {
+        let value = self.take(name)?;
+        let text = |item: &Json| item.as_str().map(str::to_owned);
+        let texts = value.as_array().and_then(|items| items.iter().map(text).collect::<Option<Vec<String>>>());
+        let texts = texts.filter(|texts| number.contains(&texts.len()));
+        if texts.is_none() {
+            let (least, most) = (number.start(), number.end());
+            self.wrong(name, "type", format!("must be a list of {least} to {most} strings"));
+        }
+        texts
+    }
+
+    /// Names that entries can be deleted by.
+    pub(super) fn tags(&mut self, name: &str) -> Option<Tags> {
+        let texts = self.texts(name, 0..=Tags::MOST)?;
+        for flaw in texts.iter().filter_map(|text| Tags::flaw(text)) {
+            self.wrong(name, flaw.rule, format!("{} each", flaw.message));
+        }
+        Some(Tags::new(texts))
     }
 
     pub(super) fn number(&mut self, name: &str, range: std::ops::RangeInclusive<f64>) -> Option<f64> {

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::cache::{Cache, Considered, Decision, Found, Hit, Strategy};
 use crate::decide::{Guard, Outcome, Share, Standing, Summary};
-use crate::store::{Entry, Holdings};
+use crate::embed::Cosine;
+use crate::store::{Curation, Entry, Holdings, Selected};
 
 /// The reply to a search.
 #[derive(Serialize)]
@@ -28,6 +29,43 @@ pub(super) struct EntryReply<'f> {
     similarity: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     search_strategy: Option<Strategy>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<&'f str>,
+    /// Whether somebody wrote it for many chats.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    curated: bool,
+    /// Which chats those are, where it isn't all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    curation: Option<&'f Curation>,
+}
+
+/// The reply to a search in a conversation.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConversationReply<'f> {
+    /// What was searched for.
+    pub(super) actual_prompt: &'f str,
+    #[serde(flatten)]
+    pub(super) reply: SearchReply<'f>,
+}
+
+/// An entry that would be deleted.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SelectedReply<'f> {
+    #[serde(flatten)]
+    entry: EntryReply<'f>,
+    /// In milliseconds since 1970.
+    created: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cosine: Option<f32>,
+}
+
+impl<'f> SelectedReply<'f> {
+    pub(super) fn new(selected: &'f Selected) -> Self {
+        let Selected { entry, cosine } = selected;
+        Self { entry: EntryReply::of_entry(entry), created: entry.created.0, cosine: cosine.map(Cosine::get) }
+    }
 }
 
 /// What is known of a cache.
@@ -101,6 +139,8 @@ struct DecisionReply<'f> {
     /// The error budget that the decision was made within; none under a static threshold.
     budget: Option<f64>,
     guards: &'f [Guard],
+    /// Whether a curated entry was served.
+    curated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     age_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,11 +155,13 @@ pub(super) struct CandidateReply<'f> {
     cosine: f32,
     p_correct: Option<f64>,
     guards: &'f [Guard],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    curated: bool,
 }
 
 impl<'f> SearchReply<'f> {
     pub(super) fn new(found: &'f Found, explain: bool) -> Self {
-        let Decision { id, outcome, p_correct, budget, candidates, guards, reason } = &*found.decision;
+        let Decision { id, outcome, p_correct, budget, candidates, guards, reason, curated } = &*found.decision;
         let decision = DecisionReply {
             id: id.to_string(),
             outcome: *outcome,
@@ -127,6 +169,7 @@ impl<'f> SearchReply<'f> {
             p_correct: *p_correct,
             budget: *budget,
             guards,
+            curated: *curated,
             age_ms: found.hits.first().map(|hit| hit.age_millis),
             candidates: explain.then(|| candidates.iter().map(CandidateReply::new).collect()),
         };
@@ -148,6 +191,9 @@ impl<'f> EntryReply<'f> {
             attributes: entry.attributes.iter().collect(),
             similarity: None,
             search_strategy: None,
+            tags: entry.tags.iter().collect(),
+            curated: entry.curation.is_some(),
+            curation: entry.curation.as_ref().filter(|curation| !curation.is_for_all()),
         }
     }
 }
@@ -159,6 +205,7 @@ impl<'f> CandidateReply<'f> {
             cosine: considered.cosine.get(),
             p_correct: considered.verdict.p_correct,
             guards: &considered.verdict.guards,
+            curated: considered.curated,
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -12,7 +11,7 @@ use axum::response::Response;
 use futures_util::StreamExt;
 
 use super::error::ApiError;
-use super::flight::{Boarded, Pilot, Reader, fly};
+use super::flight::{Boarded, HowFar, Pilot, Reader, fly};
 use super::headers;
 use super::incoming::IncomingChat;
 use super::meter::{Meter, Served};
@@ -166,14 +165,18 @@ impl Request {
             match sent {
                 Ok(upstream) if upstream.status == StatusCode::OK => {
                     let (head, body) = Head::of(upstream);
-                    let (length, ended) = (head.length, Arc::clone(&head.ended));
-                    let is_whole = move |so_far: usize| length == Some(so_far) || ended.load(Ordering::Acquire);
+                    let (length, progress) = (head.length, Arc::clone(&head.progress));
+                    let how_far = move |so_far: usize| match length == Some(so_far) || progress.has_ended() {
+                        true => HowFar::Whole,
+                        false if progress.has_reason() => HowFar::NearlyWhole,
+                        false => HowFar::Unfinished,
+                    };
                     let body = request.meter.metered(body, Served::by(&head));
                     let answered = head.clone();
                     pilot.begins(head);
                     // The answer is read from the flight, as everybody else reads it.
                     let _ = told.send(Ok(None));
-                    fly(pilot, body, is_whole, |body| recorder.store_reply(body, &answered)).await;
+                    fly(pilot, body, how_far, |body| recorder.store_reply(body, &answered)).await;
                 }
                 other => {
                     // Others try for themselves: this says nothing of them.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use crate::config::DEFAULT_CACHE;
+use crate::store::Tags;
 
 /// What a request says to the cache. Whatever is said twice counts in its stricter sense.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub(super) struct Controls {
     pub(super) ttl_millis: Option<u64>,
     /// Largest probability of a wrong answer accepted.
     pub(super) max_error_rate: Option<f64>,
+    /// What the answer can be deleted by.
+    pub(super) tags: Tags,
 }
 
 impl Controls {
@@ -40,7 +43,13 @@ impl Controls {
             max_age_millis: None,
             ttl_millis: None,
             max_error_rate: None,
+            tags: Tags::default(),
         };
+        let mut tags = Vec::new();
+        for value in headers.get_all("x-refrain-tags") {
+            let value = value.to_str().map_err(|_| ApiError::invalid("x-refrain-tags is not ASCII"))?;
+            tags.extend(value.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()));
+        }
         if let Some(cache) = text(headers, "x-refrain-cache")? {
             controls.cache = cache.to_owned();
         }
@@ -54,7 +63,14 @@ impl Controls {
             value.split(',').try_for_each(|directive| controls.directive(directive.trim()))?;
         }
         if let Some(object) = cache {
-            controls.object(object)?;
+            controls.object(object, &mut tags)?;
+        }
+        if let Some(flaw) = tags.iter().find_map(|tag| Tags::flaw(tag)) {
+            return Err(ApiError::invalid(format!("a tag of the answer {}", flaw.message)));
+        }
+        controls.tags = Tags::new(tags);
+        if controls.tags.len() > Tags::MOST {
+            return Err(ApiError::invalid(format!("an answer may have at most {} tags", Tags::MOST)));
         }
         Ok(controls)
     }
@@ -75,7 +91,7 @@ impl Controls {
         Ok(())
     }
 
-    fn object(&mut self, object: &Value) -> Result<(), ApiError> {
+    fn object(&mut self, object: &Value, tags: &mut Vec<String>) -> Result<(), ApiError> {
         let Value::Object(members) = object else { return Err(ApiError::invalid("`cache` must be an object")) };
         for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
             let wrong = |wanted: &str| ApiError::invalid(format!("`cache.{name}` must be {wanted}"));
@@ -92,12 +108,17 @@ impl Controls {
                 }
                 "ttl" => self.ttl_millis = Some(seconds()?.saturating_mul(1000)),
                 "s-maxage" => self.younger_than(seconds()?),
+                "tags" => {
+                    let tag = |item: &Value| item.as_str().map(str::to_owned);
+                    let list = value.as_array().and_then(|items| items.iter().map(tag).collect::<Option<Vec<_>>>());
+                    tags.extend(list.ok_or_else(|| wrong("a list of strings"))?);
+                }
                 "namespace" => {
                     self.namespace = Some(value.as_str().ok_or_else(|| wrong("a string"))?.to_owned());
                 }
                 _ => {
                     return Err(ApiError::invalid(format!(
-                        "`cache.{name}` is not known; known are ttl, s-maxage, no-cache, no-store, namespace, use-cache"
+                        "`cache.{name}` is not known; known are ttl, s-maxage, no-cache, no-store, namespace, tags, use-cache"
                     )));
                 }
             }
@@ -144,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn tags_come_in_a_header_and_in_the_body() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-refrain-tags", HeaderValue::from_static("docs, v1.2,,docs"));
+        headers.append("x-refrain-tags", HeaderValue::from_static("prices"));
+        let cache = serde_json::json!({"tags": ["team-a"]});
+        let controls = Controls::read(&headers, Some(&cache)).unwrap();
+        assert_eq!(controls.tags.iter().collect::<Vec<_>>(), ["docs", "prices", "team-a", "v1.2"]);
+        headers.append("x-refrain-tags", HeaderValue::from_static("a b"));
+        assert!(Controls::read(&headers, Some(&cache)).is_err());
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused_where_it_is_said_to_us_alone() {
         for (header, body) in [
             ("max-age=soon", "{}"),
@@ -151,6 +184,8 @@ mod tests {
             ("", "{\"cache\": {\"no-cache\": \"yes\"}}"),
             ("", "{\"cache\": {\"tll\": 1}}"),
             ("", "{\"cache\": true}"),
+            ("", "{\"cache\": {\"tags\": \"a\"}}"),
+            ("", "{\"cache\": {\"tags\": [\"a b\"]}}"),
         ] {
             assert!(read(header, body).is_err(), "{header} {body}");
         }

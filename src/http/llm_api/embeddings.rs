@@ -15,6 +15,7 @@ use super::error::ApiError;
 use super::meter::Meter;
 use super::pass_through;
 use crate::embed::{Embedder, Prefix, TextEmbedding};
+use crate::http::paths::MODEL_HEADER;
 use crate::http::{App, body};
 use crate::router::{RouteError, SendError};
 
@@ -25,10 +26,9 @@ const IN_FLIGHT: usize = 8;
 
 #[derive(Deserialize)]
 struct EmbeddingsRequest {
-    model: String,
     input: Input,
-    #[serde(default)]
-    encoding_format: Encoding,
+    /// Floats where it is null, as some clients write it.
+    encoding_format: Option<Encoding>,
     dimensions: Option<usize>,
 }
 
@@ -51,6 +51,7 @@ enum Encoding {
 
 #[derive(Serialize)]
 struct EmbeddingsReply<'m> {
+    id: String,
     object: &'static str,
     data: Vec<Item>,
     model: &'m str,
@@ -94,9 +95,14 @@ pub(in crate::http) async fn embeddings(
     let admitted = Meter::admit(&app, &live, &caller, &headers)?.untraced();
     let server = &app.settings.server;
     let body = body::read(body, server.max_body, server.read_timeout.0).await?;
-    let not_json = |error: serde_json::Error| ApiError::invalid(format!("the body is not understood: {error}"));
-    let asked: Asked = serde_json::from_slice(&body).map_err(not_json)?;
-    let model = asked.model.ok_or_else(|| ApiError::invalid("`model` is missing"))?;
+    let readable = body::readable(&headers, &body).await;
+    let named = headers.get(MODEL_HEADER).and_then(|name| name.to_str().ok()).map(str::to_owned);
+    let asked = readable.as_ref().ok().and_then(|body| serde_json::from_slice::<Asked>(body).ok());
+    let Some(model) = named.or_else(|| asked?.model) else {
+        // What can't be read is the default provider's to judge.
+        let meter = admitted.for_model(None, None)?;
+        return Ok(pass_through::to_default(meter, &live, &caller.tenant, "/embeddings", &headers, &body).await?);
+    };
     let embedder = app.caches.embedder();
     if model != embedder.identity().name {
         let path = format!("/embeddings{}", uri.query().map(|query| format!("?{query}")).unwrap_or_default());
@@ -107,7 +113,9 @@ pub(in crate::http) async fn embeddings(
             error => error.into(),
         });
     }
-    local(&embedder, &serde_json::from_slice(&body).map_err(not_json)?).await
+    let invalid = |why: String| ApiError::invalid(format!("the body is not understood: {why}"));
+    let request = readable.and_then(|body| serde_json::from_slice(&body).map_err(|error| error.to_string()));
+    local(&embedder, &request.map_err(invalid)?).await
 }
 
 async fn local(embedder: &Embedder, request: &EmbeddingsRequest) -> Result<Response, ApiError> {
@@ -135,12 +143,13 @@ async fn local(embedder: &Embedder, request: &EmbeddingsRequest) -> Result<Respo
     let item = |(index, embedding): (usize, TextEmbedding)| Item {
         object: "embedding",
         index,
-        embedding: Vector::new(embedding.vector.as_slice(), request.encoding_format),
+        embedding: Vector::new(embedding.vector.as_slice(), request.encoding_format.unwrap_or_default()),
     };
     let reply = EmbeddingsReply {
+        id: format!("embd-{}", uuid::Uuid::now_v7().simple()),
         object: "list",
         data: made.into_iter().enumerate().map(item).collect(),
-        model: &request.model,
+        model: &embedder.identity().name,
         usage: Usage { prompt_tokens: tokens, total_tokens: tokens },
     };
     Ok(axum::Json(reply).into_response())

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -19,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 const LONGEST: usize = 64 << 20;
 /// Bytes that a reader gets at once.
 const PIECE: usize = 64 << 10;
+
+/// How long the rest of a reply is waited for that nobody reads any more and that has said why it ends.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What a reply's end says to whoever reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -240,25 +244,49 @@ impl<H> Drop for Reader<H> {
     }
 }
 
-/// Reads `body` into `pilot`'s flight. `before_end` is called with all of it before its last piece is told, where `is_whole`, which
+/// How far a reply has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HowFar {
+    /// Anything may follow.
+    Unfinished,
+    /// It has said why it ends. Some clients leave then.
+    NearlyWhole,
+    /// Nothing that matters follows.
+    Whole,
+}
+
+/// Reads `body` into `pilot`'s flight. `before_end` is called with all of it before its last piece is told, where `how_far`, which
 /// is told its length with it, knows that it is the last one, so that whoever has read the whole reply can rely on that call
-/// having been made.
+/// having been made. When all readers have gone, a reply that is nearly whole is read on for [`GRACE`].
 pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
     pilot: Pilot<K, H>,
     mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
-    is_whole: impl Fn(usize) -> bool,
+    how_far: impl Fn(usize) -> HowFar,
     before_end: impl FnOnce(Bytes),
 ) {
     let mut before_end = Some(before_end);
+    let mut given_up = None;
     loop {
+        let patience = async {
+            match given_up {
+                None => pilot.is_abandoned().await,
+                Some(at) => tokio::time::sleep_until(at).await,
+            }
+        };
         let next = tokio::select! {
             biased;
             next = body.next() => next,
-            () = pilot.is_abandoned() => return,
+            () = patience => {
+                if given_up.is_some() || before_end.is_none() || how_far(pilot.length()) == HowFar::Unfinished {
+                    return;
+                }
+                given_up = Some(tokio::time::Instant::now() + GRACE);
+                continue;
+            }
         };
         match next {
             Some(Ok(piece)) => {
-                if is_whole(pilot.length() + piece.len())
+                if how_far(pilot.length() + piece.len()) == HowFar::Whole
                     && let Some(before_end) = before_end.take()
                 {
                     before_end(pilot.body_with(&piece));
@@ -340,7 +368,7 @@ mod tests {
         pilot.begins(0);
         let second = join(&all);
         let failing = stream::iter([Ok(Bytes::from("a")), Err(())]);
-        fly(pilot, failing, |_| false, |_| panic!("it isn't whole")).await;
+        fly(pilot, failing, |_| HowFar::Unfinished, |_| panic!("it isn't whole")).await;
         assert_eq!((read(first).await, read(second).await), (Err(Cut::Broken), Err(Cut::Broken)));
         assert_eq!(all.len(), 0);
     }
@@ -354,7 +382,7 @@ mod tests {
         drop(first);
         assert!(pilot.is_abandoned().now_or_never().is_none());
         drop(second);
-        fly(pilot, stream::pending::<Result<Bytes, ()>>(), |_| false, |_| panic!("it isn't whole")).await;
+        fly(pilot, stream::pending::<Result<Bytes, ()>>(), |_| HowFar::Unfinished, |_| panic!("it isn't whole")).await;
         assert_eq!(all.len(), 0);
         // One that is alone is joined by nobody, and takes nobody's place.
         let (alone, _reader) = all.alone("q");
@@ -371,6 +399,28 @@ mod tests {
         assert_eq!(all.len(), 1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_has_said_why_it_ends_is_read_on_for_a_while() {
+        let all = All::default();
+        let (pilot, first) = lead(&all);
+        pilot.begins(0);
+        drop(first);
+        let late = async { Ok::<_, ()>(Bytes::from("end")) };
+        let pieces = Box::pin(stream::iter([Ok(Bytes::from("so "))]).chain(stream::once(late)));
+        let kept = Mutex::new(None);
+        let how_far = |length| if length == 6 { HowFar::Whole } else { HowFar::NearlyWhole };
+        fly(pilot, pieces, how_far, |all| *kept.lock() = Some(all)).await;
+        assert_eq!(kept.lock().as_deref(), Some(&b"so end"[..]));
+        // Not for ever.
+        let (pilot, first) = lead(&all);
+        pilot.begins(0);
+        drop(first);
+        let began = tokio::time::Instant::now();
+        let silent = stream::pending::<Result<Bytes, ()>>();
+        fly(pilot, silent, |_| HowFar::NearlyWhole, |_| panic!("it isn't whole")).await;
+        assert_eq!(began.elapsed(), GRACE);
+    }
+
     #[tokio::test]
     async fn what_is_whole_is_kept_before_its_last_piece_is_told() {
         let all = All::default();
@@ -378,7 +428,7 @@ mod tests {
         pilot.begins(0);
         let pieces = stream::iter([Ok(Bytes::from("a")), Ok(Bytes::from("b")), Err(())]);
         let kept = Mutex::new(None);
-        fly(pilot, pieces, |length| length == 2, |all| *kept.lock() = Some(all)).await;
+        fly(pilot, pieces, |length| if length == 2 { HowFar::Whole } else { HowFar::Unfinished }, |all| *kept.lock() = Some(all)).await;
         assert_eq!(kept.lock().as_deref(), Some(&b"ab"[..]));
         assert_eq!(read(first).await.unwrap(), "ab");
     }

@@ -11,6 +11,8 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE_STATUS: HeaderName = HeaderName::from_static("x-cache-status");
 const DECISION: HeaderName = HeaderName::from_static("x-refrain-decision");
 const COSINE: HeaderName = HeaderName::from_static("x-refrain-cosine");
+/// The curated entry that the answer is from.
+const CURATED: HeaderName = HeaderName::from_static("x-refrain-curated");
 const PROVIDER: HeaderName = HeaderName::from_static("x-refrain-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-refrain-attempts");
 const TRIED: HeaderName = HeaderName::from_static("x-refrain-tried");
@@ -40,9 +42,20 @@ pub(super) fn unavailable(why: &str) -> Vec<(HeaderName, HeaderValue)> {
 
 /// Headers for a stored answer.
 pub(super) fn hit(decision: &Decision, hit: &Hit, expose_cosine: bool) -> Vec<(HeaderName, HeaderValue)> {
-    let left = hit.entry.expires.since(Timestamp::now()) / 1000;
-    let how = if decision.outcome == Outcome::ExactHit { "exact" } else { "semantic" };
-    let mut list = headers("Hit", &format!("refrain; hit; ttl={left}; detail={how}"), decision, expose_cosine);
+    // One that never expires has no time to live to tell.
+    let left =
+        Some(hit.entry.expires).filter(|expires| expires.0 != u64::MAX).map(|expires| expires.since(Timestamp::now()));
+    let left = left.map(|millis| format!("; ttl={}", millis / 1000)).unwrap_or_default();
+    let how = match (decision.outcome == Outcome::ExactHit, hit.is_curated()) {
+        (true, false) => "exact",
+        (false, false) => "semantic",
+        (true, true) => "curated-exact",
+        (false, true) => "curated-semantic",
+    };
+    let mut list = headers("Hit", &format!("refrain; hit{left}; detail={how}"), decision, expose_cosine);
+    if hit.is_curated() {
+        list.extend(HeaderValue::try_from(hit.entry.id.to_string()).map(|value| (CURATED, value)));
+    }
     list.push((header::AGE, HeaderValue::from(hit.age_millis / 1000)));
     list
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
 
 use super::controls::Controls;
 use super::error::ApiError;
 use super::relay::model_of;
-use crate::cache::{Cache, Lookup, Strategy};
+use crate::cache::{Cache, Lookup, Strategy, chat_context};
 use crate::decide::Demand;
 use crate::http::auth::Caller;
 use crate::http::live::Live;
@@ -171,8 +171,10 @@ impl IncomingChat {
             question.reach = Reach::Bypass("the request says no-cache");
         }
         let tells_usage = self.format == FormatId::OpenAiChat && self.delivery == Delivery::StreamWithUsage;
+        let context = |chat: &Arc<Chat>| chat_context(chat, self.controls.namespace.as_deref());
         Lookup {
             question,
+            chat: self.request.chat.as_ref().and_then(context),
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
             demand: Demand {
@@ -216,10 +218,7 @@ struct Read {
 
 /// Reads JSON in any size without holding up the other requests of this thread. The error says why it isn't any.
 async fn read(format: FormatId, headers: &HeaderMap, body: &Bytes) -> Result<Read, String> {
-    let body = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => body.clone(),
-        Some(encoding) => body::decompressed(body, encoding).await?,
-    };
+    let body = body::readable(headers, body).await?;
     if body.len() <= PARSE_INLINE {
         return parse(format, &body);
     }

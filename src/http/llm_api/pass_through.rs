@@ -60,9 +60,14 @@ pub(in crate::http) async fn pass_through(
     if length.is_some_and(|length| length > server.max_body.bytes()) {
         return Err(body::BodyError::TooLarge(server.max_body).into());
     }
-    let body = reqwest::Body::wrap_stream(body::bounded(body, server.max_body, server.read_timeout.0));
-    let sent = async { Ok(outgoing.send_to(provider, body).await?) };
-    Ok(counted(meter, &outgoing, sent).await?)
+    let (pieces, flaw) = body::bounded(body, server.max_body, server.read_timeout.0);
+    let sent = async { Ok(outgoing.send_to(provider, reqwest::Body::wrap_stream(pieces)).await?) };
+    let counted = counted(meter, &outgoing, sent).await;
+    // It is the sender's fault, and not the provider's.
+    match flaw.lock().take() {
+        Some(flaw) => Err(flaw.into()),
+        None => Ok(counted?),
+    }
 }
 
 /// What a provider replies, handed on as it comes, and what it used written down, where it tells.
@@ -105,6 +110,27 @@ pub(super) async fn by_model(
         is_repeatable: true,
     };
     counted(meter, &outgoing, outgoing.send_by_model(&live.router, Some(model), body)).await
+}
+
+/// A request that can't be read, to the default provider.
+pub(super) async fn to_default(
+    meter: Meter,
+    live: &Live,
+    tenant: &str,
+    path: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response, SendError> {
+    let outgoing = Outgoing {
+        method: Method::POST,
+        path,
+        headers,
+        tenant,
+        chat: None,
+        trust_credentials: live.tenants.is_local(),
+        is_repeatable: true,
+    };
+    counted(meter, &outgoing, outgoing.send_by_model(&live.router, None, body)).await
 }
 
 /// Whether a path, written so or percent-encoded, leaves the folder that it seems to be in: a provider's base address is

@@ -100,6 +100,8 @@ impl Recorder {
             question: self.question,
             answer,
             attributes: Attributes::default(),
+            tags: self.incoming.controls.tags.clone(),
+            curation: None,
             semantic: !calls_tools,
             took: Some(took),
             embedding: self.embedding,
@@ -138,6 +140,9 @@ async fn record_stream(format: FormatId, body: Bytes, chat: &Chat) -> Result<Rec
         if reader.is_complete() {
             break;
         }
+    }
+    if !reader.is_complete() {
+        return Err(malformed(&"its end mark is missing"));
     }
     reader.finish(&mut deltas).map_err(|fault| malformed(&fault))?;
     deltas.into_iter().for_each(|delta| assembler.add(delta));

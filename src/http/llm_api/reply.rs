@@ -1,7 +1,6 @@
 //! What a caller gets: a stored answer rendered in their format, or a provider's reply as it comes.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -16,7 +15,7 @@ use super::incoming::IncomingChat;
 use super::meter::Meter;
 use crate::cache::{Found, Hit};
 use crate::llm::{self, Delivery, FormatId, Frame, playback};
-use crate::router::{FailedAttempt, Pieces, Tokens, Upstream, Used};
+use crate::router::{FailedAttempt, Pieces, Progress, Tokens, Upstream, Used};
 use crate::store;
 
 /// Whole replies up to this size are read before they are handed on, so that their headers can tell what they cost.
@@ -29,8 +28,8 @@ pub(in crate::http) struct Head {
     pub(super) headers: HeaderMap,
     pub(super) length: Option<usize>,
     pub(super) is_stream: bool,
-    /// Set with the piece of a stream that has its end mark.
-    pub(super) ended: Arc<AtomicBool>,
+    /// How far a stream has come.
+    pub(super) progress: Arc<Progress>,
     pub(super) provider: String,
     pub(super) model: Option<String>,
     pub(super) failed_attempts: Vec<FailedAttempt>,
@@ -44,7 +43,7 @@ impl Head {
             headers: upstream.headers,
             length: upstream.content_length,
             is_stream: upstream.is_stream,
-            ended: upstream.ended,
+            progress: upstream.progress,
             provider: upstream.provider,
             model: upstream.model,
             failed_attempts: upstream.failed_attempts,
@@ -93,7 +92,11 @@ pub(super) fn render_hit(
 /// A stored answer in `format`: as it was stored where that is the same one and it is wanted whole.
 fn render(answer: &store::Answer, format: FormatId, delivery: Delivery, frame: &Frame) -> Result<Bytes, String> {
     let read = match &answer.completion {
-        None => llm::Answer::of_text(&answer.text),
+        // A text that somebody wrote took no tokens.
+        None => {
+            let usage = frame.include_usage.then(llm::Usage::default);
+            llm::Answer { usage, ..llm::Answer::of_text(&answer.text) }
+        }
         Some(reply) => {
             let stored = FormatId::of_reply(reply);
             if stored == format && delivery == Delivery::Whole {

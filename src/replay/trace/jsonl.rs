@@ -11,6 +11,9 @@ use super::{Found, Reading, Request, Trace};
 /// The member that has a prompt's vector.
 pub(super) const EMBEDDING: &str = "embedding";
 
+/// In UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// A line's members. What may be of several types is a [`Value`].
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -30,13 +33,15 @@ pub(super) fn read(lines: impl BufRead, most: usize) -> std::io::Result<Trace> {
     let mut reading = Reading::new(most);
     for (number, line) in (1..).zip(lines.split(b'\n')) {
         let line = line?;
+        // Windows' editors begin a file with it.
+        let line = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&line);
         if line.trim_ascii().is_empty() {
             continue;
         }
         if reading.wanted() == 0 {
             break;
         }
-        reading.take(number, found(&line));
+        reading.take(number, found(line));
     }
     Ok(reading.trace)
 }
@@ -183,6 +188,13 @@ mod tests {
         let bad = b"{\n".repeat(30);
         let trace = read(&bad[..], usize::MAX).unwrap();
         assert_eq!((trace.broken.len(), trace.skipped), (20, 30));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        let text = b"\xEF\xBB\xBF{\"prompt\": \"a\", \"group\": 1}\n\xEF\xBB\xBF{\"prompt\": \"b\", \"group\": 1}\n";
+        let trace = read(&text[..], usize::MAX).unwrap();
+        assert_eq!((trace.requests.len(), trace.requests[0].prompt.as_str(), trace.skipped), (1, "a", 1));
     }
 
     #[test]

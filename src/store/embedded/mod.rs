@@ -8,6 +8,7 @@ mod load;
 mod memory;
 mod record;
 mod reembed;
+mod select;
 mod upkeep;
 mod worth;
 
@@ -25,8 +26,9 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{
-    Attributes, CacheKey, CacheName, Candidate, EmbedTexts, Entry, EntryId, Holdings, Made, NewEntry, Position,
-    ScopeKey, Store, StoreError, Stored, StoredVector, TextHash, Timestamp, Vector,
+    CacheKey, CacheName, Candidate, ChatContext, Curation, EmbedTexts, Entry, EntryFilter, EntryId, Holdings, Made,
+    NewEntry, Position, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector, TextHash, Timestamp,
+    Vector,
 };
 use crate::background;
 use crate::config::Durability;
@@ -384,7 +386,14 @@ impl Inner {
     fn prepare(&self, new: NewEntry, text: TextHash) -> Result<Put, StoreError> {
         let (cache, scope) = (new.cache, new.scope());
         let id = new.id();
-        let tags = new.attributes.tags();
+        let is_pinned = || self.ledger.record(cache, &id).is_some_and(|record| record.is_pinned);
+        if new.curation.is_some()
+            && let Some(most) = self.ledger.pinned_is_full(cache)
+            && !is_pinned()
+        {
+            return Err(StoreError::CuratedFull(most));
+        }
+        let tags = new.index_tags();
         let wanted = new.vector != Vector::None;
         let (vector, blurred) = match new.vector {
             Vector::New(made) => {
@@ -404,6 +413,8 @@ impl Inner {
             attributes: new.attributes,
             created: new.created,
             expires: new.expires,
+            tags: new.tags,
+            curation: new.curation,
         };
         let (cost_millis, stripe) = (new.cost_millis, stripe(text));
         Ok(Put { cache, text, entry, vector, blurred, wanted, tags, cost_millis, uses, stripe })
@@ -513,6 +524,18 @@ impl Inner {
         Ok(())
     }
 
+    /// Removes all entries of a cache. The caller holds `all` alone.
+    fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
+        self.database.flush(cache)?;
+        self.ledger.flushed(cache);
+        let spaces = self.spaces.load();
+        spaces.current.memory.flush(cache);
+        if let Some(next) = &spaces.next {
+            next.flush(cache);
+        }
+        Ok(())
+    }
+
     /// Removes the entry of `id` where `condition` holds of it.
     fn delete_if(&self, cache: CacheKey, id: EntryId, condition: impl Fn(&Entry) -> bool) -> Result<bool, StoreError> {
         let Some(seen) = self.database.entry(cache, id)? else { return Ok(false) };
@@ -586,18 +609,22 @@ impl Store for EmbeddedStore {
         cache: CacheKey,
         scope: ScopeKey,
         text: TextHash,
-        attributes: &Attributes,
+        wanted: &EntryFilter,
         now: Timestamp,
     ) -> Result<Option<Entry>, StoreError> {
-        let asked = attributes.clone();
+        let wanted = wanted.clone();
         self.blocking(move |inner| {
-            let serves = |entry: &Entry| entry.scope == scope && entry.expires > now && entry.attributes.carry(&asked);
+            let serves = |entry: &Entry| entry.scope == scope && entry.expires > now && wanted.admits(entry);
             // Nearly always the entry has just the attributes that are asked for, and so a known id.
-            if let Some(entry) = inner.database.entry(cache, EntryId::new(scope, text, &asked))?.filter(serves) {
+            let id = EntryId::new(scope, text, &wanted.attributes);
+            if wanted.chat.is_none()
+                && let Some(entry) = inner.database.entry(cache, id)?.filter(serves)
+            {
                 return Ok(Some(entry));
             }
             let entries = inner.database.entries_of_text(cache, scope, text)?;
-            Ok(entries.into_iter().filter(serves).max_by_key(|entry| entry.created))
+            let specificity = |entry: &Entry| entry.curation.as_ref().map_or(0, Curation::specificity);
+            Ok(entries.into_iter().filter(serves).max_by_key(|entry| (specificity(entry), entry.created)))
         })
         .await
     }
@@ -612,11 +639,12 @@ impl Store for EmbeddedStore {
         scope: ScopeKey,
         query: &TextEmbedding,
         k: usize,
-        attributes: &Attributes,
+        wanted: &EntryFilter,
         now: Timestamp,
     ) -> Result<Vec<Candidate>, StoreError> {
-        let filter = Filter { now: now.0, tags: attributes.tags() };
-        let (query, asked) = (query.clone(), attributes.clone());
+        let one_of = wanted.chat.as_ref().map(ChatContext::tags).unwrap_or_default();
+        let filter = Filter { now: now.0, tags: wanted.attributes.tags(), one_of };
+        let (query, wanted) = (query.clone(), wanted.clone());
         self.blocking(move |inner| {
             let mut candidates = Vec::new();
             let space = inner.current();
@@ -627,12 +655,12 @@ impl Store for EmbeddedStore {
             let nearest = nearest.map_err(|NotLoaded| StoreError::Loading)?;
             let vectors = space.memory.vectors(cache, scope, nearest.iter().map(|neighbour| &neighbour.key));
             for (neighbour, vector) in nearest.into_iter().zip(vectors) {
-                // An entry deleted since the search is no candidate; tags are hashes, so attributes are compared whole.
+                // An entry deleted since the search is no candidate; tags are hashes, so what they stand for is compared whole.
                 let record = inner.database.entry_record(cache, neighbour.key)?;
                 let (Some(EntryRecord { entry, vectors }), Some(vector)) = (record, vector) else {
                     continue;
                 };
-                if entry.scope == scope && entry.expires > now && entry.attributes.carry(&asked) {
+                if entry.scope == scope && entry.expires > now && wanted.admits(&entry) {
                     let blurred = vectors.blurred.has(space.slot);
                     candidates.push(Candidate { entry, blurred, vector, cosine: neighbour.cosine });
                 }
@@ -650,32 +678,56 @@ impl Store for EmbeddedStore {
         self.inner.ledger.missed(cache, id);
     }
 
-    fn limit(&self, cache: CacheKey, most_bytes: u64) {
-        self.inner.ledger.limit(cache, most_bytes);
+    fn limit(&self, cache: CacheKey, most_bytes: u64, most_curated: u64) {
+        self.inner.ledger.limit(cache, most_bytes, most_curated);
         self.inner.room.want(());
+    }
+
+    fn may_hold_curated(&self, cache: CacheKey) -> bool {
+        !self.inner.ledger.has_none_pinned(cache)
     }
 
     fn holdings(&self, cache: CacheKey) -> Holdings {
         let (entries, bytes) = self.inner.ledger.of_cache(cache);
-        Holdings { entries, bytes }
+        let (curated, curated_bytes) = self.inner.ledger.pinned_of_cache(cache);
+        Holdings { entries, bytes, curated, curated_bytes }
     }
 
     async fn delete(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<bool, StoreError> {
         self.blocking(move |inner| inner.delete_if(cache, id, |entry| entry.expires > now)).await
     }
 
-    async fn delete_matching(
+    async fn select(
         &self,
         cache: CacheKey,
-        attributes: &Attributes,
+        selection: &Selection,
         now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let asked = attributes.clone();
+        most: usize,
+    ) -> Result<(u64, Vec<Selected>), StoreError> {
+        let selection = selection.clone();
         self.blocking(move |inner| {
-            let matches = |entry: &Entry| entry.expires > now && entry.attributes.carry(&asked);
+            let (mut count, mut first) = (0, Vec::new());
+            inner.for_each_selected(cache, &selection, now, |selected| {
+                count += 1;
+                if first.len() < most {
+                    first.push(selected);
+                }
+            })?;
+            Ok((count, first))
+        })
+        .await
+    }
+
+    async fn delete_selected(&self, cache: CacheKey, selection: &Selection, now: Timestamp) -> Result<u64, StoreError> {
+        let selection = selection.clone();
+        self.blocking(move |inner| {
+            let mut ids = Vec::new();
+            inner.for_each_selected(cache, &selection, now, |selected| ids.push(selected.entry.id))?;
             let mut deleted = 0;
-            for id in inner.database.ids_where(cache, matches)? {
-                deleted += u64::from(inner.delete_if(cache, id, matches)?);
+            for id in ids {
+                // It may have been replaced since. Its text, and so what is near to it, is the same.
+                let still = |entry: &Entry| entry.expires > now && selection.admits(entry);
+                deleted += u64::from(inner.delete_if(cache, id, still)?);
             }
             Ok(deleted)
         })
@@ -685,14 +737,7 @@ impl Store for EmbeddedStore {
     async fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
         self.blocking(move |inner| {
             let _all = inner.all.write();
-            inner.database.flush(cache)?;
-            inner.ledger.flushed(cache);
-            let spaces = inner.spaces.load();
-            spaces.current.memory.flush(cache);
-            if let Some(next) = &spaces.next {
-                next.flush(cache);
-            }
-            Ok(())
+            inner.flush(cache)
         })
         .await
     }
@@ -728,6 +773,16 @@ impl Store for EmbeddedStore {
     async fn add_cache(&self, name: &CacheName) -> Result<(), StoreError> {
         let name = name.clone();
         self.blocking(move |inner| inner.database.add_cache(&name)).await
+    }
+
+    async fn remove_cache(&self, cache: CacheKey) -> Result<(), StoreError> {
+        self.blocking(move |inner| {
+            let _all = inner.all.write();
+            inner.flush(cache)?;
+            inner.database.remove_cache(cache)?;
+            inner.database.forget_decisions(cache)
+        })
+        .await
     }
 
     async fn caches(&self) -> Result<Vec<CacheName>, StoreError> {

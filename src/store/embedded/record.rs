@@ -2,19 +2,30 @@
 //!
 //! Values begin with a version byte, followed by postcard. Keys are fixed-length parts, so that every entry of a cache, and
 //! every vector of a scope, lies in one range.
+//!
+//! Of entries, and of what is known of their worth, there are two versions. The second one knows of tags and of curated entries. What
+//! has neither is still written in the first, so that a program of before reads it too.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::super::{CacheKey, Entry, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use super::super::{
+    Answer, Attributes, CacheKey, Curation, Entry, EntryId, ScopeKey, StoreError, Tags, TextHash, Timestamp,
+};
+use super::worth::Record;
 use crate::embed::Embedding;
 use crate::index::Tag;
 
-/// The version of every value's format.
+/// The version of every value's format, and the second one of those that have two.
 const VERSION: u8 = 1;
+const SECOND: u8 = 2;
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(value, vec![VERSION]).map_err(|error| StoreError::Failed(error.into()))
+    encode_as(VERSION, value)
+}
+
+fn encode_as<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, StoreError> {
+    postcard::to_extend(value, vec![version]).map_err(|error| StoreError::Failed(error.into()))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
@@ -24,9 +35,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError>
 /// A value, and the bytes behind it.
 fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            postcard::take_from_bytes(rest).map_err(|error| StoreError::Damaged(error.to_string()))
-        }
+        Some((&VERSION, rest)) => read_first(rest),
         Some((version, _)) => {
             Err(StoreError::Damaged(format!("it has format {version}, this program reads {VERSION}")))
         }
@@ -34,11 +43,81 @@ fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), StoreEr
     }
 }
 
+fn read_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), StoreError> {
+    postcard::take_from_bytes(bytes).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
 /// An entry, and what there is to know of its vectors.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct EntryRecord {
     pub(super) entry: Entry,
     pub(super) vectors: AboutVectors,
+}
+
+/// An entry as its first version has it; the second one's follows it.
+#[derive(Serialize, Deserialize)]
+struct FirstEntry<P, R, A> {
+    id: EntryId,
+    scope: ScopeKey,
+    fingerprint: [u8; 32],
+    prompt: P,
+    answer: R,
+    attributes: A,
+    created: Timestamp,
+    expires: Timestamp,
+}
+
+type ReadEntry = FirstEntry<String, Answer, Attributes>;
+
+/// What the second version has in addition, behind all of the first.
+type More<T, C> = (T, Option<C>);
+
+pub(super) fn encode_entry(entry: &Entry, vectors: AboutVectors) -> Result<Vec<u8>, StoreError> {
+    let Entry { id, scope, fingerprint, prompt, answer, attributes, created, expires, tags, curation } = entry;
+    let (id, scope, fingerprint, created, expires) = (*id, *scope, *fingerprint, *created, *expires);
+    let first = FirstEntry { id, scope, fingerprint, prompt, answer, attributes, created, expires };
+    if tags.is_empty() && curation.is_none() {
+        return encode(&(first, vectors));
+    }
+    let more: More<&Tags, &Curation> = (tags, curation.as_ref());
+    encode_as(SECOND, &(first, vectors, more))
+}
+
+pub(super) fn decode_entry(bytes: &[u8]) -> Result<EntryRecord, StoreError> {
+    let (first, vectors, (tags, curation)): (ReadEntry, AboutVectors, More<Tags, Curation>) = match bytes.split_first()
+    {
+        Some((&SECOND, rest)) => read_first(rest)?.0,
+        _ => {
+            let (first, vectors) = decode(bytes)?;
+            (first, vectors, More::default())
+        }
+    };
+    let FirstEntry { id, scope, fingerprint, prompt, answer, attributes, created, expires } = first;
+    let entry = Entry { id, scope, fingerprint, prompt, answer, attributes, created, expires, tags, curation };
+    Ok(EntryRecord { entry, vectors })
+}
+
+/// What an entry takes and has saved as its first version has it.
+#[derive(Serialize, Deserialize)]
+struct FirstRecord {
+    bytes: u32,
+    cost_millis: u32,
+    uses: u32,
+    stripe: u8,
+}
+
+pub(super) fn encode_record(record: &Record) -> Result<Vec<u8>, StoreError> {
+    let Record { bytes, cost_millis, uses, stripe, is_pinned } = *record;
+    let first = FirstRecord { bytes, cost_millis, uses, stripe };
+    if is_pinned { encode_as(SECOND, &(first, is_pinned)) } else { encode(&first) }
+}
+
+pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, StoreError> {
+    let (FirstRecord { bytes, cost_millis, uses, stripe }, is_pinned) = match bytes.split_first() {
+        Some((&SECOND, rest)) => read_first(rest)?.0,
+        _ => (decode(bytes)?, false),
+    };
+    Ok(Record { bytes, cost_millis, uses, stripe, is_pinned })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,4 +296,79 @@ fn join<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], StoreError> {
     bytes.try_into().map_err(|_| StoreError::Damaged("a key has the wrong length".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// An entry and a record of its worth as the program before the second version wrote them.
+    const OLD_ENTRY: &str = "0101010101010101010101010101010101020202020202020202020202020202020202020202020202020202020202020203\
+        030303030303030303030303030303030303030303030303030303030303030d5768617420697320527573743f0b41206c616e67756167652e01027b\
+        7d01046c616e6702656e80d095ffbc3180a0f1c2b134010001";
+    const OLD_RECORD: &str = "01bc05d209053f";
+
+    fn bytes(digits: &str) -> Vec<u8> {
+        let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+        pairs.collect()
+    }
+
+    fn entry() -> (Entry, AboutVectors) {
+        let entry = Entry {
+            id: EntryId([1; 16]),
+            scope: ScopeKey([2; 32]),
+            fingerprint: [3; 32],
+            prompt: "What is Rust?".into(),
+            answer: Answer { text: "A language.".into(), completion: Some("{}".into()) },
+            attributes: Attributes::new(BTreeMap::from([("lang".to_owned(), "en".to_owned())])),
+            created: Timestamp(1_700_000_000_000),
+            expires: Timestamp(1_800_000_000_000),
+            tags: Tags::default(),
+            curation: None,
+        };
+        (entry, AboutVectors { wanted: true, blurred: Slots { a: false, b: true } })
+    }
+
+    const RECORD: Record = Record { bytes: 700, cost_millis: 1234, uses: 5, stripe: 63, is_pinned: false };
+
+    #[test]
+    fn what_the_version_before_wrote_is_read() {
+        let read = decode_entry(&bytes(OLD_ENTRY)).unwrap();
+        assert_eq!((read.entry, read.vectors), entry());
+        assert_eq!(decode_record(&bytes(OLD_RECORD)).unwrap(), RECORD);
+    }
+
+    #[test]
+    fn what_needs_no_second_version_is_written_as_before() {
+        let (entry, vectors) = entry();
+        assert_eq!(encode_entry(&entry, vectors).unwrap(), bytes(OLD_ENTRY));
+        assert_eq!(encode_record(&RECORD).unwrap(), bytes(OLD_RECORD));
+    }
+
+    #[test]
+    fn tags_and_curation_come_back() {
+        let (plain, vectors) = entry();
+        let curation = Curation { models: vec!["m".into()], system: Some(String::new()), namespace: None };
+        let tags = Tags::new(["docs".to_owned(), "v1".to_owned()]);
+        for (tags, curation) in
+            [(tags.clone(), None), (Tags::default(), Some(curation.clone())), (tags, Some(curation))]
+        {
+            let entry = Entry { tags, curation, ..plain.clone() };
+            let written = encode_entry(&entry, vectors).unwrap();
+            assert_eq!(written[0], SECOND);
+            let read = decode_entry(&written).unwrap();
+            assert_eq!((read.entry, read.vectors), (entry, vectors));
+        }
+        let pinned = Record { is_pinned: true, ..RECORD };
+        assert_eq!(decode_record(&encode_record(&pinned).unwrap()).unwrap(), pinned);
+    }
+
+    #[test]
+    fn later_versions_are_refused() {
+        assert!(matches!(decode_entry(&[3, 0]), Err(StoreError::Damaged(_))));
+        assert!(matches!(decode_record(&[]), Err(StoreError::Damaged(_))));
+    }
 }

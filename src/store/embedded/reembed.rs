@@ -261,7 +261,7 @@ impl Inner {
                 continue;
             };
             self.recount(space, &current, *key)?;
-            let (expires, tags) = (of.entry.expires, of.entry.attributes.tags());
+            let (expires, tags) = (of.entry.expires, of.entry.index_tags());
             let record = VectorRecord { expires, tags, embedding: made.vector.clone() };
             vectors.push(NewVector { key: *key, record, blurred: made.blurred, of });
         }

@@ -4,8 +4,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::embed::TextEmbedding;
-use crate::store::Answer;
+use crate::embed::{Cosine, TextEmbedding};
+use crate::store::{Answer, Attributes, Near, Tags};
 
 const DIMENSION: usize = 8;
 
@@ -23,6 +23,10 @@ fn open(path: &Path) -> EmbeddedStore {
 
 fn attributes(pairs: &[(&str, &str)]) -> Attributes {
     Attributes::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>())
+}
+
+fn carrying(attributes: &Attributes) -> Selection {
+    Selection { attributes: attributes.clone(), ..Selection::default() }
 }
 
 fn cache(n: u8) -> CacheKey {
@@ -59,6 +63,9 @@ fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64)
         attributes: attributes.clone(),
         created: Timestamp(1),
         expires: Timestamp(expires),
+        // Some are kept in the second version of their records.
+        tags: Tags::new(prompt.ends_with('7').then(|| "seven".to_owned())),
+        curation: None,
         cost_millis: 1000,
         uses: 0,
         vector: Vector::New(vector(prompt)),
@@ -67,7 +74,7 @@ fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64)
 
 async fn exact(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Option<String> {
     let found = store
-        .find_exact(cache(n), scope(n), TextHash::of(prompt), &Attributes::default(), Timestamp(now))
+        .find_exact(cache(n), scope(n), TextHash::of(prompt), &EntryFilter::default(), Timestamp(now))
         .await
         .unwrap();
     found.map(|entry| entry.answer.text)
@@ -80,7 +87,7 @@ async fn near(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Vec<Strin
 /// Of all entries, because they are few, those whose vectors are `model`'s.
 async fn near_by(model: &str, store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Vec<String> {
     let query = vector_by(model, prompt);
-    let found = store.nearest(cache(n), scope(n), &query, 50, &Attributes::default(), Timestamp(now)).await.unwrap();
+    let found = store.nearest(cache(n), scope(n), &query, 50, &EntryFilter::default(), Timestamp(now)).await.unwrap();
     found.into_iter().map(|candidate| candidate.entry.prompt).collect()
 }
 
@@ -214,7 +221,7 @@ proptest! {
                         let asked = attributes(&[("group", &g.to_string())]);
                         let before = model.len();
                         model.retain(|(c, prompt), entry| *c != n || prompt % 3 != g || entry.expires <= NOW);
-                        let deleted = store.delete_matching(cache(n), &asked, Timestamp(NOW)).await.unwrap();
+                        let deleted = store.delete_selected(cache(n), &carrying(&asked), Timestamp(NOW)).await.unwrap();
                         assert_eq!(deleted, (before - model.len()) as u64);
                     }
                     Op::Flush { cache: n } => {
@@ -334,13 +341,16 @@ async fn equal_prompts_with_different_attributes_live_side_by_side() {
     store.put(entry(0, "hi", "hallo", &de, 99)).await.unwrap();
     store.put(entry(0, "hi", "hello", &en, 99)).await.unwrap();
     let ask = async |asked: &Attributes| {
-        let found = store.find_exact(cache(0), scope(0), TextHash::of("hi"), asked, Timestamp(2)).await.unwrap();
+        let found = store
+            .find_exact(cache(0), scope(0), TextHash::of("hi"), &asked.clone().into(), Timestamp(2))
+            .await
+            .unwrap();
         found.map(|entry| entry.answer.text)
     };
     assert_eq!(ask(&de).await.as_deref(), Some("hallo"));
     assert_eq!(ask(&attributes(&[("tier", "1")])).await.as_deref(), Some("hello"));
     assert_eq!(ask(&attributes(&[("tier", "2")])).await, None);
-    assert_eq!(store.delete_matching(cache(0), &de, Timestamp(2)).await.unwrap(), 1);
+    assert_eq!(store.delete_selected(cache(0), &carrying(&de), Timestamp(2)).await.unwrap(), 1);
     assert_eq!(ask(&de).await, None);
     assert_eq!(ask(&en).await.as_deref(), Some("hello"));
 }
@@ -624,7 +634,7 @@ async fn damaged_tables_of_entries_cost_what_they_held() {
         found += page.len();
     }
     assert!(found > 800 && found < 1000, "{found}");
-    let deleted = store.delete_matching(cache(0), &Attributes::default(), Timestamp(2)).await.unwrap();
+    let deleted = store.delete_selected(cache(0), &Selection::default(), Timestamp(2)).await.unwrap();
     assert_eq!(deleted, found as u64);
 }
 
@@ -713,4 +723,156 @@ async fn a_graph_is_kept_while_it_grows() {
         },
     );
     assert!(kept.borrow().len() >= 3 && kept.borrow().len() <= 5, "{kept:?}");
+}
+
+/// An entry for chats, of one cache.
+fn curated(prompt: &str, text: &str, curation: Curation) -> NewEntry {
+    let plain = entry(0, prompt, text, &Attributes::default(), u64::MAX);
+    NewEntry { fingerprint: Curation::fingerprint(), curation: Some(curation), ..plain }
+}
+
+fn asks(model: &str, system: Option<&str>) -> EntryFilter {
+    let chat = ChatContext { model: Some(model.into()), system: system.map(str::to_owned), namespace: None };
+    EntryFilter { chat: Some(chat), ..EntryFilter::default() }
+}
+
+fn for_model(model: &str) -> Curation {
+    Curation { models: vec![model.into()], ..Curation::default() }
+}
+
+#[tokio::test]
+async fn curated_entries_answer_the_chats_that_they_are_for_and_the_most_specific_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let polite = Curation { system: Some("Be polite.".into()), ..Curation::default() };
+    for new in [
+        curated("hi", "to all", Curation::default()),
+        curated("hi", "to m", for_model("m")),
+        curated("hi", "politely", polite.clone()),
+        curated("bye", "only to n", for_model("n")),
+    ] {
+        store.put(new).await.unwrap();
+    }
+    for _ in 0..2 {
+        let scope = ScopeKey::new(cache(0), &Curation::fingerprint());
+        let exact = async |prompt: &str, wanted: EntryFilter| {
+            let found = store.find_exact(cache(0), scope, TextHash::of(prompt), &wanted, Timestamp(2)).await.unwrap();
+            found.map(|entry| entry.answer.text)
+        };
+        let near = async |wanted: EntryFilter| {
+            let found = store.nearest(cache(0), scope, &vector("hi"), 9, &wanted, Timestamp(2)).await.unwrap();
+            let mut texts: Vec<_> = found.into_iter().map(|found| found.entry.answer.text).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(exact("hi", asks("m", None)).await.as_deref(), Some("to m"));
+        assert_eq!(exact("hi", asks("x", None)).await.as_deref(), Some("to all"));
+        assert_eq!(exact("hi", asks("x", Some("Be polite."))).await.as_deref(), Some("politely"));
+        assert_eq!(exact("bye", asks("m", None)).await, None);
+        assert_eq!(near(asks("m", None)).await, ["to all", "to m"]);
+        assert_eq!(near(asks("n", Some("Be polite."))).await, ["only to n", "politely", "to all"]);
+        let holdings = store.holdings(cache(0));
+        assert_eq!((holdings.entries, holdings.curated, holdings.bytes), (4, 4, holdings.curated_bytes));
+        assert!(store.may_hold_curated(cache(0)) && !store.may_hold_curated(cache(1)));
+        drop(store);
+        store = open(folder.path());
+    }
+    let id =
+        polite.entry_id(ScopeKey::new(cache(0), &Curation::fingerprint()), TextHash::of("hi"), &Attributes::default());
+    assert!(store.delete(cache(0), id, Timestamp(2)).await.unwrap());
+    assert_eq!(store.holdings(cache(0)).curated, 3);
+}
+
+#[tokio::test]
+async fn curated_entries_stay_where_others_go_and_are_refused_beyond_their_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store =
+        EmbeddedStore::open(&OpenOptions { most_bytes: 20_000, ..options(folder.path()) }, &identity("m")).unwrap();
+    store.put(curated("kept", &"x".repeat(2000), Curation::default())).await.unwrap();
+    for n in 0..100 {
+        store.put(entry(0, &format!("prompt {n}"), &"x".repeat(1000), &Attributes::default(), 99)).await.unwrap();
+    }
+    while store.inner.ledger.is_over() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.holdings(cache(0)).curated, 1);
+    assert!(store.holdings(cache(0)).entries < 30);
+    store.limit(cache(0), u64::MAX, 3000);
+    store.put(curated("second", &"x".repeat(2000), Curation::default())).await.unwrap();
+    let refused = store.put(curated("third", "x", Curation::default())).await;
+    assert!(matches!(refused, Err(StoreError::CuratedFull(3000))), "{refused:?}");
+    // One that is there may be replaced.
+    store.put(curated("second", "shorter", Curation::default())).await.unwrap();
+    store.put(curated("third", "x", Curation::default())).await.unwrap();
+    store.limit(cache(0), u64::MAX, u64::MAX);
+    store.put(curated("large", &"x".repeat(9000), Curation::default())).await.unwrap();
+    let refused = store.put(curated("beyond half of all", "x", Curation::default())).await;
+    assert!(matches!(refused, Err(StoreError::CuratedFull(10_000))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn entries_are_selected_by_all_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let tagged = |prompt: &str, tags: &[&str], created: u64| NewEntry {
+        tags: Tags::new(tags.iter().map(|tag| (*tag).to_owned())),
+        created: Timestamp(created),
+        ..entry(0, prompt, "an answer", &Attributes::default(), u64::MAX)
+    };
+    for new in [tagged("a", &["docs", "v1"], 10), tagged("b", &["docs"], 20), tagged("c", &[], 30)] {
+        store.put(new).await.unwrap();
+    }
+    store.put(curated("d", "an answer", Curation::default())).await.unwrap();
+    store.put(NewEntry { vector: Vector::None, ..tagged("e", &[], 40) }).await.unwrap();
+    let of = async |selection: &Selection| {
+        let (count, found) = store.select(cache(0), selection, Timestamp(50), 100).await.unwrap();
+        assert_eq!(count, found.len() as u64);
+        let mut prompts: Vec<_> = found.into_iter().map(|selected| selected.entry.prompt).collect();
+        prompts.sort();
+        prompts.concat()
+    };
+    let tags = |tags: &[&str]| Some(Tags::new(tags.iter().map(|tag| (*tag).to_owned())));
+    let all = Selection::default();
+    let near = |text: &str, min_cosine| Near { text: text.into(), embedding: Some(vector(text)), min_cosine };
+    assert_eq!(of(&all).await, "abcde");
+    assert_eq!(of(&Selection { tags: tags(&["v1", "other"]), ..all.clone() }).await, "a");
+    assert_eq!(of(&Selection { tags: tags(&["docs"]), stored_before: Some(Timestamp(20)), ..all.clone() }).await, "a");
+    assert_eq!(of(&Selection { curated: Some(true), ..all.clone() }).await, "d");
+    assert_eq!(of(&Selection { curated: Some(false), ..all.clone() }).await, "abce");
+    let exactly = Cosine::new(0.9999);
+    assert_eq!(of(&Selection { near: Some(near("d", exactly)), ..all.clone() }).await, "d");
+    // Without a vector, an entry is near to its own text only.
+    assert_eq!(of(&Selection { near: Some(near("e", exactly)), ..all.clone() }).await, "e");
+    assert_eq!(of(&Selection { near: Some(near("b", Cosine::new(-1.0))), ..all.clone() }).await, "abcd");
+    let other = Near { embedding: Some(vector_by("other", "b")), ..near("b", exactly) };
+    let selected = store.select(cache(0), &Selection { near: Some(other), ..all.clone() }, Timestamp(50), 9).await;
+    assert!(matches!(selected, Err(StoreError::OtherModel)));
+    let docs = Selection { tags: tags(&["docs"]), ..all.clone() };
+    assert_eq!(store.delete_selected(cache(0), &docs, Timestamp(50)).await.unwrap(), 2);
+    assert_eq!(of(&all).await, "cde");
+    let (count, some) = store.select(cache(0), &all, Timestamp(50), 2).await.unwrap();
+    assert_eq!((count, some.len()), (3, 2));
+}
+
+#[tokio::test]
+async fn a_cache_that_was_removed_has_left_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for n in 0..2 {
+        store.add_cache(&CacheName { tenant: "t".into(), id: n.to_string() }).await.unwrap();
+        store.put(entry(n, "hi", "hello", &Attributes::default(), u64::MAX)).await.unwrap();
+        store.save_state(cache(n), "state", vec![1]).await.unwrap();
+        store.keep_decisions(cache(n), vec![([1; 16], vec![1])]).await.unwrap();
+    }
+    store.remove_cache(cache(0)).await.unwrap();
+    let caches: Vec<String> = store.caches().await.unwrap().into_iter().map(|name| name.id).collect();
+    assert_eq!(caches, ["1"]);
+    for n in 0..2 {
+        let is_there = n == 1;
+        assert_eq!(exact(&store, n, "hi", 2).await.is_some(), is_there);
+        assert_eq!(near(&store, n, "hi", 2).await.is_empty(), !is_there);
+        assert_eq!(store.load_state(cache(n), "state").await.unwrap().is_some(), is_there);
+        assert_eq!(store.decision(cache(n), [1; 16]).await.unwrap().is_some(), is_there);
+        assert_eq!(store.holdings(cache(n)).entries, usize::from(is_there));
+    }
 }

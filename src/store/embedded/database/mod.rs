@@ -17,8 +17,8 @@ use rocksdb::{
 
 use super::super::{CacheKey, CacheName, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp};
 use super::record::{
-    self, AboutVectors, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_vector, encode,
-    encode_vector,
+    self, AboutVectors, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_entry,
+    decode_record, decode_vector, encode, encode_entry, encode_record, encode_vector,
 };
 use super::worth::Record;
 use crate::config::Durability;
@@ -286,7 +286,7 @@ impl Database {
         Ok(all.map(|item| {
             let (key, value) = item?;
             let (cache, id) = record::read_entry_key(&key)?;
-            Ok((cache, id, decode(&value)?))
+            Ok((cache, id, decode_record(&value)?))
         }))
     }
 
@@ -294,7 +294,7 @@ impl Database {
         let family = self.family(family::WORTH)?;
         let mut batch = WriteBatch::default();
         for (cache, id, record) in records {
-            batch.put_cf(family, record::entry_key(*cache, *id), encode(record)?);
+            batch.put_cf(family, record::entry_key(*cache, *id), encode_record(record)?);
         }
         // Nobody was told that these would last.
         self.db.write(batch).map_err(failed)
@@ -311,7 +311,7 @@ impl Database {
 
     pub(super) fn entry_record(&self, cache: CacheKey, id: EntryId) -> Result<Option<EntryRecord>, StoreError> {
         let found = self.db.get_pinned_cf(self.family(family::ENTRIES)?, record::entry_key(cache, id));
-        found.map_err(failed)?.map(|bytes| decode(&bytes)).transpose()
+        found.map_err(failed)?.map(|bytes| decode_entry(&bytes)).transpose()
     }
 
     pub(super) fn entries_of_text(
@@ -351,7 +351,7 @@ impl Database {
             }
             bytes += value.len();
             if last.is_none_or(|last| *key != last) {
-                page.extend(damage.sort_out(decode(&value)).map(|record| (of, record)));
+                page.extend(damage.sort_out(decode_entry(&value)).map(|record| (of, record)));
             }
         }
         damage.report();
@@ -396,7 +396,7 @@ impl Database {
         let models = self.models.read();
         let blurred = Slots::only(put.vector.as_ref().map_or(models.slot(), |(slot, _)| *slot), put.blurred);
         let about = AboutVectors { wanted: put.wanted, blurred };
-        batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode(&(entry, about))?);
+        batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode_entry(entry, about)?);
         batch.put_cf(self.family(family::EXACT)?, record::exact_key(*cache, entry.scope, *text), encode(&ids)?);
         let expiry = ExpiryKey { at: entry.expires, cache: *cache, id: entry.id };
         batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);
@@ -410,8 +410,9 @@ impl Database {
             }
         }
         let bytes = u32::try_from(batch.size_in_bytes() - before).unwrap_or(u32::MAX);
-        let record = Record { bytes, cost_millis: put.cost_millis, uses: put.uses, stripe: put.stripe };
-        batch.put_cf(self.family(family::WORTH)?, entry_key, encode(&record)?);
+        let is_pinned = entry.curation.is_some();
+        let record = Record { bytes, cost_millis: put.cost_millis, uses: put.uses, stripe: put.stripe, is_pinned };
+        batch.put_cf(self.family(family::WORTH)?, entry_key, encode_record(&record)?);
         Ok(record)
     }
 
@@ -453,20 +454,6 @@ impl Database {
         self.write(batch)
     }
 
-    pub(super) fn ids_where(
-        &self,
-        cache: CacheKey,
-        condition: impl Fn(&Entry) -> bool,
-    ) -> Result<Vec<EntryId>, StoreError> {
-        let mut ids = Vec::new();
-        self.for_each_entry(cache, |entry| {
-            if condition(&entry) {
-                ids.push(entry.id);
-            }
-        })?;
-        Ok(ids)
-    }
-
     /// The first keys that are due at `now`.
     pub(super) fn expired(&self, now: Timestamp) -> Result<Vec<ExpiryKey>, StoreError> {
         let mut due = Vec::new();
@@ -490,6 +477,15 @@ impl Database {
         let mut batch = WriteBatch::default();
         let value = encode(&(&name.tenant, &name.id))?;
         batch.put_cf(self.family(family::CACHES)?, CacheKey::new(&name.tenant, &name.id).0, value);
+        self.write(batch)
+    }
+
+    /// Forgets that a cache exists, with its state. Its entries are [flushed](Self::flush).
+    pub(super) fn remove_cache(&self, cache: CacheKey) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        batch.delete_cf(self.family(family::CACHES)?, cache.0);
+        let end = after(cache).map_or_else(|| vec![0xff; 81], |end| end.to_vec());
+        batch.delete_range_cf(self.family(family::STATE)?, cache.0.to_vec(), end);
         self.write(batch)
     }
 
@@ -562,14 +558,14 @@ impl Database {
     }
 
     /// Calls `each` for every entry of a cache that can be read. That some can't is logged.
-    fn for_each_entry(&self, cache: CacheKey, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
+    pub(super) fn for_each_entry(&self, cache: CacheKey, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
         let mut damage = Damage::default();
         for item in Scan::from(&self.db, self.family(family::ENTRIES)?, &cache.0) {
             let Some((key, value)) = damage.sort_out(item) else { continue };
             if !key.starts_with(&cache.0) {
                 break;
             }
-            if let Some(EntryRecord { entry, .. }) = damage.sort_out(decode(&value)) {
+            if let Some(EntryRecord { entry, .. }) = damage.sort_out(decode_entry(&value)) {
                 each(entry);
             }
         }

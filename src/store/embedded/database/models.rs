@@ -9,7 +9,7 @@ use std::path::Path;
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::super::super::StoreError;
-use super::super::record::{AboutVectors, EntryRecord, Slot, VectorKey, decode, encode, encode_vector};
+use super::super::record::{AboutVectors, EntryRecord, Slot, VectorKey, decode, encode, encode_entry, encode_vector};
 use super::{Database, OpenError, SCHEMA, VectorRecord, failed, family, record};
 use crate::embed::ModelIdentity;
 
@@ -135,7 +135,7 @@ impl Database {
             if of.vectors.blurred.has(slot) != *blurred {
                 let entry_key = record::entry_key(key.cache, key.id);
                 let about = AboutVectors { blurred: of.vectors.blurred.with(slot, *blurred), ..of.vectors };
-                let value = encode(&(&of.entry, about))?;
+                let value = encode_entry(&of.entry, about)?;
                 batch.put_cf(self.family(family::ENTRIES)?, entry_key, value);
             }
         }

@@ -8,27 +8,29 @@
 //! place, by how often either was asked for lately (TinyLFU): a flood of prompts that nobody repeats passes through the
 //! window and leaves the rest as it was.
 //!
+//! Entries that are *pinned* never have to go. They count for what a cache takes, so beside many of them others go the sooner.
+//!
 //! All this is in memory; [`Record`]s of it are on disk, those of entries that were of use a little late.
 
 mod sketch;
 
 use std::collections::{HashMap, VecDeque};
 
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-
 use super::super::{CacheKey, EntryId};
+use parking_lot::Mutex;
 use sketch::Sketch;
 
 /// The window's part of a cache's bytes.
 const WINDOW_PART: u64 = 10;
+/// The part of all bytes that may be pinned.
+const PINNED_PART: u64 = 2;
 /// Entries that are drawn to find the one that is worth least.
 const DRAWN: usize = 24;
 /// Caches that are drawn where all together take too much.
 const DRAWN_CACHES: usize = 8;
 
-/// What an entry takes and has saved, as it is kept on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What an entry takes and has saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     /// What all its records take on disk.
     pub(super) bytes: u32,
@@ -38,6 +40,8 @@ pub(super) struct Record {
     pub(super) uses: u32,
     /// Which lock its writes take; see [`Inner`](super::Inner).
     pub(super) stripe: u8,
+    /// Whether it stays, whatever it is worth.
+    pub(super) is_pinned: bool,
 }
 
 /// Clock plus uses × cost ÷ bytes: milliseconds per byte.
@@ -55,15 +59,27 @@ struct Slot {
     is_unsaved: bool,
 }
 
+/// An entry that stays.
+struct Pinned {
+    record: Record,
+    is_unsaved: bool,
+}
+
 /// The entries of one cache.
 struct Account {
+    /// Those that may have to go.
     slots: Vec<Slot>,
     by_id: HashMap<EntryId, u32>,
     /// New entries, the oldest first, and some that are gone.
     window: VecDeque<EntryId>,
     window_bytes: u64,
+    /// Those that stay, and what they take.
+    pinned: HashMap<EntryId, Pinned>,
+    pinned_bytes: u64,
+    /// Of all.
     bytes: u64,
     most_bytes: u64,
+    most_pinned: u64,
     asked: Sketch,
     unsaved: Vec<EntryId>,
 }
@@ -74,6 +90,7 @@ pub(super) struct Ledger(Mutex<Books>);
 struct Books {
     accounts: HashMap<CacheKey, Account>,
     bytes: u64,
+    pinned_bytes: u64,
     most_bytes: u64,
     /// What the last entry that had to go was worth.
     clock: Value,
@@ -94,6 +111,7 @@ impl Ledger {
         Self(Mutex::new(Books {
             accounts: HashMap::new(),
             bytes: 0,
+            pinned_bytes: 0,
             most_bytes,
             clock: Value(0.0),
             draw: Draw(0x9E37_79B9_7F4A_7C15),
@@ -101,9 +119,27 @@ impl Ledger {
         }))
     }
 
-    /// Bounds one cache.
-    pub(super) fn limit(&self, cache: CacheKey, most_bytes: u64) {
-        self.0.lock().account(cache).most_bytes = most_bytes;
+    /// Bounds one cache, and what of it may be pinned.
+    pub(super) fn limit(&self, cache: CacheKey, most_bytes: u64, most_pinned: u64) {
+        let books = &mut *self.0.lock();
+        let account = books.account(cache);
+        (account.most_bytes, account.most_pinned) = (most_bytes, most_pinned);
+    }
+
+    /// The bound that keeps another entry of `cache` from being pinned, if any does.
+    pub(super) fn pinned_is_full(&self, cache: CacheKey) -> Option<u64> {
+        let books = self.0.lock();
+        let of_all = books.most_bytes / PINNED_PART;
+        let account = books.accounts.get(&cache);
+        let own =
+            account.filter(|account| account.pinned_bytes >= account.most_pinned).map(|account| account.most_pinned);
+        own.or((books.pinned_bytes >= of_all).then_some(of_all))
+    }
+
+    /// Whether nothing of a cache is pinned, as far as is known.
+    pub(super) fn has_none_pinned(&self, cache: CacheKey) -> bool {
+        let books = self.0.lock();
+        books.since_open.is_none() && books.accounts.get(&cache).is_none_or(|account| account.pinned.is_empty())
     }
 
     /// An entry as it was found on disk.
@@ -114,6 +150,9 @@ impl Ledger {
             .as_ref()
             .is_none_or(|since| !since.entries.contains(&id) && !since.caches.contains(&cache));
         if is_older {
+            if record.is_pinned {
+                return books.pin(cache, id, record);
+            }
             books.bytes += u64::from(record.bytes);
             let clock = books.clock;
             let account = books.account(cache);
@@ -139,6 +178,12 @@ impl Ledger {
         let books = &mut *self.0.lock();
         books.note(id);
         let clock = books.clock;
+        if record.is_pinned || books.account(cache).pinned.contains_key(&id) {
+            books.forget(cache, &id);
+        }
+        if record.is_pinned {
+            return books.pin(cache, id, record);
+        }
         let account = books.account(cache);
         match account.slot_mut(&id) {
             Some(slot) => {
@@ -162,9 +207,23 @@ impl Ledger {
     pub(super) fn resized(&self, cache: CacheKey, id: &EntryId, by: i64) {
         let books = &mut *self.0.lock();
         let account = books.account(cache);
+        let resized = |before: u32| u32::try_from(i64::from(before).saturating_add(by).max(0)).unwrap_or(u32::MAX);
+        if let Some(pinned) = account.pinned.get_mut(id) {
+            let before = pinned.record.bytes;
+            let after = resized(before);
+            pinned.record.bytes = after;
+            if !std::mem::replace(&mut pinned.is_unsaved, true) {
+                account.unsaved.push(*id);
+            }
+            account.bytes = account.bytes - u64::from(before) + u64::from(after);
+            account.pinned_bytes = account.pinned_bytes - u64::from(before) + u64::from(after);
+            books.pinned_bytes = books.pinned_bytes - u64::from(before) + u64::from(after);
+            books.bytes = books.bytes - u64::from(before) + u64::from(after);
+            return;
+        }
         let Some(slot) = account.slot_mut(id) else { return };
         let before = slot.record.bytes;
-        slot.record.bytes = u32::try_from(i64::from(before).saturating_add(by).max(0)).unwrap_or(u32::MAX);
+        slot.record.bytes = resized(before);
         let (after, is_new) = (slot.record.bytes, slot.is_new);
         if !std::mem::replace(&mut slot.is_unsaved, true) {
             account.unsaved.push(*id);
@@ -177,17 +236,14 @@ impl Ledger {
     pub(super) fn record(&self, cache: CacheKey, id: &EntryId) -> Option<Record> {
         let books = self.0.lock();
         let account = books.accounts.get(&cache)?;
-        account.slot(id).map(|slot| slot.record)
+        let pinned = || account.pinned.get(id).map(|pinned| pinned.record);
+        account.slot(id).map(|slot| slot.record).or_else(pinned)
     }
 
     pub(super) fn removed(&self, cache: CacheKey, id: &EntryId) {
         let books = &mut *self.0.lock();
         books.note(*id);
-        if let Some(account) = books.accounts.get_mut(&cache)
-            && let Some(slot) = account.remove(id)
-        {
-            books.bytes -= u64::from(slot.record.bytes);
-        }
+        books.forget(cache, id);
     }
 
     pub(super) fn flushed(&self, cache: CacheKey) {
@@ -197,7 +253,9 @@ impl Ledger {
         }
         if let Some(account) = books.accounts.get_mut(&cache) {
             books.bytes -= account.bytes;
-            *account = Account::new(account.most_bytes);
+            books.pinned_bytes -= account.pinned_bytes;
+            let (most_bytes, most_pinned) = (account.most_bytes, account.most_pinned);
+            *account = Account { most_pinned, ..Account::new(most_bytes) };
         }
     }
 
@@ -206,6 +264,13 @@ impl Ledger {
         let books = &mut *self.0.lock();
         let clock = books.clock;
         let account = books.account(cache);
+        if let Some(pinned) = account.pinned.get_mut(&id) {
+            pinned.record.uses = pinned.record.uses.saturating_add(1);
+            if !std::mem::replace(&mut pinned.is_unsaved, true) {
+                account.unsaved.push(id);
+            }
+            return;
+        }
         account.asked.count(hash(id));
         if let Some(slot) = account.slot_mut(&id) {
             slot.record.uses = slot.record.uses.saturating_add(1);
@@ -224,7 +289,7 @@ impl Ledger {
     /// Whether some cache, or all together, take more than they may.
     pub(super) fn is_over(&self) -> bool {
         let books = self.0.lock();
-        books.bytes > books.most_bytes || books.accounts.values().any(Account::is_over)
+        books.are_over() || books.accounts.values().any(Account::is_over)
     }
 
     /// The entry that has to go next; none where nothing takes too much. It stays until it is [removed](Self::removed).
@@ -241,6 +306,9 @@ impl Ledger {
                 if let Some(slot) = account.slot_mut(&id) {
                     slot.is_unsaved = false;
                     all.push((*cache, id, slot.record));
+                } else if let Some(pinned) = account.pinned.get_mut(&id) {
+                    pinned.is_unsaved = false;
+                    all.push((*cache, id, pinned.record));
                 }
             }
         }
@@ -254,12 +322,17 @@ impl Ledger {
 
     /// All entries.
     pub(super) fn entries(&self) -> u64 {
-        self.0.lock().accounts.values().map(|account| account.slots.len() as u64).sum()
+        self.0.lock().accounts.values().map(|account| account.entries() as u64).sum()
     }
 
     /// Entries of a cache, and their bytes.
     pub(super) fn of_cache(&self, cache: CacheKey) -> (usize, u64) {
-        self.0.lock().accounts.get(&cache).map_or((0, 0), |account| (account.slots.len(), account.bytes))
+        self.0.lock().accounts.get(&cache).map_or((0, 0), |account| (account.entries(), account.bytes))
+    }
+
+    /// Pinned entries of a cache, and their bytes.
+    pub(super) fn pinned_of_cache(&self, cache: CacheKey) -> (usize, u64) {
+        self.0.lock().accounts.get(&cache).map_or((0, 0), |account| (account.pinned.len(), account.pinned_bytes))
     }
 }
 
@@ -274,15 +347,45 @@ impl Books {
         }
     }
 
+    /// Adds an entry that stays, and that isn't there yet.
+    fn pin(&mut self, cache: CacheKey, id: EntryId, record: Record) {
+        let bytes = u64::from(record.bytes);
+        self.bytes += bytes;
+        self.pinned_bytes += bytes;
+        let account = self.account(cache);
+        account.bytes += bytes;
+        account.pinned_bytes += bytes;
+        account.pinned.insert(id, Pinned { record, is_unsaved: false });
+    }
+
+    /// Removes an entry, if it is there.
+    fn forget(&mut self, cache: CacheKey, id: &EntryId) {
+        let Some(account) = self.accounts.get_mut(&cache) else { return };
+        if let Some(slot) = account.remove(id) {
+            self.bytes -= u64::from(slot.record.bytes);
+        } else if let Some(Pinned { record, .. }) = account.pinned.remove(id) {
+            let bytes = u64::from(record.bytes);
+            account.bytes -= bytes;
+            account.pinned_bytes -= bytes;
+            self.pinned_bytes -= bytes;
+            self.bytes -= bytes;
+        }
+    }
+
+    /// Whether all together take too much, and something could go.
+    fn are_over(&self) -> bool {
+        self.bytes > self.most_bytes && self.bytes > self.pinned_bytes
+    }
+
     fn is_over(&self, cache: CacheKey) -> bool {
-        self.bytes > self.most_bytes || self.accounts.get(&cache).is_some_and(Account::is_over)
+        self.are_over() || self.accounts.get(&cache).is_some_and(Account::is_over)
     }
 
     fn next_to_go(&mut self) -> Option<(CacheKey, EntryId)> {
         let over = self.accounts.iter().find(|(_, account)| account.is_over()).map(|(cache, _)| *cache);
         let among = match over {
             Some(cache) => vec![cache],
-            None if self.bytes > self.most_bytes => (0..DRAWN_CACHES).filter_map(|_| self.draw_cache()).collect(),
+            None if self.are_over() => (0..DRAWN_CACHES).filter_map(|_| self.draw_cache()).collect(),
             None => return None,
         };
         self.next_of(&among)
@@ -325,11 +428,11 @@ impl Books {
         self.accounts.get(&cache).map_or(0.0, |account| account.rate(id))
     }
 
-    /// The cache of a byte that is drawn at random: the larger ones give more.
+    /// The cache of a byte that is drawn at random, of those that may go: the larger ones give more.
     fn draw_cache(&mut self) -> Option<CacheKey> {
-        let mut at = self.draw.below(self.bytes);
+        let mut at = self.draw.below(self.bytes - self.pinned_bytes);
         for (cache, account) in &self.accounts {
-            match at.checked_sub(account.bytes) {
+            match at.checked_sub(account.bytes - account.pinned_bytes) {
                 Some(rest) => at = rest,
                 None => return Some(*cache),
             }
@@ -345,15 +448,23 @@ impl Account {
             by_id: HashMap::new(),
             window: VecDeque::new(),
             window_bytes: 0,
+            pinned: HashMap::new(),
+            pinned_bytes: 0,
             bytes: 0,
             most_bytes,
+            most_pinned: u64::MAX,
             asked: Sketch::new(),
             unsaved: Vec::new(),
         }
     }
 
+    fn entries(&self) -> usize {
+        self.slots.len() + self.pinned.len()
+    }
+
+    /// Whether they take too much, and something could go.
     fn is_over(&self) -> bool {
-        self.bytes > self.most_bytes
+        self.bytes > self.most_bytes && !self.slots.is_empty()
     }
 
     fn slot(&self, id: &EntryId) -> Option<&Slot> {
@@ -396,7 +507,7 @@ impl Account {
 
     /// The window's oldest entry, where the window is too large.
     fn leaving_window(&mut self) -> Option<EntryId> {
-        while self.window_bytes > self.bytes / WINDOW_PART {
+        while self.window_bytes > (self.bytes - self.pinned_bytes) / WINDOW_PART {
             let id = *self.window.front()?;
             if self.slot(&id).is_some_and(|slot| slot.is_new) {
                 return Some(id);

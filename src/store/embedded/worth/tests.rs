@@ -15,7 +15,7 @@ fn id(n: u32) -> EntryId {
 }
 
 fn record(bytes: u32, cost_millis: u32) -> Record {
-    Record { bytes, cost_millis, uses: 0, stripe: 0 }
+    Record { bytes, cost_millis, uses: 0, stripe: 0, is_pinned: false }
 }
 
 /// Stores an entry as a cache does: it was looked for first, and others go until there is room.
@@ -97,7 +97,7 @@ fn large_and_cheap_ones_go_before_small_and_dear_ones() {
 #[test]
 fn a_cache_keeps_to_its_own_budget_and_leaves_others_alone() {
     let ledger = ledger(1000);
-    ledger.limit(cache(1), u64::from(10 * BYTES));
+    ledger.limit(cache(1), u64::from(10 * BYTES), u64::MAX);
     (0..100).for_each(|n| ledger.stored(cache(0), id(n), record(BYTES, 1)));
     (100..200).for_each(|n| ledger.stored(cache(1), id(n), record(BYTES, 1)));
     while let Some((from, id)) = ledger.next_to_go() {
@@ -143,32 +143,69 @@ fn what_happens_while_records_are_read_is_newer_than_they_are() {
     assert_eq!(ledger.bytes(), 80);
 }
 
+#[test]
+fn what_is_pinned_stays_and_counts() {
+    let ledger = ledger(10);
+    let pinned = Record { is_pinned: true, ..record(BYTES, 1) };
+    (0..4).for_each(|n| ledger.stored(cache(0), id(n), pinned));
+    for n in 10..100 {
+        let gone = store(&ledger, n, record(BYTES, 500));
+        assert!(gone.iter().all(|gone| (10..100).any(|n| *gone == id(n))));
+    }
+    assert_eq!(ledger.of_cache(cache(0)), (10, u64::from(10 * BYTES)));
+    assert_eq!(ledger.pinned_of_cache(cache(0)), (4, u64::from(4 * BYTES)));
+    ledger.limit(cache(0), u64::from(3 * BYTES), u64::MAX);
+    while let Some((cache, id)) = ledger.next_to_go() {
+        ledger.removed(cache, &id);
+    }
+    // Nothing that may go is left, so nothing is over.
+    assert!(!ledger.is_over());
+    assert_eq!(ledger.of_cache(cache(0)), (4, u64::from(4 * BYTES)));
+    ledger.stored(cache(0), id(0), record(BYTES, 1));
+    assert_eq!(ledger.pinned_of_cache(cache(0)).0, 3);
+    ledger.flushed(cache(0));
+    assert!(ledger.has_none_pinned(cache(0)) && ledger.bytes() == 0);
+}
+
 proptest! {
     /// Whatever happens, bytes add up, and nothing is taken for there that isn't.
     #[test]
-    fn a_ledger_adds_up(steps in prop::collection::vec((0u8..5, 0u8..2, 0u32..30, 1u32..50), 1..200)) {
+    fn a_ledger_adds_up(steps in prop::collection::vec((0u8..6, 0u8..2, 0u32..30, 1u32..50), 1..200)) {
         let ledger = Ledger::new(400);
         ledger.all_loaded();
         let mut model: HashMap<(CacheKey, EntryId), u32> = HashMap::new();
+        let mut pinned: HashMap<(CacheKey, EntryId), u32> = HashMap::new();
         for (what, n, entry, bytes) in steps {
             let (cache, id) = (cache(n), id(entry));
             match what {
+                5 => {
+                    ledger.stored(cache, id, Record { is_pinned: true, ..record(bytes % 3, entry) });
+                    model.insert((cache, id), bytes % 3);
+                    pinned.insert((cache, id), bytes % 3);
+                    while let Some((cache, id)) = ledger.next_to_go() {
+                        prop_assert!(!pinned.contains_key(&(cache, id)) && model.remove(&(cache, id)).is_some());
+                        ledger.removed(cache, &id);
+                    }
+                }
                 0 | 1 => {
                     ledger.stored(cache, id, record(bytes, entry));
                     model.insert((cache, id), bytes);
+                    pinned.remove(&(cache, id));
                     while let Some((cache, id)) = ledger.next_to_go() {
-                        prop_assert!(model.remove(&(cache, id)).is_some());
+                        prop_assert!(!pinned.contains_key(&(cache, id)) && model.remove(&(cache, id)).is_some());
                         ledger.removed(cache, &id);
                     }
                 }
                 2 => {
                     ledger.removed(cache, &id);
                     model.remove(&(cache, id));
+                    pinned.remove(&(cache, id));
                 }
                 3 => ledger.used(cache, id),
                 _ if entry == 0 => {
                     ledger.flushed(cache);
                     model.retain(|(other, _), _| *other != cache);
+                    pinned.retain(|(other, _), _| *other != cache);
                 }
                 _ => drop(ledger.take_unsaved()),
             }
