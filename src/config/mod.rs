@@ -5,6 +5,7 @@
 
 mod cache;
 mod load;
+mod presets;
 mod router;
 mod secret;
 mod units;
@@ -19,8 +20,10 @@ use serde::Deserialize;
 
 pub use cache::{CacheSettings, Policy, Reliability};
 pub use load::{ConfigError, load};
+pub use presets::{ChatQuirks, PRESETS, Preset, ProviderKind};
 pub use router::{
-    AccessLog, Clamp, Conditions, Judge, Model, Price, Provider, ProviderKind, Router, Strategy, Target, Traces,
+    AccessLog, Authentication, Clamp, Conditions, Judge, Model, Price, Provider, Router, Strategy, Target, Traces,
+    Whose,
 };
 pub use secret::ApiKey;
 pub use units::{ByteLimit, Span};

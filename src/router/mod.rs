@@ -6,12 +6,12 @@
 mod adjust;
 mod body;
 mod conditions;
+mod credentials;
 mod error;
 mod events;
 mod gate;
 mod headers;
 mod health;
-mod keys;
 mod limits;
 mod order;
 mod provider;
@@ -19,10 +19,8 @@ pub mod providers;
 mod retry_after;
 mod route;
 mod send;
-mod signature;
 mod tail;
 mod target;
-mod tokens;
 mod usage;
 mod wire;
 
@@ -34,6 +32,7 @@ use std::time::Duration;
 use crate::config::{ConfigError, Settings, Strategy};
 use adjust::Adjustments;
 use conditions::Conditions;
+use credentials::keys;
 use gate::Gate;
 use health::Patience;
 use target::{State, Target};
@@ -101,9 +100,9 @@ pub enum RouterError {
         /// The provider.
         provider: String,
     },
-    /// A service account can't be used.
-    #[error("providers.{provider}.service_account: {why}")]
-    Account {
+    /// What the settings say of who calls can't be used.
+    #[error("no credentials for provider `{provider}`: {why}")]
+    Credentials {
         /// The provider.
         provider: String,
         /// Why not.

@@ -241,9 +241,7 @@ impl Outgoing<'_> {
             Ok(headers) => headers,
             Err(error) => {
                 attempt.end(|_| Outcome::Failed);
-                tracing::error!(provider = provider.name, error = telemetry::cause(&error), "no token for a provider");
-                let what = "refused to say who we are";
-                return unasked("token", provider.error(what, false, None).into());
+                return unasked("no-credentials", provider.without_credentials(&error).into());
             }
         };
         let sent = self.send_prepared(provider, prepared, headers, place).await;
@@ -282,10 +280,7 @@ impl Outgoing<'_> {
         }
         let headers = match self.headers_for(provider).await {
             Ok((headers, _)) => headers,
-            Err(error) => {
-                tracing::error!(provider = provider.name, error = telemetry::cause(&error), "no token for a provider");
-                return Err(provider.error("refused to say who we are", false, None));
-            }
+            Err(error) => return Err(provider.without_credentials(&error)),
         };
         self.send_raw(provider, &wire::path_at(provider, self.path), body, headers).await
     }

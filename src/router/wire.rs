@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::adjust::fit;
 use super::provider::Provider;
 use super::providers::{anthropic, bedrock, gemini};
 use crate::config::ProviderKind;
@@ -137,6 +138,7 @@ pub(super) fn prepare(
         (_, ProviderKind::Azure) => {
             Ok(Prepared { path: at_azure(provider, &path, model), body, reading: Reading::AsItIs(dialect) })
         }
+        (true, _) => Ok(Prepared { path, body: fit(&provider.preset.chat, body), reading: Reading::AsItIs(dialect) }),
         _ => Ok(Prepared { path, body, reading: Reading::AsItIs(dialect) }),
     }
 }

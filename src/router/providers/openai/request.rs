@@ -36,7 +36,8 @@ impl Members<'_> {
         }
     }
 
-    fn remove(&mut self, name: &str) {
+    /// Takes a member out.
+    pub fn remove(&mut self, name: &str) {
         self.0.retain(|(member, _)| member != name);
     }
 }
