@@ -4,6 +4,7 @@
 //! the program only ever sees [`Settings`] that passed [`check`](Settings::check).
 
 mod cache;
+mod credentials;
 mod load;
 mod presets;
 mod router;
@@ -19,12 +20,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use cache::{CacheSettings, Policy, Reliability};
+pub use credentials::{Authentication, CredentialSource};
 pub use load::{ConfigError, load};
 pub use presets::{ChatQuirks, PRESETS, Preset, ProviderKind};
-pub use router::{
-    AccessLog, Authentication, Clamp, Conditions, Judge, Model, Price, Provider, Router, Strategy, Target, Traces,
-    Whose,
-};
+pub use router::{AccessLog, Clamp, Conditions, Judge, Model, Price, Provider, Router, Strategy, Target, Traces};
 pub use secret::ApiKey;
 pub use units::{ByteLimit, Span};
 
