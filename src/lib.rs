@@ -1,6 +1,6 @@
 //! Refrain: a semantic cache for LLM traffic.
 //!
-//! ARCHITECTURE.md draws the rooms. A module imports only modules under it in this list.
+//! ARCHITECTURE.md draws them. A module imports only modules under it in this list.
 
 /// glibc's kept 55 MB that loading a model had let go; streams that come and go would leave holes too.
 #[global_allocator]
@@ -20,6 +20,8 @@ pub mod decide;
 
 pub mod prompt;
 
+pub mod llm;
+
 pub mod store;
 
 pub mod index;
@@ -31,3 +33,6 @@ pub mod config;
 pub mod background;
 
 pub mod telemetry;
+
+#[cfg(test)]
+mod layers;

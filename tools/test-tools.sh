@@ -15,7 +15,7 @@ changed() { # stamp, files…
 
 if changed requirements "$here/requirements.txt"; then
     python3 -m venv --clear "$tools/venv"
-    "$tools/venv/bin/pip" install -q --disable-pip-version-check -r "$here/requirements.txt"
+    "$tools/venv/bin/pip" install -q --disable-pip-version-check --no-compile -r "$here/requirements.txt"
     cp "$here/requirements.txt" "$tools/requirements"
 fi
 

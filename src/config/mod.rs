@@ -23,7 +23,9 @@ pub use cache::{CacheSettings, Policy, Reliability};
 pub use credentials::{Authentication, CredentialSource};
 pub use load::{ConfigError, load};
 pub use presets::{ChatQuirks, PRESETS, Preset, ProviderKind};
-pub use router::{AccessLog, Clamp, Conditions, Judge, Model, Price, Provider, Router, Strategy, Target, Traces};
+pub use router::{
+    AccessLog, AnswersBy, Clamp, Conditions, Judge, Model, Price, Provider, Router, Strategy, Target, Traces,
+};
 pub use secret::ApiKey;
 pub use units::{ByteLimit, Span};
 
@@ -82,6 +84,8 @@ pub struct Server {
     pub create_caches: bool,
     /// Whether replies tell the best candidate's cosine (`x-refrain-cosine`).
     pub expose_cosine: bool,
+    /// Origins of web pages that may call and read replies, such as `https://app.example`. Pages of this machine always may.
+    pub allowed_origins: Vec<String>,
 }
 
 impl Default for Server {
@@ -95,6 +99,7 @@ impl Default for Server {
             drain_timeout: Span(Duration::from_secs(30)),
             create_caches: true,
             expose_cosine: true,
+            allowed_origins: Vec::new(),
         }
     }
 }

@@ -46,8 +46,8 @@ pub struct Preset {
     pub chat: ChatQuirks,
     /// Whether a stream tells what it used without being asked to by `stream_options.include_usage`.
     pub streams_usage: bool,
-    /// Whether it answers `POST /responses` as OpenAI does.
-    pub has_responses: bool,
+    /// Whether it answers `POST /responses` as OpenAI does; none where that isn't known for sure.
+    pub responses: Option<bool>,
 }
 
 /// What a provider is known to refuse in a chat completion, though it means something that the provider can do, or nothing
@@ -75,7 +75,7 @@ const USUAL: Preset = Preset {
     key_variables: &[],
     chat: ChatQuirks::NONE,
     streams_usage: false,
-    has_responses: false,
+    responses: None,
 };
 
 /// All of them.
@@ -85,7 +85,7 @@ pub static PRESETS: &[Preset] = &[
         title: "OpenAI",
         address: "https://api.openai.com/v1",
         key_variables: &["OPENAI_API_KEY"],
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
     Preset {
@@ -148,6 +148,7 @@ pub static PRESETS: &[Preset] = &[
             left_out: &["stream_options", "store", "user"],
         },
         streams_usage: true,
+        responses: Some(false),
         ..USUAL
     },
     Preset {
@@ -155,7 +156,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Scaleway Generative APIs",
         address: "https://api.scaleway.ai/v1",
         key_variables: &["SCW_SECRET_KEY"],
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
     Preset {
@@ -163,6 +164,7 @@ pub static PRESETS: &[Preset] = &[
         title: "DeepSeek",
         address: "https://api.deepseek.com/v1",
         key_variables: &["DEEPSEEK_API_KEY"],
+        responses: Some(false),
         ..USUAL
     },
     Preset {
@@ -178,7 +180,7 @@ pub static PRESETS: &[Preset] = &[
         address: "https://api.cloudflare.com/client/v4/accounts/{account_id}/ai/v1",
         address_settings: &[("account_id", &["CLOUDFLARE_ACCOUNT_ID"])],
         key_variables: &["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY"],
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
     Preset {
@@ -187,7 +189,7 @@ pub static PRESETS: &[Preset] = &[
         address: "https://openrouter.ai/api/v1",
         key_variables: &["OPENROUTER_API_KEY"],
         streams_usage: true,
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
     Preset {
@@ -196,7 +198,7 @@ pub static PRESETS: &[Preset] = &[
         address: "https://api.groq.com/openai/v1",
         key_variables: &["GROQ_API_KEY"],
         chat: ChatQuirks { left_out: &["metadata", "store"], ..ChatQuirks::NONE },
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
     Preset {
@@ -211,7 +213,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Fireworks AI",
         address: "https://api.fireworks.ai/inference/v1",
         key_variables: &["FIREWORKS_API_KEY"],
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
     Preset {
@@ -219,7 +221,7 @@ pub static PRESETS: &[Preset] = &[
         title: "xAI",
         address: "https://api.x.ai/v1",
         key_variables: &["XAI_API_KEY"],
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
     Preset {
@@ -228,6 +230,7 @@ pub static PRESETS: &[Preset] = &[
         address: "https://api.cerebras.ai/v1",
         key_variables: &["CEREBRAS_API_KEY"],
         chat: ChatQuirks { left_out: &["store"], ..ChatQuirks::NONE },
+        responses: Some(false),
         ..USUAL
     },
     Preset {
@@ -243,7 +246,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Hugging Face Inference Providers",
         address: "https://router.huggingface.co/v1",
         key_variables: &["HF_TOKEN"],
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
     Preset {
@@ -279,6 +282,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Cohere",
         address: "https://api.cohere.ai/compatibility/v1",
         key_variables: &["COHERE_API_KEY", "CO_API_KEY"],
+        responses: Some(false),
         ..USUAL
     },
     Preset {
@@ -287,18 +291,24 @@ pub static PRESETS: &[Preset] = &[
         address: "http://127.0.0.1:11434/v1",
         // It ignores the newer name, and the bound with it.
         chat: ChatQuirks { renamed: &[("max_completion_tokens", "max_tokens")], ..ChatQuirks::NONE },
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
-    Preset { name: "vllm", title: "vLLM", address: "http://127.0.0.1:8000/v1", has_responses: true, ..USUAL },
+    Preset { name: "vllm", title: "vLLM", address: "http://127.0.0.1:8000/v1", responses: Some(true), ..USUAL },
     Preset {
         name: "llama-cpp",
         title: "llama.cpp's server",
         address: "http://127.0.0.1:8080/v1",
-        has_responses: true,
+        responses: Some(true),
         ..USUAL
     },
-    Preset { name: "lm-studio", title: "LM Studio", address: "http://127.0.0.1:1234/v1", has_responses: true, ..USUAL },
+    Preset {
+        name: "lm-studio",
+        title: "LM Studio",
+        address: "http://127.0.0.1:1234/v1",
+        responses: Some(true),
+        ..USUAL
+    },
 ];
 
 impl Preset {
@@ -416,7 +426,12 @@ mod tests {
                 or_dash(code(preset.key_variables)),
                 or_dash(changed.join(", ")),
                 if preset.streams_usage { "always" } else { "on request" },
-                if preset.has_responses { "yes" } else { "–" },
+                match preset.responses {
+                    _ if !matches!(preset.api, ProviderKind::Openai | ProviderKind::Azure) => "–",
+                    Some(true) => "yes",
+                    Some(false) => "no",
+                    None => "not known",
+                },
             );
         }
         table

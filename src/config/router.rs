@@ -81,6 +81,13 @@ pub struct Provider {
     /// Requests that may wait for that.
     #[serde(default = "Provider::default_queue")]
     pub queue: usize,
+    /// OpenAI and those that speak its API: whether there is a Responses API. Where this isn't set it is tried, and a provider
+    /// that answers 404 is asked for chat completions from then on.
+    pub responses: Option<bool>,
+    /// Whether the provider keeps the answers of its Responses API unless a request says `store: false`. Where it does, only
+    /// the very same request is answered with one, because a later turn may go on from it.
+    #[serde(default = "Provider::default_keeps_answers")]
+    pub keeps_answers: bool,
     /// The environment variable that `api_key` is from, where the settings didn't say so.
     #[serde(skip)]
     pub key_variable: Option<&'static str>,
@@ -101,6 +108,10 @@ impl Provider {
 
     const fn default_queue() -> usize {
         100
+    }
+
+    const fn default_keeps_answers() -> bool {
+        true
     }
 
     /// OpenAI itself, for a start without a settings file where `OPENAI_API_KEY` is set.
@@ -134,6 +145,8 @@ impl Provider {
             timeout: Self::default_timeout(),
             max_concurrent: None,
             queue: Self::default_queue(),
+            responses: None,
+            keeps_answers: Self::default_keeps_answers(),
             key_variable: Some("OPENAI_API_KEY"),
         }
     }
@@ -260,10 +273,26 @@ pub struct Model {
     /// Which is tried first.
     #[serde(default)]
     pub strategy: Strategy,
+    /// Which stored answers may serve.
+    #[serde(default)]
+    pub answers_by: AnswersBy,
     /// Requests for this model, and their tokens, that all callers together may have a minute.
     pub requests_per_minute: Option<NonZero<u32>>,
     /// See `requests_per_minute`.
     pub tokens_per_minute: Option<NonZero<u32>>,
+}
+
+/// Which stored answers may serve a request for an alias.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswersBy {
+    /// Those of every target that the alias has had.
+    #[default]
+    Alias,
+    /// Those of the target that would be asked now.
+    Target,
+    /// Those of the first target, whatever it has been; those of each other one only while that one would be asked.
+    AliasWithoutFallbacks,
 }
 
 /// In which order targets are tried.

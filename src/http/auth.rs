@@ -19,6 +19,8 @@ pub struct Tenants {
     /// By the hash of their keys, so that looking one up takes no longer the more of it is right.
     keys: HashMap<KeyId, Arc<str>>,
     local: Arc<str>,
+    /// Origins of web pages elsewhere that may call.
+    allowed_origins: Vec<String>,
 }
 
 /// Names a key without telling it.
@@ -70,19 +72,23 @@ pub(super) enum Denied {
 /// Whether a request was meant for this machine. Only a loopback address is listened on without keys, but every web page
 /// that this machine's browser shows can send requests to it; browsers tell the page's address as `Origin`, and the name
 /// that the page used as `Host`.
-fn from_this_machine(headers: &HeaderMap) -> bool {
-    let local = |authority: &str| {
-        let host = match authority.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => authority.split(':').next().unwrap_or_default(),
-        };
-        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    };
+fn from_this_machine(headers: &HeaderMap, allowed_origins: &[String]) -> bool {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let host = text(header::HOST).is_none_or(local);
-    let origin =
-        text(header::ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, rest)| local(rest)));
-    host && origin
+    let is_allowed = |origin: &str| is_loopback(origin) || allowed_origins.iter().any(|allowed| allowed == origin);
+    text(header::HOST).is_none_or(is_loopback_host) && text(header::ORIGIN).is_none_or(is_allowed)
+}
+
+/// Whether a web page's origin is this machine.
+pub(super) fn is_loopback(origin: &str) -> bool {
+    origin.split_once("://").is_some_and(|(_, host)| is_loopback_host(host))
+}
+
+fn is_loopback_host(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl Tenants {
@@ -102,7 +108,7 @@ impl Tenants {
                 }
             }
         }
-        Ok(Self { keys, local: LOCAL.into() })
+        Ok(Self { keys, local: LOCAL.into(), allowed_origins: settings.server.allowed_origins.clone() })
     }
 
     /// Whether callers need no key of ours. Their credentials are then for the provider.
@@ -114,7 +120,7 @@ impl Tenants {
     pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
         if self.is_local() {
             let local = || Caller { tenant: Arc::clone(&self.local), key: KeyId([0; 32]) };
-            return from_this_machine(headers).then(local).ok_or(Denied::Elsewhere);
+            return from_this_machine(headers, &self.allowed_origins).then(local).ok_or(Denied::Elsewhere);
         }
         let key = KeyId::of(key_in(headers)?);
         let tenant = self.keys.get(&key).ok_or(Denied::Wrong)?;
@@ -145,12 +151,13 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             }
-            from_this_machine(&headers)
+            from_this_machine(&headers, &["https://app.example".to_owned()])
         };
         for (host, origin) in [
             ("127.0.0.1:8080", None),
             ("localhost", Some("http://localhost:3000")),
             ("[::1]:8080", Some("http://127.0.0.1")),
+            ("localhost", Some("https://app.example")),
         ] {
             assert!(local(host, origin), "{host} {origin:?}");
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream, StreamExt};
 use http_body_util::BodyExt;
 
 use crate::config::ByteLimit;
@@ -44,4 +45,35 @@ async fn collect(mut body: Body, limit: ByteLimit) -> Result<Bytes, BodyError> {
         }
     }
     if seen > limit.bytes() { Err(BodyError::TooLarge(limit)) } else { Ok(collected.freeze()) }
+}
+
+/// A body as it comes, which ends with an error where it is larger than its limit or its sender goes silent.
+pub(super) fn bounded(
+    body: Body,
+    limit: ByteLimit,
+    patience: Duration,
+) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
+    stream::try_unfold((body.into_data_stream(), 0usize), move |(mut pieces, seen)| async move {
+        let next = tokio::time::timeout(patience, pieces.next()).await.map_err(|_| BodyError::TimedOut(patience))?;
+        let Some(piece) = next.transpose().map_err(BodyError::Broken)? else { return Ok(None) };
+        let seen = seen.saturating_add(piece.len());
+        if seen > limit.bytes() { Err(BodyError::TooLarge(limit)) } else { Ok(Some((piece, (pieces, seen)))) }
+    })
+}
+
+/// The largest body that is made of a compressed one.
+const DECOMPRESSED: u64 = 64 << 20;
+
+/// A compressed body as it was before. The error is a sentence.
+pub(super) async fn decompressed(body: &[u8], encoding: &[u8]) -> Result<Bytes, String> {
+    use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder};
+    use tokio::io::AsyncReadExt;
+    let mut out = Vec::new();
+    let read = match encoding.to_ascii_lowercase().as_slice() {
+        b"gzip" | b"x-gzip" => GzipDecoder::new(body).take(DECOMPRESSED).read_to_end(&mut out).await,
+        b"deflate" => ZlibDecoder::new(body).take(DECOMPRESSED).read_to_end(&mut out).await,
+        other => return Err(format!("it is compressed as `{}`", String::from_utf8_lossy(other))),
+    };
+    read.map_err(|error| format!("it can't be decompressed: {error}"))?;
+    if out.len() as u64 == DECOMPRESSED { Err("it is too large".into()) } else { Ok(out.into()) }
 }

@@ -7,15 +7,18 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::App;
 use crate::cache::{Judge, Pair};
 use crate::config;
-use crate::router::{Account, Allowance, Day, Dialect, Limits, Outgoing, Sums, Tokens};
+use crate::llm::{Chat, FormatId};
+use crate::router::{Account, Allowance, ChatRequest, Day, Limits, Outgoing, Sums, Tokens};
 use crate::store::Timestamp;
 use crate::telemetry;
 
+/// The format in which the judge is asked.
+const FORMAT: FormatId = FormatId::OpenAiChat;
 /// Who the judge's calls are booked on.
 const TENANT: &str = "(judge)";
 /// Letters of each text that the model is shown: what is beyond rarely turns a judgement, and is paid for.
@@ -88,12 +91,14 @@ async fn ask(app: &App, settings: &config::Judge, pair: Pair<'_>) -> Option<Stri
         axum::http::header::CONTENT_TYPE,
         axum::http::HeaderValue::from_static("application/json"),
     )]);
+    let chat: Chat = FORMAT.format().read_request(body.clone()).ok()?;
+    let request = ChatRequest { format: FORMAT, chat: Some(Arc::new(chat)) };
     let outgoing = Outgoing {
         method: Method::POST,
-        path: Dialect::OpenAi.chat_path(),
+        path: "/chat/completions",
         headers: &headers,
         tenant: TENANT,
-        dialect: Dialect::OpenAi,
+        chat: Some(&request),
         trust_credentials: false,
         is_repeatable: true,
     };
@@ -114,8 +119,7 @@ async fn ask(app: &App, settings: &config::Judge, pair: Pair<'_>) -> Option<Stri
         account,
         &Sums::forwarded(tokens.unwrap_or_default(), tokens.is_some(), price),
     );
-    let completion: Value = serde_json::from_slice(&reply).ok()?;
-    completion["choices"][0]["message"]["content"].as_str().map(str::to_owned)
+    Some(FORMAT.format().read_reply(serde_json::from_slice(&reply).ok()?).ok()?.text())
 }
 
 /// Its last word that says either; a model that thinks aloud ends with its judgement.

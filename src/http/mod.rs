@@ -10,30 +10,37 @@ mod judge;
 pub mod live;
 mod llm_api;
 pub mod ndjson;
+mod paths;
 mod serve;
 mod traces;
 mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::cache::Caches;
-use crate::config::Settings;
+use crate::config::{Server, Settings};
 use crate::router::{Limits, Usage};
 use access_log::AccessLog;
 use arc_swap::ArcSwap;
 pub use auth::{AmbiguousKey, Tenants};
 use live::{Live, Source};
 pub use serve::{ServeError, listen, serve};
+
+/// How long a browser remembers what it may ask.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
 /// What every handler may use.
 pub struct App {
@@ -102,6 +109,7 @@ impl App {
 
 /// All paths.
 fn routes(app: Arc<App>) -> Routes {
+    let cors = cors(&app.settings.server);
     Routes::new()
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
@@ -109,14 +117,32 @@ fn routes(app: Arc<App>) -> Routes {
         .nest("/v1/caches", cache_routes())
         .route("/v1/usage", get(usage::usage))
         .route("/v1/reload", post(admin::reload))
-        .route("/v1/chat/completions", post(llm_api::chat))
+        .route("/v1/chat/completions", post(llm_api::chat_completions).fallback(elsewhere))
+        .route("/v1/responses", post(llm_api::responses).fallback(elsewhere))
         .route("/v1/messages", post(llm_api::messages))
+        .route("/v1/messages/count_tokens", post(llm_api::count_tokens))
         .route("/v1/embeddings", post(llm_api::embeddings))
         .route("/v1/models", get(llm_api::models))
+        .route("/v1/models/{*model}", get(llm_api::model).fallback(elsewhere))
         .route("/v1/{*rest}", any(elsewhere))
         .fallback(llm_api::no_such_path)
         .method_not_allowed_fallback(llm_api::wrong_method)
         .with_state(app)
+        .layer(cors)
+}
+
+/// Pages of which origins may read replies: those of this machine where no key is needed, and those that the settings name.
+fn cors(server: &Server) -> CorsLayer {
+    let allowed = server.allowed_origins.clone();
+    let allows = move |origin: &HeaderValue, _: &Parts| {
+        origin.to_str().is_ok_and(|origin| allowed.iter().any(|allowed| allowed == origin) || auth::is_loopback(origin))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(allows))
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(ExposeHeaders::any())
+        .max_age(PREFLIGHT_AGE)
 }
 
 /// What no route above names, under `/v1`: other providers' paths pass through, but there are no other cache paths.

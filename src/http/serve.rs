@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -12,8 +13,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
-use super::{App, routes};
+use super::{App, paths, routes};
 use crate::cache::Haste;
 use crate::store::{StoreError, Timestamp};
 use crate::telemetry;
@@ -45,7 +47,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&app), stop.clone()));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(app.settings.server.max_connections));
-    let service = routes(Arc::clone(&app));
+    let service = routes(Arc::clone(&app)).map_request(paths::normalized::<Incoming>);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,

@@ -1,212 +1,334 @@
 //! What of a chat request is meaning, and what may be cached at all.
 
 use super::fingerprint::{Fingerprint, MeaningHasher, Unclear};
-use super::json::Json;
 use super::{Question, Reach};
+use crate::llm::FormatId;
+use crate::llm::chat::{
+    Chat, Content, Extra, Message, Output, Part, Reasoning, Retention, Role, Sampling, Source, Tool, ToolChoice, ToolResult,
+};
 
-/// How an answer is delivered, and what is said to the cache itself: never part of the meaning.
-const DELIVERY: [&str; 3] = ["stream", "stream_options", "cache"];
+/// Marks for a provider's own prompt cache. They change what a request costs and not what is answered.
+const CACHE_MARK: &str = "cache_control";
+
+/// What beside a chat separates its scope from others, and what doesn't.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Partition<'p> {
+    /// Members of requests that the operator says don't matter, by the names that callers use.
+    pub ignored: &'p [String],
+    /// Requests that differ in any of these, such as a namespace, don't share answers.
+    pub apart: &'p [Option<&'p str>],
+    /// Whether a provider that may answer keeps its answers, so that a later turn can go on from one.
+    pub provider_keeps_answers: bool,
+}
+
+impl Question {
+    /// The question that a chat asks. What can't be cached *right* gets [`Reach::Bypass`]: the request is forwarded and its
+    /// answer not kept.
+    #[must_use]
+    pub fn of_chat(chat: &Chat, partition: &Partition<'_>) -> Self {
+        let place = last_user_text(&chat.messages);
+        let text = place.and_then(|at| chat.messages[at.message].parts[at.part].as_text()).unwrap_or_default();
+        let reach = reach(chat, place, text, partition.provider_keeps_answers);
+        let hashed = Fingerprint::of("chat of any format", |hasher| {
+            for part in partition.apart {
+                hasher.text(part.unwrap_or_default());
+            }
+            ChatHasher { hasher, ignored: partition.ignored, hole: place }.chat(chat)
+        });
+        match hashed {
+            Ok(fingerprint) => Self { fingerprint, text: text.to_owned(), reach },
+            Err(Unclear(why)) => Self::bypassing(text, why),
+        }
+    }
+
+    /// A question that is never asked of the cache.
+    #[must_use]
+    pub fn bypassing(text: &str, why: &'static str) -> Self {
+        Self { fingerprint: Fingerprint::NONE, text: text.to_owned(), reach: Reach::Bypass(why) }
+    }
+}
 
 /// Where in the messages the last user text stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct TextPlace {
     message: usize,
     part: usize,
 }
 
-/// The question that a chat request asks. `ignored` names further top-level fields that don't matter; requests that differ
-/// in anything of `apart`, such as a namespace, don't share answers.
-///
-/// What can't be cached *right* gets [`Reach::Bypass`]: the request is forwarded and its answer not kept. That includes
-/// whatever this function doesn't understand, except unknown top-level fields, which are part of the fingerprint.
-#[must_use]
-pub fn chat_question(request: &Json, ignored: &[String], apart: &[Option<&str>]) -> Question {
-    let messages = request.get("messages").and_then(Json::as_array).unwrap_or_default();
-    let place = last_user_text(messages);
-    let text = place.and_then(|place| parts(&messages[place.message]).nth(place.part)).and_then(text_of).unwrap_or("");
-    let reach = match refusal(request, messages) {
-        Some(why) => Reach::Bypass(why),
-        None => match place {
-            Some(place) if place.message + 1 == messages.len() => Reach::of_text(text),
-            // After tool results, what is asked is in the results as much as in the text.
-            _ => Reach::ExactOnly("the last message is not the user's"),
+fn last_user_text(messages: &[Message]) -> Option<TextPlace> {
+    let message = messages.iter().rposition(|message| message.role == Role::User)?;
+    let part = messages[message].parts.iter().rposition(|part| part.as_text().is_some())?;
+    Some(TextPlace { message, part })
+}
+
+fn reach(chat: &Chat, place: Option<TextPlace>, text: &str, provider_keeps_answers: bool) -> Reach {
+    if let Some(why) = chat.uncacheable.or_else(|| refusal(chat)) {
+        return Reach::Bypass(why);
+    }
+    match place {
+        // After tool results, what is asked is in the results as much as in the text.
+        Some(place) if place.message + 1 == chat.messages.len() => match chat.retention {
+            Retention::Answer if provider_keeps_answers => {
+                Reach::ExactOnly("the provider keeps the answer, and a later turn may go on from it")
+            }
+            _ => Reach::of_text(text),
         },
-    };
-    let hashed = Fingerprint::of("chat", |hasher| {
-        for part in apart {
-            hasher.text(part.unwrap_or(""));
-        }
-        hash_request(hasher, request, messages, place, ignored)
-    });
-    match hashed {
-        Ok(fingerprint) => Question { fingerprint, text: text.to_owned(), reach },
-        Err(Unclear(why)) => {
-            Question { fingerprint: Fingerprint::NONE, text: text.to_owned(), reach: Reach::Bypass(why) }
-        }
+        _ => Reach::ExactOnly("the last message is not the user's"),
     }
 }
 
-/// Why the answer to `request` can't be cached, if so.
-fn refusal(request: &Json, messages: &[Json]) -> Option<&'static str> {
-    if let Json::Unclear(why) = request {
-        return Some(why);
-    }
-    if messages.is_empty() {
+/// Why the answer can't be cached, if so.
+fn refusal(chat: &Chat) -> Option<&'static str> {
+    if chat.messages.is_empty() {
         return Some("there are no messages");
     }
-    if request.get("n").is_some_and(|n| n.as_u64() != Some(1)) {
-        return Some("n asks for several answers");
+    if chat.retention == Retention::Changing {
+        return Some("the provider keeps a conversation that each turn changes");
     }
-    if request.get("logprobs").is_some_and(|on| on.as_bool() != Some(false)) || request.get("top_logprobs").is_some() {
-        return Some("log probabilities are asked for");
-    }
-    if request.get("audio").is_some() {
-        return Some("audio is asked for");
-    }
-    let only_text = |modalities: &Json| {
-        modalities.as_array().is_some_and(|list| list.iter().all(|modality| modality.as_str() == Some("text")))
-    };
-    if request.get("modalities").is_some_and(|modalities| !only_text(modalities)) {
-        return Some("an answer other than text is asked for");
-    }
-    if request.get("web_search_options").is_some() {
-        return Some("a web search is asked for, whose result changes with time");
-    }
-    if request.get("store").is_some_and(|on| on.as_bool() != Some(false)) {
-        return Some("the provider is asked to keep the answer");
-    }
-    let client_tool = |tool: &Json| tool.get("type").and_then(Json::as_str) == Some("function");
-    if request.get("tools").is_some_and(|tools| !tools.as_array().is_some_and(|list| list.iter().all(client_tool))) {
-        return Some("a tool runs at the provider");
-    }
-    messages.iter().find_map(|message| {
-        if !matches!(message, Json::Object(_)) {
-            return Some("a message is no object");
-        }
-        if message.get("audio").is_some() {
-            return Some("a message refers to audio that the provider keeps");
-        }
-        match message.get("content") {
-            None | Some(Json::String(_)) => None,
-            Some(Json::Array(parts)) => parts.iter().find_map(part_refusal),
-            Some(_) => Some("a message's content is neither text nor parts"),
-        }
-    })
+    chat.messages.iter().flat_map(|message| &message.parts).find_map(part_refusal)
 }
 
-/// Why a request with this content part can't be cached, if so.
-fn part_refusal(part: &Json) -> Option<&'static str> {
-    match part.get("type").and_then(Json::as_str) {
-        Some("text") if part.get("text").and_then(Json::as_str).is_some() => None,
-        Some("refusal" | "input_audio") => None,
-        Some("image_url") => {
-            let url = part.get("image_url").and_then(|image| image.get("url").unwrap_or(image).as_str());
-            let inline = url.is_some_and(|url| url.starts_with("data:"));
-            (!inline).then_some("an image is referred to by address, and may change")
-        }
-        Some("file") => {
-            let inline = part.get("file").is_some_and(|file| {
-                file.get("file_data").and_then(Json::as_str).is_some_and(|data| data.starts_with("data:"))
-                    && file.get("file_id").is_none()
-            });
-            (!inline).then_some("a file is referred to by name, and may change")
-        }
-        _ => Some("a message has a part of unknown type"),
-    }
-}
-
-/// A message's content parts; a plain string is one text part.
-fn parts(message: &Json) -> impl Iterator<Item = &Json> {
-    match message.get("content") {
-        Some(Json::Array(parts)) => parts.as_slice(),
-        Some(text @ Json::String(_)) => std::slice::from_ref(text),
-        _ => &[],
-    }
-    .iter()
-}
-
-/// The text of a part, or of a content that is a plain string.
-fn text_of(part: &Json) -> Option<&str> {
-    match part {
-        Json::String(text) => Some(text),
-        _ if part.get("type").and_then(Json::as_str) == Some("text") => part.get("text").and_then(Json::as_str),
+fn part_refusal(part: &Part) -> Option<&'static str> {
+    match &part.content {
+        Content::Image(source) | Content::Document { source, .. } => match source {
+            Source::Base64 { .. } | Source::Text(_) => None,
+            Source::Url(url) if is_inline(url) => None,
+            Source::Url(_) => Some("an image or a file is referred to by address, and may change"),
+            Source::File(_) => Some("a file is referred to by name, and may change"),
+        },
+        Content::ToolResult(result) => result.parts.iter().find_map(part_refusal),
         _ => None,
     }
 }
 
-fn last_user_text(messages: &[Json]) -> Option<Place> {
-    let is_users = |message: &Json| message.get("role").and_then(Json::as_str) == Some("user");
-    let message = messages.iter().rposition(is_users)?;
-    let part = parts(&messages[message]).enumerate().filter(|(_, part)| text_of(part).is_some()).last()?.0;
-    Some(Place { message, part })
+fn is_inline(url: &str) -> bool {
+    url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
-fn hash_request(
-    hasher: &mut MeaningHasher,
-    request: &Json,
-    messages: &[Json],
-    place: Option<Place>,
-    ignored: &[String],
-) -> Result<(), Unclear> {
-    let Json::Object(members) = request else { return hasher.value(request) };
-    let matters = |key: &String, value: &Json| {
-        *value != Json::Null && key != "messages" && !DELIVERY.contains(&key.as_str()) && !ignored.contains(key)
-    };
-    for (key, value) in members.iter().filter(|(key, value)| matters(key, value)) {
-        hasher.text(key);
-        hasher.value(value)?;
-    }
-    hasher.text("messages");
-    hasher.begin_array(messages.len());
-    for (i, message) in messages.iter().enumerate() {
-        hash_message(hasher, message, place.filter(|place| place.message == i).map(|place| place.part))?;
-    }
-    Ok(())
+/// Writes a chat so that no two that mean different things read the same.
+struct ChatHasher<'h> {
+    hasher: &'h mut MeaningHasher,
+    ignored: &'h [String],
+    /// The text that is left out.
+    hole: Option<TextPlace>,
 }
 
-/// `hole` is the part, if any, whose text is left out.
-fn hash_message(hasher: &mut MeaningHasher, message: &Json, hole: Option<usize>) -> Result<(), Unclear> {
-    let Json::Object(members) = message else { return hasher.value(message) };
-    let members = members.iter().filter(|(_, value)| **value != Json::Null);
-    hasher.begin_object(members.clone().count());
-    for (key, value) in members {
-        hasher.text(key);
-        if key != "content" {
-            hasher.value(value)?;
-            continue;
+impl ChatHasher<'_> {
+    fn chat(mut self, chat: &Chat) -> Result<(), Unclear> {
+        if self.matters(&["model"]) {
+            self.hasher.text(&chat.model);
         }
-        hasher.begin_array(parts(message).count());
-        for (i, part) in parts(message).enumerate() {
-            hash_part(hasher, part, hole == Some(i))?;
+        self.hasher.begin_array(chat.messages.len());
+        for (index, message) in chat.messages.iter().enumerate() {
+            let hole = self.hole.filter(|hole| hole.message == index).map(|hole| hole.part);
+            self.message(message, hole)?;
         }
+        if self.matters(&["tools"]) {
+            self.hasher.begin_array(chat.tools.len());
+            chat.tools.iter().try_for_each(|tool| self.tool(tool))?;
+        }
+        if self.matters(&["tool_choice"]) {
+            self.tool_choice(&chat.tool_choice)?;
+        }
+        if self.matters(&["parallel_tool_calls"]) {
+            self.hasher.flag(chat.parallel_tool_calls);
+        }
+        self.sampling(&chat.sampling);
+        if self.matters(&["response_format", "output_config", "text"]) {
+            self.output(&chat.output)?;
+        }
+        if self.matters(&["reasoning_effort", "reasoning", "thinking"]) {
+            self.reasoning(&chat.reasoning);
+        }
+        let ignored = self.ignored;
+        self.extra(&chat.extra, |name| !ignored.iter().any(|ignored| ignored == name))
     }
-    Ok(())
-}
 
-/// A plain string and a text part of that text hash alike.
-fn hash_part(hasher: &mut MeaningHasher, part: &Json, hole: bool) -> Result<(), Unclear> {
-    let text = |hasher: &mut MeaningHasher, text: &str| if hole { hasher.hole() } else { hasher.text(text) };
-    match part {
-        Json::String(plain) => {
-            hasher.begin_object(2);
-            hasher.text("text");
-            text(hasher, plain);
-            hasher.text("type");
-            hasher.text("text");
+    /// Whether the operator doesn't say that a member with one of these names is to be ignored.
+    fn matters(&self, names: &[&str]) -> bool {
+        !self.ignored.iter().any(|ignored| names.contains(&ignored.as_str()))
+    }
+
+    fn message(&mut self, message: &Message, hole: Option<usize>) -> Result<(), Unclear> {
+        self.hasher.tag(match message.role {
+            Role::System => b's',
+            Role::Developer => b'd',
+            Role::User => b'u',
+            Role::Assistant => b'a',
+            Role::Tool => b't',
+        });
+        self.hasher.begin_array(message.parts.len());
+        for (index, part) in message.parts.iter().enumerate() {
+            self.part(part, hole == Some(index))?;
         }
-        Json::Object(members) => {
-            hasher.begin_object(members.len());
-            for (key, value) in members {
-                hasher.text(key);
-                match value {
-                    Json::String(value) if key == "text" => text(hasher, value),
-                    _ => hasher.value(value)?,
-                }
+        self.all_of(&message.extra)
+    }
+
+    fn part(&mut self, part: &Part, is_hole: bool) -> Result<(), Unclear> {
+        let hasher = &mut *self.hasher;
+        match &part.content {
+            Content::Text(_) if is_hole => hasher.hole(),
+            Content::Text(text) => hasher.tagged_text(b'T', text),
+            Content::Refusal(text) => hasher.tagged_text(b'N', text),
+            Content::Reasoning(text) => hasher.tagged_text(b'R', text),
+            Content::Image(source) => {
+                hasher.tag(b'I');
+                self.source(source);
+            }
+            Content::Document { source, name } => {
+                hasher.tag(b'D');
+                hasher.optional_text(name.as_deref());
+                self.source(source);
+            }
+            Content::Audio { data, format } => {
+                hasher.tagged_text(b'A', data);
+                hasher.text(format);
+            }
+            Content::ToolCall(call) => {
+                hasher.tagged_text(b'C', &call.id);
+                hasher.text(&call.name);
+                hasher.text(&call.arguments);
+            }
+            Content::ToolResult(result) => self.tool_result(result)?,
+            Content::Foreign(format, value) => {
+                hasher.tagged_text(b'F', format.name());
+                hasher.json(value)?;
             }
         }
-        other => hasher.value(other)?,
+        match &part.seal {
+            None => self.hasher.tag(b'-'),
+            Some(seal) => self.hasher.tagged_text(b'S', &format!("{:?} {:?} {}", seal.issuer, seal.kind, seal.value)),
+        }
+        self.all_of(&part.extra)
     }
-    Ok(())
+
+    fn tool_result(&mut self, result: &ToolResult) -> Result<(), Unclear> {
+        self.hasher.tagged_text(if result.is_error { b'E' } else { b'O' }, &result.call_id);
+        self.hasher.begin_array(result.parts.len());
+        result.parts.iter().try_for_each(|part| self.part(part, false))
+    }
+
+    fn source(&mut self, source: &Source) {
+        match source {
+            Source::Base64 { media_type, data } => {
+                self.hasher.tagged_text(b'b', media_type);
+                self.hasher.text(data);
+            }
+            Source::Url(url) => self.hasher.tagged_text(b'u', url),
+            Source::File(id) => self.hasher.tagged_text(b'f', id),
+            Source::Text(text) => self.hasher.tagged_text(b't', text),
+        }
+    }
+
+    fn tool(&mut self, tool: &Tool) -> Result<(), Unclear> {
+        match tool {
+            Tool::Function { name, description, parameters, strict, extra } => {
+                self.hasher.tagged_text(b'f', name);
+                self.hasher.optional_text(description.as_deref());
+                self.hasher.flag(*strict);
+                match parameters {
+                    None => self.hasher.tag(b'-'),
+                    Some(schema) => self.hasher.json(schema)?,
+                }
+                self.all_of(extra)
+            }
+            Tool::Foreign(format, value) => self.foreign(*format, value),
+        }
+    }
+
+    fn tool_choice(&mut self, choice: &ToolChoice) -> Result<(), Unclear> {
+        match choice {
+            ToolChoice::Auto => self.hasher.tag(b'a'),
+            ToolChoice::None => self.hasher.tag(b'n'),
+            ToolChoice::Required => self.hasher.tag(b'r'),
+            ToolChoice::Named(name) => self.hasher.tagged_text(b'f', name),
+            ToolChoice::Allowed { names, required } => {
+                self.hasher.tag(if *required { b'L' } else { b'l' });
+                self.hasher.begin_array(names.len());
+                names.iter().for_each(|name| self.hasher.text(name));
+            }
+            ToolChoice::Foreign(format, value) => return self.foreign(*format, value),
+        }
+        Ok(())
+    }
+
+    fn sampling(&mut self, sampling: &Sampling) {
+        if self.matters(&["max_tokens", "max_completion_tokens", "max_output_tokens"]) {
+            self.hasher.whole(sampling.max_tokens.map(i128::from));
+        }
+        if self.matters(&["top_k"]) {
+            self.hasher.whole(sampling.top_k.map(i128::from));
+        }
+        if self.matters(&["seed"]) {
+            self.hasher.whole(sampling.seed.map(i128::from));
+        }
+        for (name, value) in [
+            ("temperature", sampling.temperature),
+            ("top_p", sampling.top_p),
+            ("frequency_penalty", sampling.frequency_penalty),
+            ("presence_penalty", sampling.presence_penalty),
+        ] {
+            if self.matters(&[name]) {
+                self.hasher.number(value);
+            }
+        }
+        if self.matters(&["stop", "stop_sequences"]) {
+            self.hasher.begin_array(sampling.stop.len());
+            sampling.stop.iter().for_each(|stop| self.hasher.text(stop));
+        }
+    }
+
+    fn output(&mut self, output: &Output) -> Result<(), Unclear> {
+        match output {
+            Output::Text => self.hasher.tag(b't'),
+            Output::JsonObject => self.hasher.tag(b'j'),
+            Output::JsonSchema { name, description, schema, strict } => {
+                self.hasher.tag(b's');
+                self.hasher.optional_text(name.as_deref());
+                self.hasher.optional_text(description.as_deref());
+                self.hasher.flag(*strict);
+                self.hasher.json(schema)?;
+            }
+            Output::Foreign(format, value) => return self.foreign(*format, value),
+        }
+        Ok(())
+    }
+
+    fn reasoning(&mut self, reasoning: &Reasoning) {
+        self.hasher.optional_text(reasoning.effort.as_deref());
+        self.hasher.whole(reasoning.budget.map(i128::from));
+        self.hasher.optional_text(reasoning.mode.map(|mode| format!("{mode:?}")).as_deref());
+        self.hasher.optional_text(reasoning.summary.as_deref());
+    }
+
+    fn foreign(&mut self, format: FormatId, value: &serde_json::Value) -> Result<(), Unclear> {
+        self.hasher.tagged_text(b'F', format.name());
+        self.hasher.json(value)
+    }
+
+    fn all_of(&mut self, extra: &Extra) -> Result<(), Unclear> {
+        self.extra(extra, |_| true)
+    }
+
+    fn extra(&mut self, extra: &Extra, matters: impl Fn(&str) -> bool) -> Result<(), Unclear> {
+        let Some((format, members)) = extra.get() else {
+            self.hasher.tag(b'-');
+            return Ok(());
+        };
+        let mut members: Vec<_> = members.iter().filter(|(name, _)| *name != CACHE_MARK && matters(name)).collect();
+        if members.is_empty() {
+            self.hasher.tag(b'-');
+            return Ok(());
+        }
+        members.sort_unstable_by_key(|(name, _)| *name);
+        self.hasher.tagged_text(b'X', format.name());
+        self.hasher.begin_object(members.len());
+        for (name, value) in members {
+            self.hasher.text(name);
+            self.hasher.json(value)?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// A JSON value without its spelling: keys are sorted, `1`, `1.0` and `1e0` are one number.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +70,16 @@ impl Json {
         if let Self::Array(items) = self { Some(items) } else { None }
     }
 
+    /// A number of serde_json's.
+    pub(super) fn of_number(number: &serde_json::Number) -> Self {
+        match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(value), ..) => Self::Integer(value.into()),
+            (_, Some(value), _) => Self::Integer(value.into()),
+            (.., Some(value)) => Self::number(value),
+            _ => Self::Unclear("a number beyond 64 bits"),
+        }
+    }
+
     fn number(value: f64) -> Self {
         /// Below this, every integral f64 is what was written, or what every reader makes of it.
         const EXACT: f64 = 9_223_372_036_854_775_808.0;
@@ -79,6 +90,23 @@ impl Json {
             Self::Integer(value as i128)
         } else {
             Self::Unclear("a number beyond 64 bits")
+        }
+    }
+}
+
+impl From<Json> for Value {
+    fn from(json: Json) -> Self {
+        match json {
+            Json::Null | Json::Unclear(_) => Self::Null,
+            Json::Bool(value) => value.into(),
+            Json::Integer(value) => {
+                let number = i64::try_from(value).map(Self::from).or_else(|_| u64::try_from(value).map(Self::from));
+                number.unwrap_or_default()
+            }
+            Json::Fraction(value) => value.into(),
+            Json::String(text) => text.into(),
+            Json::Array(items) => items.into_iter().map(Self::from).collect(),
+            Json::Object(members) => members.into_iter().map(|(name, value)| (name, Self::from(value))).collect(),
         }
     }
 }

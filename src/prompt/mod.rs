@@ -1,13 +1,13 @@
 //! Chat request → the text to embed and the fingerprint of everything else.
 //!
-//! Two requests share a [`Fingerprint`] exactly when they mean the same but for their last user text. This room decides
-//! what of a request is meaning; it doesn't know what is stored.
+//! Two requests share a [`Fingerprint`] exactly when they mean the same but for their last user text, whichever format each
+//! was said in. This module decides what of a request is meaning; it doesn't know what is stored.
 
 mod chat;
 mod fingerprint;
 mod json;
 
-pub use chat::chat_question;
+pub use chat::Partition;
 pub use fingerprint::{Fingerprint, Unclear};
 pub use json::Json;
 

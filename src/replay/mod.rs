@@ -22,7 +22,8 @@ use crate::cache::{self, Cache, CacheError, Caches, Lookup, Save, Strategy};
 use crate::config::{CacheSettings, Durability, Policy, Settings};
 use crate::decide::{Demand, Outcome};
 use crate::embed::{EmbedError, Embedder, Prefix};
-use crate::prompt::{Json, Question, Reach, chat_question};
+use crate::llm::FormatId;
+use crate::prompt::{Json, Partition, Question, Reach};
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
 use crate::store::{Answer, Attributes, EntryId};
 
@@ -217,8 +218,9 @@ fn question(request: &Request, cache: &Cache) -> Result<Question, ReplayError> {
         return Question::plain(&request.prompt, &Json::Null).map_err(|error| unclear(&error));
     };
     let chat = serde_json::json!({ "model": request.model, "messages": messages });
-    let json = Json::parse(chat.to_string().as_bytes()).map_err(|error| unclear(&error))?;
-    let question = chat_question(&json, &cache.ignored_fields(), &[]);
+    let chat = FormatId::OpenAiChat.format().read_request(chat).map_err(|error| unclear(&error))?;
+    let ignored = cache.ignored_fields();
+    let question = Question::of_chat(&chat, &Partition { ignored: &ignored, ..Partition::default() });
     if let Reach::Bypass(why) = question.reach {
         return Err(unclear(&why));
     }

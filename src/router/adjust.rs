@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::providers::openai::{Members, members, write};
 use crate::config::{ChatQuirks, Clamp, ConfigError};
+use crate::llm::raw::{self, RawMembers};
 
 /// What is changed for one target.
 #[derive(Debug, Clone, Default)]
@@ -40,21 +40,21 @@ impl Adjustments {
         Ok(Self { defaults, ..Self::default() })
     }
 
-    fn are_none(&self) -> bool {
+    pub(super) fn are_none(&self) -> bool {
         self.defaults.is_empty() && self.overrides.is_empty() && self.clamps.is_empty()
     }
 
     /// `body` for this target and its `model`; unchanged where it is no object.
     pub(super) fn apply(&self, body: &Bytes, model: &str) -> Bytes {
         if self.are_none() {
-            return super::providers::openai::with_model(body, model);
+            return raw::with_model(body, model).map_or_else(|| body.clone(), Bytes::from);
         }
-        let (Some(mut list), Ok(model)) = (members(body), serde_json::to_string(model)) else { return body.clone() };
-        if list.has("model") {
-            list.set("model", model);
+        let Some(mut list) = RawMembers::parse(body) else { return body.clone() };
+        if list.get("model").is_some() {
+            list.set("model", Value::from(model).to_string());
         }
         for (name, value) in &self.defaults {
-            if !list.has(name) {
+            if list.get(name).is_none() {
                 list.set(name, value.clone());
             }
         }
@@ -64,7 +64,7 @@ impl Adjustments {
         for (name, value) in &self.overrides {
             list.set(name, value.clone());
         }
-        write(&list)
+        list.write().into()
     }
 }
 
@@ -73,22 +73,21 @@ pub(super) fn fit(quirks: &ChatQuirks, body: Bytes) -> Bytes {
     if *quirks == ChatQuirks::NONE {
         return body;
     }
-    let Some(mut list) = members(&body) else { return body };
+    let Some(mut list) = RawMembers::parse(&body) else { return body };
     let mut is_changed = false;
     for (name, theirs) in quirks.renamed {
         if let Some(value) = list.get(name).map(str::to_owned) {
             list.remove(name);
-            if !list.has(theirs) {
+            if list.get(theirs).is_none() {
                 list.set(theirs, value);
             }
             is_changed = true;
         }
     }
     for name in quirks.left_out {
-        is_changed |= list.has(name);
-        list.remove(name);
+        is_changed |= list.remove(name);
     }
-    if is_changed { write(&list) } else { body.clone() }
+    if is_changed { list.write().into() } else { body.clone() }
 }
 
 fn json((name, value): (&String, &toml::Value), key: &str) -> Result<(String, String), ConfigError> {
@@ -96,7 +95,7 @@ fn json((name, value): (&String, &toml::Value), key: &str) -> Result<(String, St
     Ok((name.clone(), serde_json::to_string(value).map_err(invalid)?))
 }
 
-fn clamp_in(list: &mut Members<'_>, name: &str, clamp: Clamp) {
+fn clamp_in(list: &mut RawMembers<'_>, name: &str, clamp: Clamp) {
     let Some(Ok(value)) = list.get(name).map(serde_json::from_str::<Value>) else { return };
     let Some(number) = value.as_f64() else { return };
     let clamped = number.max(clamp.min.unwrap_or(f64::NEG_INFINITY)).min(clamp.max.unwrap_or(f64::INFINITY));

@@ -1,20 +1,17 @@
-//! A provider's reply on its way to the caller.
+//! A reply's body on its way to the caller.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt};
-use serde_json::{Value, json};
+use tokio_util::io::{ReaderStream, StreamReader};
 
-use super::events::{Event, Events};
-use super::providers::{anthropic, bedrock, gemini, openai};
-use super::send::Used;
-use super::tail::Tail;
-use super::usage::Tokens;
-use super::wire::{Converted, Dialect, Foreign};
+use super::watch::EndWatch;
+use crate::llm::{FormatId, ProviderError};
 
 /// The largest reply that is converted.
 const LARGEST: usize = 64 << 20;
-/// What a stream of OpenAI's ends with.
-const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// A body's pieces as they arrive.
 pub type Pieces = BoxStream<'static, Result<Bytes, BodyError>>;
@@ -25,6 +22,9 @@ pub enum BodyError {
     /// The provider broke off, or went silent.
     #[error("the provider broke off its answer")]
     Broken(#[source] reqwest::Error),
+    /// It can't be decompressed.
+    #[error("the provider's answer can't be decompressed")]
+    Compressed(#[source] std::io::Error),
     /// It isn't what the provider's API says.
     #[error("the provider's answer is not understood: {0}")]
     Malformed(String),
@@ -38,21 +38,27 @@ impl BodyError {
     }
 }
 
-/// The same pieces, and where the stream was cut, an event that says so.
-pub(super) fn told_when_cut(pieces: Pieces, dialect: Dialect, provider: String) -> Pieces {
-    let state = (Some(pieces), End::default());
-    stream::unfold(state, move |(pieces, mut end)| {
+/// The same stream of a chat, and where it was cut, an event in its format that says so. `ended` is set with the piece that
+/// has the end mark.
+pub(super) fn with_truncation_event(
+    pieces: Pieces,
+    format: FormatId,
+    provider: String,
+    ended: Arc<AtomicBool>,
+) -> Pieces {
+    let state = (Some(pieces), EndWatch::new(format, ended));
+    stream::unfold(state, move |(pieces, mut watch)| {
         let provider = provider.clone();
         async move {
             let mut pieces: Pieces = pieces?;
             let why = match pieces.next().await {
                 Some(Ok(piece)) => {
-                    end.0.add(&piece);
-                    return Some((Ok(piece), (Some(pieces), end)));
+                    watch.see(&piece);
+                    return Some((Ok(piece), (Some(pieces), watch)));
                 }
                 // What fails after its end mark has merely ended.
-                Some(Err(_)) if end.has_mark(dialect) => return None,
-                None if end.is_whole(dialect) => return None,
+                Some(Err(_)) if watch.has_ended() => return None,
+                None if watch.may_end() => return None,
                 Some(Err(error)) => {
                     // What came before leaves first, as far as the caller's socket takes it at once.
                     tokio::task::yield_now().await;
@@ -65,41 +71,33 @@ pub(super) fn told_when_cut(pieces: Pieces, dialect: Dialect, provider: String) 
                 }
             };
             let message = format!("the provider `{provider}` {why}; the answer is not complete");
-            Some((Ok(cut_event(dialect, &message)), (None, end)))
+            Some((Ok(truncation_event(format, &message)), (None, watch)))
         }
     })
     .boxed()
 }
 
-fn cut_event(dialect: Dialect, message: &str) -> Bytes {
+/// The event that says that a stream is cut.
+fn truncation_event(format: FormatId, message: &str) -> Bytes {
+    let error = ProviderError { code: Some("stream_cut".into()), ..ProviderError::new(502, message) };
     // Begun with an empty line, because a cut may be in the midst of an event.
-    match dialect {
-        Dialect::OpenAi => {
-            let error =
-                json!({"error": {"message": message, "type": "upstream_error", "param": null, "code": "stream_cut"}});
-            format!("\n\ndata: {error}\n\n")
-        }
-        Dialect::Anthropic => format!("\n\nevent: error\ndata: {}\n\n", anthropic::messages::error(502, message)),
-    }
-    .into()
+    let mut out = String::from("\n\n");
+    format.format().write_stream_error(&error, &mut out);
+    out.into()
 }
 
-/// The end of a stream, which tells whether it is whole.
-#[derive(Default)]
-struct End(Tail);
-
-impl End {
-    /// Whether a stream has come to its end mark, or to an error of its own.
-    fn has_mark(&self, dialect: Dialect) -> bool {
-        match dialect {
-            Dialect::OpenAi => openai::is_told_over(self.0.bytes()),
-            Dialect::Anthropic => anthropic::is_told_over(self.0.bytes()),
+/// The same body, decompressed.
+pub(super) fn decompressed(pieces: Pieces, encoding: &str) -> Pieces {
+    use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder};
+    let reader = StreamReader::new(pieces.map(|piece| piece.map_err(std::io::Error::other)));
+    let compressed = |error| BodyError::Compressed(error);
+    match encoding {
+        "gzip" | "x-gzip" => ReaderStream::new(GzipDecoder::new(reader)).map(move |piece| piece.map_err(compressed)).boxed(),
+        "deflate" => ReaderStream::new(ZlibDecoder::new(reader)).map(move |piece| piece.map_err(compressed)).boxed(),
+        other => {
+            let why = format!("it is compressed as `{other}`, though nobody asked for that");
+            stream::iter([Err(BodyError::Malformed(why))]).boxed()
         }
-    }
-
-    /// Whether a stream that was ended properly is whole: some providers say why it finished, and leave it at that.
-    fn is_whole(&self, dialect: Dialect) -> bool {
-        self.has_mark(dialect) || (dialect == Dialect::OpenAi && openai::says_why(self.0.bytes()))
     }
 }
 
@@ -128,137 +126,24 @@ pub(super) async fn whole(mut pieces: Pieces) -> Result<Bytes, BodyError> {
     Ok(all.freeze())
 }
 
-/// A whole reply in OpenAI's shape.
-pub(super) fn completion(body: &[u8], converted: &Converted) -> Result<Bytes, BodyError> {
-    let malformed = |why: String| BodyError::Malformed(why);
-    let reply: Value = serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
-    let completion =
-        match converted.from {
-            Foreign::Anthropic => {
-                anthropic::completion(&reply, converted.created).map_err(|why| malformed(why.to_string()))
-            }
-            Foreign::Gemini => gemini::completion(&reply, &converted.model, converted.created)
-                .map_err(|why| malformed(why.to_string())),
-            Foreign::Bedrock => bedrock::completion(&reply, &converted.model, converted.created)
-                .map_err(|why| malformed(why.to_string())),
-        };
-    Ok(completion?.to_string().into())
+/// What a body is, by its first bytes: providers label streams as anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looks {
+    /// Server-sent events.
+    Events,
+    /// A JSON document.
+    Json,
+    /// Neither.
+    Unknown,
 }
 
-/// An error in OpenAI's shape. `kind`: what the reply's headers say that it is, at AWS.
-pub(super) fn error(status: u16, kind: Option<&str>, body: &[u8], from: Foreign) -> Bytes {
-    match from {
-        Foreign::Anthropic => anthropic::error(status, body),
-        Foreign::Gemini => gemini::error(status, body),
-        Foreign::Bedrock => bedrock::error(status, kind, body),
+/// See [`Looks`].
+pub(super) fn looks(first: &[u8]) -> Looks {
+    let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start();
+    let is_event = [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| first.starts_with(field));
+    match first.first() {
+        _ if is_event => Looks::Events,
+        Some(b'{' | b'[') => Looks::Json,
+        _ => Looks::Unknown,
     }
-    .to_string()
-    .into()
-}
-
-/// A stream in OpenAI's shape. What it used is told to `used`, and to the caller if they want to know.
-pub(super) fn chunks(pieces: Pieces, converted: &Converted, used: Used) -> Pieces {
-    let Converted { model, created, .. } = converted;
-    let (events, chunks) = match converted.from {
-        Foreign::Anthropic => (Events::sent(pieces), Chunks::Anthropic(anthropic::Chunks::new(*created, true))),
-        Foreign::Gemini => (Events::sent(pieces), Chunks::Gemini(gemini::Chunks::new(model, *created, true))),
-        Foreign::Bedrock => (Events::framed(pieces), Chunks::Bedrock(bedrock::Chunks::new(model, *created, true))),
-    };
-    let state = Reader { events, chunks, used, include_usage: converted.include_usage };
-    stream::unfold(Some(state), |state| async move {
-        let mut state = state?;
-        loop {
-            match state.next().await {
-                Next::Nothing => {}
-                Next::Piece(piece) => return Some((Ok(piece), Some(state))),
-                Next::Last(piece) => return Some((Ok(piece), None)),
-            }
-        }
-    })
-    .boxed()
-}
-
-/// What reads a provider's own events.
-enum Chunks {
-    Anthropic(anthropic::Chunks),
-    Gemini(gemini::Chunks),
-    Bedrock(bedrock::Chunks),
-}
-
-struct Reader {
-    events: Events,
-    chunks: Chunks,
-    used: Used,
-    include_usage: bool,
-}
-
-enum Next {
-    Nothing,
-    Piece(Bytes),
-    Last(Bytes),
-}
-
-impl Reader {
-    async fn next(&mut self) -> Next {
-        let mut made = Vec::new();
-        let read = match self.events.next().await {
-            Some(Ok(Event { kind, data })) => match &mut self.chunks {
-                Chunks::Anthropic(chunks) => chunks.event(&data, &mut made).map_err(|fault| fault.to_string()),
-                Chunks::Gemini(chunks) => chunks.event(&data, &mut made).map_err(|fault| fault.to_string()),
-                Chunks::Bedrock(chunks) => chunks.event(&kind, &data, &mut made).map_err(|fault| fault.to_string()),
-            },
-            Some(Err(why)) => Err(why),
-            None => return Next::Last(self.finish()),
-        };
-        let out = self.written(made);
-        match read {
-            Err(why) => Next::Last(joined(&out, &cut_event(Dialect::OpenAi, &why))),
-            Ok(()) if matches!(&self.chunks, Chunks::Anthropic(chunks) if chunks.is_complete()) => {
-                Next::Last(joined(&out, DONE))
-            }
-            Ok(()) if out.is_empty() => Next::Nothing,
-            Ok(()) => Next::Piece(out),
-        }
-    }
-
-    fn finish(&mut self) -> Bytes {
-        let mut made = Vec::new();
-        let finished = match &mut self.chunks {
-            Chunks::Anthropic(_) => Err("the provider ended its answer early".to_owned()),
-            Chunks::Gemini(chunks) => chunks.finish(&mut made).map_err(|fault| fault.to_string()),
-            Chunks::Bedrock(chunks) => chunks.finish(&mut made).map_err(|fault| fault.to_string()),
-        };
-        let out = self.written(made);
-        match finished {
-            Ok(()) => joined(&out, DONE),
-            Err(why) => joined(&out, &cut_event(Dialect::OpenAi, &why)),
-        }
-    }
-}
-
-impl Reader {
-    fn written(&self, chunks: Vec<Value>) -> Bytes {
-        let mut out = String::new();
-        for mut chunk in chunks {
-            if let Some(used) = Tokens::of(&chunk["usage"]) {
-                // Told once.
-                let _ = self.used.set(used);
-            }
-            if !self.include_usage
-                && let Value::Object(members) = &mut chunk
-            {
-                let told = members.remove("usage");
-                // OpenAI tells it in a chunk of its own.
-                if told.is_some_and(|usage| !usage.is_null()) && members["choices"] == json!([]) {
-                    continue;
-                }
-            }
-            out.push_str(&format!("data: {chunk}\n\n"));
-        }
-        out.into()
-    }
-}
-
-fn joined(a: &[u8], b: &[u8]) -> Bytes {
-    [a, b].concat().into()
 }

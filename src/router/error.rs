@@ -6,11 +6,11 @@ use super::body::BodyError;
 use super::credentials::CredentialError;
 use super::provider::Provider;
 use super::route::RouteError;
-use super::wire::Unconvertible;
+use crate::llm::Unsupported;
 
-/// A try that came to nothing.
+/// An attempt that came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
+pub struct FailedAttempt {
     /// The provider.
     pub provider: String,
     /// What it did, in a word or its status.
@@ -30,7 +30,7 @@ pub struct UpstreamError {
     /// Whether it wasn't asked, because there were no credentials to ask it with; `what` is why, then.
     pub is_without_credentials: bool,
     /// All that were asked.
-    pub tried: Vec<Tried>,
+    pub failed_attempts: Vec<FailedAttempt>,
     /// For the log.
     #[source]
     pub source: Option<BodyError>,
@@ -57,7 +57,7 @@ pub enum SendError {
     Upstream(#[from] UpstreamError),
     /// It can't be said in the provider's API.
     #[error("the model's provider can't take this request: {0}")]
-    Unconvertible(#[from] Unconvertible),
+    Unsupported(#[from] Unsupported),
     /// All that could answer have failed of late, or want to be left alone.
     #[error("every provider of this model has failed of late or is limited; try again in {} s", wait.as_secs().max(1))]
     LeftAlone {
@@ -66,7 +66,7 @@ pub enum SendError {
         /// Whether that is because of a limit.
         is_limit: bool,
         /// All that were asked.
-        tried: Vec<Tried>,
+        failed_attempts: Vec<FailedAttempt>,
     },
     /// The tenant, or the key, has cost as much this month as it may.
     #[error("{whose} budget of {most} dollars a month is used up; what the cache holds is still answered")]
@@ -83,39 +83,41 @@ pub enum SendError {
     #[error("as many requests for this model are under way, and wait, as the settings allow")]
     Full {
         /// All that were asked.
-        tried: Vec<Tried>,
+        failed_attempts: Vec<FailedAttempt>,
     },
 }
 
 impl Provider {
     pub(super) fn error(&self, what: &'static str, timeout: bool, source: Option<BodyError>) -> UpstreamError {
-        let (provider, tried) = (self.name.clone(), Vec::new());
-        UpstreamError { provider, what, timeout, is_without_credentials: false, tried, source }
+        let (provider, failed_attempts) = (self.name.clone(), Vec::new());
+        UpstreamError { provider, what, timeout, is_without_credentials: false, failed_attempts, source }
     }
 
-    /// It can't be asked, because we can't say who calls.
-    pub(super) fn without_credentials(&self, error: &CredentialError) -> UpstreamError {
+    /// Nobody could say who calls.
+    pub(super) fn no_credentials(&self, error: &CredentialError) -> UpstreamError {
         tracing::error!(provider = self.name, %error, "no credentials for a provider");
         UpstreamError { is_without_credentials: true, ..self.error(error.for_callers(), false, None) }
     }
 }
 
 impl SendError {
-    pub(super) fn with(self, all: Vec<Tried>) -> Self {
+    pub(super) fn with(self, all: Vec<FailedAttempt>) -> Self {
         match self {
-            Self::Upstream(error) => Self::Upstream(UpstreamError { tried: all, ..error }),
-            Self::Full { .. } => Self::Full { tried: all },
-            Self::LeftAlone { wait, is_limit, .. } => Self::LeftAlone { wait, is_limit, tried: all },
-            Self::Route(_) | Self::Unconvertible(_) | Self::Spent { .. } | Self::Ended => self,
+            Self::Upstream(error) => Self::Upstream(UpstreamError { failed_attempts: all, ..error }),
+            Self::Full { .. } => Self::Full { failed_attempts: all },
+            Self::LeftAlone { wait, is_limit, .. } => Self::LeftAlone { wait, is_limit, failed_attempts: all },
+            Self::Route(_) | Self::Unsupported(_) | Self::Spent { .. } | Self::Ended => self,
         }
     }
 
     /// Those that were asked in vain.
     #[must_use]
-    pub fn tried(&self) -> &[Tried] {
+    pub fn failed_attempts(&self) -> &[FailedAttempt] {
         match self {
-            Self::Upstream(UpstreamError { tried, .. }) | Self::Full { tried } | Self::LeftAlone { tried, .. } => tried,
-            Self::Route(_) | Self::Unconvertible(_) | Self::Spent { .. } | Self::Ended => &[],
+            Self::Upstream(UpstreamError { failed_attempts, .. })
+            | Self::Full { failed_attempts }
+            | Self::LeftAlone { failed_attempts, .. } => failed_attempts,
+            Self::Route(_) | Self::Unsupported(_) | Self::Spent { .. } | Self::Ended => &[],
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use sse_stream::SseByteStream;
 
 use super::body::Pieces;
+use crate::llm::Event;
 
 /// The largest frame; AWS sends none beyond 16 MiB, and a damaged length could ask for 4 GiB.
 const LARGEST_FRAME: usize = 24 << 20;
@@ -18,14 +19,6 @@ pub(super) enum Events {
     Sent(SseByteStream<Pieces>),
     /// AWS's frames.
     Framed(Frames),
-}
-
-/// One event.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Event {
-    /// Which one, where the framing says it.
-    pub(super) kind: String,
-    pub(super) data: String,
 }
 
 impl Events {
@@ -43,7 +36,7 @@ impl Events {
             Self::Sent(events) => loop {
                 match events.next().await? {
                     Ok(event) => match event.data.filter(|data| !data.is_empty()) {
-                        Some(data) => return Some(Ok(Event { kind: event.event.unwrap_or_default(), data })),
+                        Some(data) => return Some(Ok(Event { name: event.event.unwrap_or_default(), data })),
                         None => continue,
                     },
                     Err(error) => return Some(Err(error.to_string())),
@@ -97,12 +90,12 @@ fn event(message: &Message) -> Result<Event, String> {
             let code = of(":error-code").unwrap_or_default();
             // Named as exceptions are, by which they are known.
             let kind = if code.ends_with("Exception") { code } else { format!("{code}Exception") };
-            Ok(Event { kind, data: json!({ "message": message }).to_string() })
+            Ok(Event { name: kind, data: json!({ "message": message }).to_string() })
         }
         _ => {
             let kind = of(":exception-type").or_else(|| of(":event-type")).unwrap_or_default();
             let data = String::from_utf8(message.payload().to_vec());
-            Ok(Event { kind, data: data.map_err(|_| "the provider's stream is not text".to_owned())? })
+            Ok(Event { name: kind, data: data.map_err(|_| "the provider's stream is not text".to_owned())? })
         }
     }
 }
@@ -140,7 +133,7 @@ mod tests {
     }
 
     fn event(kind: &str, data: &str) -> Result<Event, String> {
-        Ok(Event { kind: kind.into(), data: data.into() })
+        Ok(Event { name: kind.into(), data: data.into() })
     }
 
     #[tokio::test]

@@ -1,16 +1,15 @@
 //! Which of a caller's headers reach a provider, and what is put to them.
 
-use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::credentials::CredentialError;
 use super::keys::Taken;
 use super::provider::Provider;
-use super::send::{Outgoing, draw};
-use super::wire::Dialect;
+use super::outgoing::{Outgoing, draw};
 
 /// Headers that concern one connection, not the message (RFC 9110, section 7.6.1), or that are set anew for the next.
-const HOP_BY_HOP: [HeaderName; 10] = [
+const HOP_BY_HOP: [HeaderName; 11] = [
     HeaderName::from_static("keep-alive"),
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -21,6 +20,8 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     header::UPGRADE,
     header::HOST,
     header::CONTENT_LENGTH,
+    // It was answered already.
+    header::EXPECT,
 ];
 
 /// Headers by which providers know who calls, and who pays.
@@ -39,8 +40,8 @@ impl Outgoing<'_> {
     pub(super) async fn headers_for(&self, provider: &Provider) -> Result<(HeaderMap, Option<Taken>), CredentialError> {
         let mut headers = self.headers.clone();
         remove_connection_headers(&mut headers);
-        // Answers must be readable to be stored, and are mostly short.
-        headers.remove(header::ACCEPT_ENCODING);
+        // Answers must be readable to be stored, and are mostly short. Some providers compress unless they are told not to.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.remove(header::CACHE_CONTROL);
         let ours: Vec<HeaderName> =
             headers.keys().filter(|name| name.as_str().starts_with("x-refrain-")).cloned().collect();
@@ -57,7 +58,7 @@ impl Outgoing<'_> {
         for (name, value) in &provider.headers {
             // What a caller says of the version of an API that it speaks counts.
             let is_version = matches!(name.as_str(), "anthropic-version" | "anthropic-beta");
-            if is_version && self.dialect == Dialect::Anthropic && headers.contains_key(name) {
+            if is_version && headers.contains_key(name) {
                 continue;
             }
             headers.insert(name.clone(), value.clone());

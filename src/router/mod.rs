@@ -1,11 +1,13 @@
 //! Forwarding: model aliases, targets, and the providers behind them.
 //!
-//! The router forwards; it doesn't reinterpret. What it doesn't know passes through. Only [`providers`] know wire
-//! formats.
+//! The router forwards; it doesn't reinterpret. What it doesn't know passes through. What a chat is, and how each API says
+//! it, only [`crate::llm`] knows.
 
 mod adjust;
+mod attempt;
 mod body;
 mod conditions;
+mod convert;
 mod credentials;
 mod error;
 mod events;
@@ -14,22 +16,25 @@ mod headers;
 mod health;
 mod limits;
 mod order;
+mod outgoing;
+mod plan;
 mod provider;
-pub mod providers;
+mod reply;
 mod retry_after;
 mod route;
-mod send;
 mod tail;
 mod target;
+mod transport;
 mod usage;
-mod wire;
+mod vertex;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{ConfigError, Settings, Strategy};
+use crate::config::{AnswersBy, ConfigError, Settings, Strategy};
 use adjust::Adjustments;
 use conditions::Conditions;
 use credentials::keys;
@@ -38,15 +43,16 @@ use health::Patience;
 use target::{State, Target};
 
 pub use body::{BodyError, Pieces};
-pub use error::{SendError, Tried, UpstreamError};
+pub use error::{FailedAttempt, SendError, UpstreamError};
 pub use limits::{Allowance, Exceeded, Limits};
 pub use provider::Provider;
+pub use outgoing::Outgoing;
+pub(crate) use outgoing::draw;
+pub use plan::ChatRequest;
+pub use reply::{Upstream, Used};
 pub use route::RouteError;
-pub(crate) use send::draw;
-pub use send::{Outgoing, Upstream, Used};
 pub use tail::Tail;
 pub use usage::{Account, Day, Sums, Tokens, Usage};
-pub use wire::Dialect;
 
 /// Models that requests name themselves of which something is remembered.
 const MODELS: usize = 4096;
@@ -73,6 +79,7 @@ pub struct Router {
 struct Alias {
     targets: Vec<Target>,
     strategy: Strategy,
+    answers_by: AnswersBy,
 }
 
 /// How often and for how long failed requests are tried again.
@@ -157,7 +164,7 @@ impl Router {
                     state: Some(state),
                 });
             }
-            aliases.insert(alias.clone(), Alias { targets, strategy: model.strategy });
+            aliases.insert(alias.clone(), Alias { targets, strategy: model.strategy, answers_by: model.answers_by });
         }
         let mut direct = BTreeMap::new();
         for name in settings.providers.keys() {
@@ -202,6 +209,12 @@ impl Router {
     /// The providers, by name.
     pub fn providers(&self) -> impl Iterator<Item = &Provider> {
         self.providers.values().map(Arc::as_ref)
+    }
+
+    /// A provider, by its name.
+    #[must_use]
+    pub fn provider(&self, name: &str) -> Option<&Provider> {
+        self.providers.get(name).map(Arc::as_ref)
     }
 
     /// The model names that the settings define.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -10,7 +11,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::RouterError;
 use super::credentials::keys::Keys;
 use super::credentials::{self, Described, Identity, Signer, Tokens};
-use super::providers::vertex;
+use super::vertex;
 use crate::config::{self, Authentication, Preset, ProviderKind};
 
 /// The version of Azure's API that is asked where none is set.
@@ -46,6 +47,12 @@ pub struct Provider {
     pub(super) first_byte_timeout: Duration,
     pub(super) timeout: Duration,
     key_texts: Vec<String>,
+    /// Whether it has the Responses API, as the settings say.
+    responses: Option<bool>,
+    /// Whether it has been found not to have it.
+    lacks_responses: AtomicBool,
+    /// Whether it keeps answers, as the settings say.
+    keeps_answers: bool,
 }
 
 impl Provider {
@@ -118,6 +125,10 @@ impl Provider {
             first_byte_timeout: settings.first_byte_timeout.0,
             timeout: settings.timeout.0,
             key_texts,
+            // Where it is known to have one it is tried all the same: what is known may be out of date.
+            responses: settings.responses.or(settings.preset().responses.filter(|has| !has)),
+            lacks_responses: AtomicBool::new(before.is_some_and(|before| before.lacks_responses.load(Ordering::Relaxed))),
+            keeps_answers: settings.keeps_answers,
         })
     }
 
@@ -137,6 +148,31 @@ impl Provider {
     #[must_use]
     pub fn preset(&self) -> &'static Preset {
         self.preset
+    }
+
+    /// Whether it is asked for responses as callers ask: OpenAI's API has them, and many that speak it do.
+    pub(super) fn speaks_responses(&self) -> bool {
+        match (self.kind, self.responses) {
+            (ProviderKind::Openai | ProviderKind::Azure, None) => !self.lacks_responses.load(Ordering::Relaxed),
+            (ProviderKind::Openai | ProviderKind::Azure, Some(has)) => has,
+            _ => false,
+        }
+    }
+
+    /// Whether nobody knows yet.
+    pub(super) fn may_lack_responses(&self) -> bool {
+        self.responses.is_none() && self.speaks_responses()
+    }
+
+    /// It has been found not to have them: it is asked for chat completions from now on.
+    pub(super) fn found_without_responses(&self) {
+        tracing::info!(provider = self.name, "it has no Responses API; it is asked for chat completions instead");
+        self.lacks_responses.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it keeps the answers that it gives in the Responses API.
+    pub(super) fn keeps_answers(&self) -> bool {
+        self.keeps_answers && self.speaks_responses()
     }
 
     /// The address of a path, which may have a query.

@@ -8,8 +8,11 @@ use tokio::time::Instant;
 
 use super::conditions::Asked;
 use super::order::{Candidate, order};
+use super::outgoing::draw;
 use super::target::{State, Target};
 use super::{Alias, Provider, Router};
+use crate::config::AnswersBy;
+use crate::llm::FormatId;
 
 /// A target and the name of the model there, where one is asked for.
 #[derive(Clone)]
@@ -91,6 +94,50 @@ impl Router {
             format!("{name}: {}\n", values.collect::<Vec<_>>().join(", "))
         };
         (!names.is_empty()).then(|| names.into_iter().map(said).collect())
+    }
+
+    /// Whether a provider that may answer for `model` keeps its answers, so that a later turn can go on from one.
+    #[must_use]
+    pub fn keeps_answers(&self, model: Option<&str>) -> bool {
+        self.providers_of(model.unwrap_or_default()).any(Provider::keeps_answers)
+    }
+
+    /// Whether the provider that is asked first for `model` takes requests in `format` as they are.
+    #[must_use]
+    pub fn speaks(&self, model: &str, format: FormatId) -> bool {
+        self.providers_of(model).next().is_some_and(|provider| provider.speaks(format))
+    }
+
+    /// The providers that may answer for `model`, the first target's first.
+    fn providers_of(&self, model: &str) -> impl Iterator<Item = &Provider> {
+        let alias = self.aliases.get(model);
+        let named = || model.split_once('/').and_then(|(name, _)| self.providers.get(name)).map(Arc::as_ref);
+        let direct = if alias.is_none() { named().or_else(|| self.default_provider()) } else { None };
+        let targets = alias.into_iter().flat_map(|alias| &alias.targets);
+        targets.map(|target| &*target.provider).chain(direct)
+    }
+
+    /// What of the target that answered belongs to the scope of an answer for `model`, by the alias's `answers_by`: nothing
+    /// where all targets share answers.
+    #[must_use]
+    pub fn answer_scope(&self, model: &str, provider: &str, target_model: &str) -> Option<String> {
+        let alias = self.aliases.get(model)?;
+        let is_first = alias.targets.first().is_some_and(|first| first.is(provider, target_model));
+        match alias.answers_by {
+            AnswersBy::Alias => None,
+            AnswersBy::AliasWithoutFallbacks if is_first => None,
+            AnswersBy::AliasWithoutFallbacks | AnswersBy::Target => Some(format!("{provider}/{target_model}")),
+        }
+    }
+
+    /// The same of the target that a request would be sent to now.
+    #[must_use]
+    pub fn likely_scope(&self, model: &str, headers: &HeaderMap, tenant: &str, body: &[u8]) -> Option<String> {
+        let alias = self.aliases.get(model).filter(|alias| alias.answers_by != AnswersBy::Alias)?;
+        let routes = alias.routes(&Asked::new(headers, tenant, body), draw());
+        let now = Instant::now();
+        let open = routes.iter().find(|route| route.state.health.lock().is_open(now)).or(routes.first())?;
+        self.answer_scope(model, &open.target.provider.name, &open.target.model)
     }
 
     /// Straight to a provider.

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 
-/// Bytes that are remembered: the end mark of a stream, and the usage before it.
-const MOST: usize = 4096;
+/// Bytes that are remembered, for the usage that is told last.
+const MOST: usize = 16 << 10;
 
 /// The last bytes of a body.
 #[derive(Debug, Default)]
@@ -31,8 +31,8 @@ mod tests {
 
     #[test]
     fn the_last_bytes_are_remembered_however_they_come() {
-        let body: Vec<u8> = (0..10_000u32).map(|n| (n % 251) as u8).collect();
-        for size in [1, 7, 4095, 4096, 4097, 10_000] {
+        let body: Vec<u8> = (0..40_000u32).map(|n| (n % 251) as u8).collect();
+        for size in [1, 7, MOST - 1, MOST, MOST + 1, 40_000] {
             let mut tail = Tail::default();
             for (n, piece) in body.chunks(size).enumerate() {
                 tail.add(piece);

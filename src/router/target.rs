@@ -42,6 +42,10 @@ pub(super) struct Try {
 }
 
 impl Target {
+    pub(super) fn is(&self, provider: &str, model: &str) -> bool {
+        self.provider.name == provider && self.model == model
+    }
+
     pub(super) fn candidate(&self, now: Instant) -> Candidate {
         let health = self.state.as_ref().map(|state| state.health.lock().clone()).unwrap_or_default();
         Candidate { weight: self.weight, latency: health.latency(), is_open: health.is_fit(now) }

@@ -35,7 +35,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Of a reply's `usage`, OpenAI's or Anthropic's.
+    /// Of a reply's `usage`, in any format of callers.
     #[must_use]
     pub fn of(usage: &Value) -> Option<Self> {
         let number = |path: &[&str]| {
@@ -47,6 +47,11 @@ impl Tokens {
             return Some(Self { input, cached, output: number(&["completion_tokens"]).unwrap_or(0) });
         }
         let fresh = number(&["input_tokens"])?;
+        // OpenAI's responses count what was cached as part of the prompt, Anthropic's messages apart.
+        if usage.get("input_tokens_details").is_some() {
+            let cached = number(&["input_tokens_details", "cached_tokens"]).unwrap_or(0).min(fresh);
+            return Some(Self { input: fresh, cached, output: number(&["output_tokens"]).unwrap_or(0) });
+        }
         let cached = number(&["cache_read_input_tokens"]).unwrap_or(0);
         let written = number(&["cache_creation_input_tokens"]).unwrap_or(0);
         Some(Self {
@@ -323,13 +328,15 @@ mod tests {
     const PRICE: Price = Price { input: 2.0, output: 10.0, cached_input: Some(0.5) };
 
     #[test]
-    fn usage_is_read_in_both_shapes_and_at_the_end_of_streams() {
+    fn usage_is_read_in_all_shapes_and_at_the_end_of_streams() {
         let openai =
             json!({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}});
         let tokens = Tokens { input: 10, cached: 4, output: 5 };
         assert_eq!(Tokens::of(&openai), Some(tokens));
         let anthropic = json!({"input_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 1, "output_tokens": 5});
         assert_eq!(Tokens::of(&anthropic), Some(tokens));
+        let responses = json!({"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5});
+        assert_eq!(Tokens::of(&responses), Some(tokens));
         assert_eq!(Tokens::of(&json!(null)), None);
         let whole = json!({"choices": [{"message": {"content": "say \"usage\": 5"}}], "usage": openai}).to_string();
         assert_eq!(Tokens::at_end_of(whole.as_bytes()), Some(tokens));

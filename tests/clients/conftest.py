@@ -1,10 +1,11 @@
-"""The built binary, a provider that nobody here wrote (aimock), and one that sends whatever bytes a test wants."""
+"""The built binary, two providers that nobody here wrote (aimock, llmock), and one that sends whatever bytes a test wants."""
 
 import contextlib
 import json
 import os
 import pathlib
 import queue
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,9 @@ import time
 import httpx
 import openai
 import pytest
+from llmock.testing import LLMockServer
+
+pytest_plugins = ["front_door"]
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -136,6 +140,28 @@ def aimock():
     mock.stop()
 
 
+class Llmock:
+    """Another provider that nobody here wrote. Its answers, ids and tool calls are its own."""
+
+    def __init__(self):
+        self.server = LLMockServer().start()
+        self.url = self.server.url
+
+    def stop(self):
+        self.server.stop()
+
+    def calls(self):
+        """How many requests it has had."""
+        return len(self.server.state.journal.records(wait=5))
+
+
+@pytest.fixture(scope="session")
+def llmock():
+    mock = Llmock()
+    yield mock
+    mock.stop()
+
+
 @pytest.fixture(scope="session")
 def server(start_refrain, aimock):
     """A server in front of aimock, shared by the tests of a session; each test uses prompts or caches of its own."""
@@ -203,7 +229,7 @@ def raw_server(start_refrain, raw_provider):
 @pytest.fixture
 def names(request):
     """Names that no other test uses."""
-    return lambda suffix="": f"{request.node.name}{suffix}".replace("[", "-").replace("]", "")[:100]
+    return lambda suffix="": re.sub(r"[^\w.]+", "-", f"{request.node.name}{suffix}").strip("-")[-100:]
 
 
 def ask(client, text, **options):

@@ -145,6 +145,13 @@ def test_a_message_in_anthropics_shape_is_adjusted_too(start_refrain, provider):
     assert not {"stream_options", "user", "store", "seed", "max_completion_tokens"} & set(provider.asked[-1].json)
 
 
+def test_one_without_responses_is_asked_for_a_chat_at_once(start_refrain, provider):
+    server = start_refrain(f'[providers.p]\nkind = "mistral"\nbase_url = "{provider.url}/v1"\napi_key = "k"\n')
+    reply = server.openai().responses.create(model="m", input=QUESTION, max_output_tokens=9, extra_headers={"Cache-Control": "no-store"})
+    assert reply.output_text == "Paris." and [sent.path for sent in provider.asked] == ["/v1/chat/completions"]
+    assert provider.asked[0].json["max_tokens"] == 9 and "max_completion_tokens" not in provider.asked[0].json
+
+
 def test_a_local_server_needs_no_address_and_no_key(start_refrain, fake):
     # On LM Studio's port, which no other test uses.
     local = fake(lambda _: (200, OPENAI), port=1234)

@@ -5,7 +5,8 @@ use super::reader::Reader;
 use crate::cache::{Cache, Lookup, Save, Strategy};
 use crate::decide::Demand;
 use crate::embed::Cosine;
-use crate::prompt::{Json, Question, Reach, chat_question};
+use crate::llm::FormatId;
+use crate::prompt::{Json, Partition, Question, Reach};
 use crate::store::{Answer, Attributes};
 
 /// The most entries that one search may ask for.
@@ -79,7 +80,7 @@ fn question(reader: &mut Reader, cache: &Cache) -> Question {
         let scope = reader.take("scope").unwrap_or(Json::Null);
         return Question::plain(&prompt, &scope).unwrap_or_else(|unclear| {
             reader.wrong("scope", "unclear", format!("has {}", unclear.0));
-            chat_question(&Json::Null, &[], &[])
+            Question::bypassing("", "the scope is not understood")
         });
     }
     for other in ["prompt", "scope"] {
@@ -95,7 +96,18 @@ fn question(reader: &mut Reader, cache: &Cache) -> Question {
     if request.get("messages").and_then(Json::as_array).is_none_or(<[Json]>::is_empty) {
         reader.wrong("messages", "type", "must be a list of at least one message");
     }
-    chat_question(&request, &cache.ignored_fields(), &[namespace.as_deref(), None])
+    match FormatId::OpenAiChat.format().read_request(request.into()) {
+        Ok(chat) => {
+            // As a chat request without a query, headers or a choice of targets has it.
+            let apart = [namespace.as_deref(), None, None, None, None, None, None];
+            let ignored = cache.ignored_fields();
+            Question::of_chat(&chat, &Partition { ignored: &ignored, apart: &apart, provider_keeps_answers: false })
+        }
+        Err(why) => {
+            reader.wrong(&why.field, "type", why.why);
+            Question::bypassing("", "the messages are not understood")
+        }
+    }
 }
 
 /// As in a chat request's `cache` object, whose other members say what this API has fields of its own for.

@@ -1,7 +1,8 @@
-//! `POST /v1/chat/completions` and Anthropic's `POST /v1/messages`: answered from the cache, or forwarded and remembered.
+//! Chats in any format that callers may speak: answered from the cache, or forwarded and stored.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -10,58 +11,62 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use futures_util::StreamExt;
 
-use super::ask::Ask;
 use super::error::ApiError;
 use super::flight::{Boarded, Pilot, Reader, fly};
 use super::headers;
-use super::keep::{Keeper, has_ended};
+use super::incoming::IncomingChat;
 use super::meter::{Meter, Served};
+use super::recorder::Recorder;
 use super::relay::last_model_of;
-use super::reply::{Head, handed_on, played_back};
+use super::reply::{Head, forward, render_hit};
 use crate::cache::Found;
 use crate::http::App;
 use crate::http::live::Live;
 use crate::http::traces::TRACEPARENT;
+use crate::llm::{Delivery, FormatId};
 use crate::prompt::{Question, Reach};
-use crate::router::providers::openai::Delivery;
-use crate::router::{Dialect, Outgoing, SendError, Upstream};
+use crate::router::{Outgoing, SendError, Upstream};
 use crate::store::{CacheKey, ScopeKey, TextHash};
 
 /// What must be equal of two requests for one call to answer both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::http) struct Asked {
+pub(in crate::http) struct FlightKey {
     scope: ScopeKey,
     text: TextHash,
-    dialect: Dialect,
+    format: FormatId,
     delivery: Delivery,
 }
 
 type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// `POST /v1/chat/completions`
-pub(in crate::http) async fn chat(
-    State(app): State<Arc<App>>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    answer(app, Dialect::OpenAi, &uri, headers, body).await
-}
-
-/// `POST /v1/messages`
-pub(in crate::http) async fn messages(
-    State(app): State<Arc<App>>,
+pub(in crate::http) async fn chat_completions(
+    state: State<Arc<App>>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let answered = answer(app, Dialect::Anthropic, &uri, headers, body).await;
-    answered.unwrap_or_else(|error| error.in_dialect(Dialect::Anthropic))
+    answer(state.0, FormatId::OpenAiChat, &uri, headers, body).await
 }
 
-async fn answer(
+/// `POST /v1/responses`
+pub(in crate::http) async fn responses(state: State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+    answer(state.0, FormatId::OpenAiResponses, &uri, headers, body).await
+}
+
+/// `POST /v1/messages`
+pub(in crate::http) async fn messages(state: State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+    answer(state.0, FormatId::Anthropic, &uri, headers, body).await
+}
+
+async fn answer(app: Arc<App>, format: FormatId, uri: &Uri, headers: HeaderMap, body: Body) -> Response {
+    let answered = try_answer(app, format, uri, headers, body).await;
+    answered.unwrap_or_else(|error| error.in_format(format))
+}
+
+async fn try_answer(
     app: Arc<App>,
-    dialect: Dialect,
+    format: FormatId,
     uri: &Uri,
     headers: HeaderMap,
     body: Body,
@@ -69,10 +74,10 @@ async fn answer(
     let live = app.live();
     let caller = live.tenants.identify(&headers)?;
     let meter = Meter::admit(&app, &live, &caller, &headers)?;
-    let ask = Ask::read(&app, &live, dialect, caller, uri.query(), headers, body).await?;
-    let charged = ask.model.clone().or_else(|| last_model_of(&ask.body));
-    let meter = Arc::new(meter.for_model(charged.as_deref(), Some(ask.body.len()))?);
-    let request = Request { app, live, ask: Arc::new(ask), meter };
+    let incoming = IncomingChat::read(&app, &live, format, caller, uri.query(), headers, body).await?;
+    let charged = incoming.model.clone().or_else(|| last_model_of(&incoming.body));
+    let meter = Arc::new(meter.for_model(charged.as_deref(), Some(incoming.body.len()))?);
+    let request = Request { app, live, incoming: Arc::new(incoming), meter };
     let meter = Arc::clone(&request.meter);
     request.answer().await.inspect_err(|error| meter.failed(error.status()))
 }
@@ -82,39 +87,40 @@ async fn answer(
 struct Request {
     app: Arc<App>,
     live: Arc<Live>,
-    ask: Arc<Ask>,
+    incoming: Arc<IncomingChat>,
     meter: Arc<Meter>,
 }
 
 impl Request {
     async fn answer(self) -> Result<Response, ApiError> {
-        let ask = Arc::clone(&self.ask);
-        let (cache, question) = match &ask.asked {
+        let incoming = Arc::clone(&self.incoming);
+        let (cache, question) = match &incoming.asked {
             Ok(asked) => asked,
             Err(why) => {
                 let status = headers::unavailable(why);
-                ask.may_forward(&status)?;
+                incoming.may_forward(&status)?;
                 return self.forward(status).await;
             }
         };
         let expose_cosine = self.app.settings.server.expose_cosine;
-        let refreshed = ask.controls.no_cache && !matches!(question.reach, Reach::Bypass(_));
-        let found = cache.lookup(&ask.lookup(question)).await;
+        let refreshed = incoming.controls.no_cache && !matches!(question.reach, Reach::Bypass(_));
+        let found = cache.lookup(&incoming.lookup(question)).await;
         self.meter.decided(&found.decision);
-        if let Some(hit) = found.hits.first() {
-            let (response, tokens) = played_back(&ask, &found, hit, expose_cosine)?;
+        if let Some(hit) = found.hits.first()
+            && let Some((response, tokens)) = render_hit(&incoming, &found, hit, expose_cosine)
+        {
             return Ok(self.meter.hit(response, tokens));
         }
         let status = headers::not_a_hit(&found.decision, refreshed, expose_cosine);
-        ask.may_forward(&status)?;
-        if ask.controls.no_store || matches!(question.reach, Reach::Bypass(_)) {
+        incoming.may_forward(&status)?;
+        if incoming.controls.no_store || matches!(question.reach, Reach::Bypass(_)) {
             return self.forward(status).await;
         }
-        let scope = ScopeKey::new(CacheKey::new(&ask.caller.tenant, cache.id()), question.fingerprint.bytes());
+        let scope = ScopeKey::new(CacheKey::new(&incoming.caller.tenant, cache.id()), question.fingerprint.bytes());
         let text = TextHash::of(&question.text);
-        let asked = Asked { scope, text, dialect: ask.dialect, delivery: ask.delivery };
+        let asked = FlightKey { scope, text, format: incoming.format, delivery: incoming.delivery };
         // Who wants an answer as it is now wants none that was asked for before.
-        let flight = if ask.controls.no_cache {
+        let flight = if incoming.controls.no_cache {
             Boarded::Leads(self.app.flights.alone(asked))
         } else {
             self.app.flights.board(asked)
@@ -127,14 +133,14 @@ impl Request {
                 None => self.app.flights.alone(asked),
             },
         };
-        let keeper = self.keeper(question, found);
-        self.lead(pilot, reader, status, keeper).await
+        let recorder = self.recorder(question, found);
+        self.lead(pilot, reader, status, recorder).await
     }
 
-    fn keeper(&self, question: &Question, found: Found) -> Keeper {
-        Keeper {
+    fn recorder(&self, question: &Question, found: Found) -> Recorder {
+        Recorder {
             app: Arc::clone(&self.app),
-            ask: Arc::clone(&self.ask),
+            incoming: Arc::clone(&self.incoming),
             question: question.clone(),
             embedding: found.embedding,
             asked: Instant::now(),
@@ -145,10 +151,10 @@ impl Request {
     /// anybody reads.
     async fn lead(
         self,
-        pilot: Pilot<Asked, Head>,
+        pilot: Pilot<FlightKey, Head>,
         reader: Reader<Head>,
         status: Headers,
-        keeper: Keeper,
+        recorder: Recorder,
     ) -> Result<Response, ApiError> {
         let (told, heard) = tokio::sync::oneshot::channel();
         let request = self.clone();
@@ -159,22 +165,15 @@ impl Request {
             };
             match sent {
                 Ok(upstream) if upstream.status == StatusCode::OK => {
-                    let is_keepable = !upstream.headers.contains_key(axum::http::header::CONTENT_ENCODING);
                     let (head, body) = Head::of(upstream);
-                    let (length, dialect, is_stream) = (head.length, head.dialect, head.is_stream);
-                    let is_whole = move |so_far: usize, end: &[u8]| {
-                        length == Some(so_far) || (is_stream && has_ended(dialect, end))
-                    };
+                    let (length, ended) = (head.length, Arc::clone(&head.ended));
+                    let is_whole = move |so_far: usize| length == Some(so_far) || ended.load(Ordering::Acquire);
                     let body = request.meter.metered(body, Served::by(&head));
+                    let answered = head.clone();
                     pilot.begins(head);
                     // The answer is read from the flight, as everybody else reads it.
                     let _ = told.send(Ok(None));
-                    let keep = move |body| {
-                        if is_keepable {
-                            keeper.keep(body, dialect, is_stream);
-                        }
-                    };
-                    fly(pilot, body, is_whole, keep).await;
+                    fly(pilot, body, is_whole, |body| recorder.store_reply(body, &answered)).await;
                 }
                 other => {
                     // Others try for themselves: this says nothing of them.
@@ -191,7 +190,7 @@ impl Request {
         match sent.map_err(|error| ApiError::from(error).with(status.clone()))? {
             Some(upstream) => self.hand_on(upstream, status).await,
             None => match reader.head().await {
-                Some(head) => handed_on(&self.ask, &self.meter, &head, reader.body().boxed(), status).await,
+                Some(head) => forward(&self.meter, &head, reader.body().boxed(), status).await,
                 None => Err(ApiError::from(SendError::Ended).with(status)),
             },
         }
@@ -201,7 +200,7 @@ impl Request {
     async fn joined(&self, reader: Reader<Head>, head: &Head, mut status: Headers) -> Result<Response, ApiError> {
         headers::collapsed(&mut status);
         let body = self.meter.metered(reader.body().boxed(), Served::joined(head));
-        handed_on(&self.ask, &self.meter, head, body, status).await
+        forward(&self.meter, head, body, status).await
     }
 
     /// Sends the request on for itself alone, and keeps nothing.
@@ -213,25 +212,25 @@ impl Request {
     async fn hand_on(&self, upstream: Upstream, status: Headers) -> Result<Response, ApiError> {
         let (head, body) = Head::of(upstream);
         let body = self.meter.metered(body, Served::by(&head));
-        handed_on(&self.ask, &self.meter, &head, body, status).await
+        forward(&self.meter, &head, body, status).await
     }
 
     async fn send(&self) -> Result<Upstream, SendError> {
-        let ask = &self.ask;
+        let incoming = &self.incoming;
         self.meter.may_spend()?;
-        let mut headers = Cow::Borrowed(&ask.headers);
+        let mut headers = Cow::Borrowed(&incoming.headers);
         if let Some(context) = self.meter.calls() {
             headers.to_mut().insert(TRACEPARENT, context);
         }
         let outgoing = Outgoing {
             method: Method::POST,
-            path: &ask.path,
+            path: &incoming.path,
             headers: &headers,
-            tenant: &ask.caller.tenant,
-            dialect: ask.dialect,
+            tenant: &incoming.caller.tenant,
+            chat: Some(&incoming.request),
             trust_credentials: self.live.tenants.is_local(),
             is_repeatable: true,
         };
-        outgoing.send_by_model(&self.live.router, ask.model.as_deref(), &ask.body).await
+        outgoing.send_by_model(&self.live.router, incoming.model.as_deref(), &incoming.body).await
     }
 }

@@ -2,9 +2,10 @@
 
 use axum::http::{HeaderMap, header};
 
+use serde_json::Value;
+
 use super::error::ApiError;
 use crate::config::DEFAULT_CACHE;
-use crate::prompt::Json;
 
 /// What a request says to the cache. Whatever is said twice counts in its stricter sense.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +29,8 @@ pub(super) struct Controls {
 }
 
 impl Controls {
-    pub(super) fn read(headers: &HeaderMap, body: &Json) -> Result<Self, ApiError> {
+    /// From the headers, and the member `cache` of the body.
+    pub(super) fn read(headers: &HeaderMap, cache: Option<&Value>) -> Result<Self, ApiError> {
         let mut controls = Self {
             cache: DEFAULT_CACHE.to_owned(),
             namespace: None,
@@ -51,7 +53,7 @@ impl Controls {
             let value = value.to_str().map_err(|_| ApiError::invalid("Cache-Control is not ASCII"))?;
             value.split(',').try_for_each(|directive| controls.directive(directive.trim()))?;
         }
-        if let Some(object) = body.get("cache") {
+        if let Some(object) = cache {
             controls.object(object)?;
         }
         Ok(controls)
@@ -73,9 +75,9 @@ impl Controls {
         Ok(())
     }
 
-    fn object(&mut self, object: &Json) -> Result<(), ApiError> {
-        let Json::Object(members) = object else { return Err(ApiError::invalid("`cache` must be an object")) };
-        for (name, value) in members.iter().filter(|(_, value)| **value != Json::Null) {
+    fn object(&mut self, object: &Value) -> Result<(), ApiError> {
+        let Value::Object(members) = object else { return Err(ApiError::invalid("`cache` must be an object")) };
+        for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
             let wrong = |wanted: &str| ApiError::invalid(format!("`cache.{name}` must be {wanted}"));
             let flag = || value.as_bool().ok_or_else(|| wrong("true or false"));
             let seconds = || value.as_u64().ok_or_else(|| wrong("a whole number of seconds"));
@@ -124,7 +126,7 @@ mod tests {
     fn read(cache_control: &'static str, body: &str) -> Result<Controls, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
-        Controls::read(&headers, &Json::parse(body.as_bytes()).unwrap())
+        Controls::read(&headers, serde_json::from_str::<Value>(body).unwrap().get("cache"))
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::headers;
 use crate::embed::EmbedError;
 use crate::http::auth::Denied;
 use crate::http::body::BodyError;
-use crate::router::providers::anthropic;
-use crate::router::{Dialect, RouteError, SendError, UpstreamError};
+use crate::llm::{FormatId, ProviderError};
+use crate::router::{RouteError, SendError, UpstreamError};
 
 /// An error as the caller sees it.
 #[derive(Debug)]
@@ -68,10 +68,10 @@ impl From<UpstreamError> for ApiError {
     fn from(error: UpstreamError) -> Self {
         let status = status_of_upstream(&error);
         // The last one that was tried is the one that the error names.
-        let before = &error.tried[..error.tried.len().saturating_sub(1)];
+        let before = &error.failed_attempts[..error.failed_attempts.len().saturating_sub(1)];
         let list = headers::forwarded(&error.provider, before);
         let code = if error.is_without_credentials { "no_credentials" } else { "provider_unreachable" };
-        Self::new(status, code, error.to_string()).with(list).with(headers::in_vain(&error.tried))
+        Self::new(status, code, error.to_string()).with(list).with(headers::failed(&error.failed_attempts))
     }
 }
 
@@ -92,7 +92,7 @@ fn status_of_upstream(error: &UpstreamError) -> StatusCode {
 pub(super) fn status_of(error: &SendError) -> StatusCode {
     match error {
         SendError::Route(error) => status_and_code(error).0,
-        SendError::Unconvertible(_) => StatusCode::BAD_REQUEST,
+        SendError::Unsupported(_) => StatusCode::BAD_REQUEST,
         SendError::Upstream(error) => status_of_upstream(error),
         SendError::LeftAlone { is_limit: false, .. } => StatusCode::SERVICE_UNAVAILABLE,
         SendError::LeftAlone { .. } | SendError::Full { .. } | SendError::Spent { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -102,13 +102,13 @@ pub(super) fn status_of(error: &SendError) -> StatusCode {
 
 impl From<SendError> for ApiError {
     fn from(error: SendError) -> Self {
-        let (message, tried, status) = (error.to_string(), headers::in_vain(error.tried()), status_of(&error));
+        let (message, tried, status) = (error.to_string(), headers::failed(error.failed_attempts()), status_of(&error));
         let new = |code| Self::new(status, code, message.clone()).with(tried.clone());
         let after = |wait: std::time::Duration| [(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)))];
         match error {
             SendError::Route(error) => error.into(),
             SendError::Upstream(error) => error.into(),
-            SendError::Unconvertible(_) => new("unsupported_by_provider"),
+            SendError::Unsupported(_) => new("unsupported_by_provider"),
             SendError::LeftAlone { wait, is_limit: true, .. } => new("provider_limited").with(after(wait)),
             SendError::LeftAlone { wait, .. } => new("provider_left_alone").with(after(wait)),
             SendError::Full { .. } => new("too_many_requests").with(after(std::time::Duration::from_secs(1))),
@@ -136,13 +136,10 @@ impl ApiError {
         self.status
     }
 
-    /// The error in the shape of an API.
-    pub(super) fn in_dialect(self, dialect: Dialect) -> Response {
-        if dialect == Dialect::OpenAi {
-            return self.into_response();
-        }
-        let body = anthropic::messages::error(self.status.as_u16(), &self.message);
-        let mut response = (self.status, Json(body)).into_response();
+    /// The error as a format of chats tells it.
+    pub(super) fn in_format(self, format: FormatId) -> Response {
+        let error = ProviderError { code: Some(self.code.into()), ..ProviderError::new(self.status.as_u16(), self.message) };
+        let mut response = (self.status, Json(format.format().write_error(&error))).into_response();
         response.headers_mut().extend(self.headers);
         response
     }

@@ -19,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 const LONGEST: usize = 64 << 20;
 /// Bytes that a reader gets at once.
 const PIECE: usize = 64 << 10;
-/// Bytes of a reply's end that are shown to whoever knows whether it is whole.
-const TAIL: usize = 256;
 
 /// What a reply's end says to whoever reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -142,10 +140,9 @@ impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
         state.body.len()
     }
 
-    /// How long it is, and its end.
-    fn tail(&self) -> (usize, Vec<u8>) {
-        let state = self.flight.state.lock();
-        (state.body.len(), state.body[state.body.len().saturating_sub(TAIL)..].to_vec())
+    /// How long it is so far.
+    fn length(&self) -> usize {
+        self.flight.state.lock().body.len()
     }
 
     /// All of it so far, and `last`.
@@ -244,12 +241,12 @@ impl<H> Drop for Reader<H> {
 }
 
 /// Reads `body` into `pilot`'s flight. `before_end` is called with all of it before its last piece is told, where `is_whole`, which
-/// is shown its length and its end, knows that it is the last one, so that whoever has read the whole reply can rely on that call
+/// is told its length with it, knows that it is the last one, so that whoever has read the whole reply can rely on that call
 /// having been made.
 pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
     pilot: Pilot<K, H>,
     mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
-    is_whole: impl Fn(usize, &[u8]) -> bool,
+    is_whole: impl Fn(usize) -> bool,
     before_end: impl FnOnce(Bytes),
 ) {
     let mut before_end = Some(before_end);
@@ -261,9 +258,7 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
         };
         match next {
             Some(Ok(piece)) => {
-                let (length, mut tail) = pilot.tail();
-                tail.extend_from_slice(&piece[piece.len().saturating_sub(TAIL)..]);
-                if is_whole(length + piece.len(), &tail[tail.len().saturating_sub(TAIL)..])
+                if is_whole(pilot.length() + piece.len())
                     && let Some(before_end) = before_end.take()
                 {
                     before_end(pilot.body_with(&piece));
@@ -345,7 +340,7 @@ mod tests {
         pilot.begins(0);
         let second = join(&all);
         let failing = stream::iter([Ok(Bytes::from("a")), Err(())]);
-        fly(pilot, failing, |_, _| false, |_| panic!("it isn't whole")).await;
+        fly(pilot, failing, |_| false, |_| panic!("it isn't whole")).await;
         assert_eq!((read(first).await, read(second).await), (Err(Cut::Broken), Err(Cut::Broken)));
         assert_eq!(all.len(), 0);
     }
@@ -359,7 +354,7 @@ mod tests {
         drop(first);
         assert!(pilot.is_abandoned().now_or_never().is_none());
         drop(second);
-        fly(pilot, stream::pending::<Result<Bytes, ()>>(), |_, _| false, |_| panic!("it isn't whole")).await;
+        fly(pilot, stream::pending::<Result<Bytes, ()>>(), |_| false, |_| panic!("it isn't whole")).await;
         assert_eq!(all.len(), 0);
         // One that is alone is joined by nobody, and takes nobody's place.
         let (alone, _reader) = all.alone("q");
@@ -383,7 +378,7 @@ mod tests {
         pilot.begins(0);
         let pieces = stream::iter([Ok(Bytes::from("a")), Ok(Bytes::from("b")), Err(())]);
         let kept = Mutex::new(None);
-        fly(pilot, pieces, |length, end| length == 2 && end == b"ab", |all| *kept.lock() = Some(all)).await;
+        fly(pilot, pieces, |length| length == 2, |all| *kept.lock() = Some(all)).await;
         assert_eq!(kept.lock().as_deref(), Some(&b"ab"[..]));
         assert_eq!(read(first).await.unwrap(), "ab");
     }

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::cache::{Decision, Hit};
 use crate::decide::Outcome;
-use crate::router::Tried;
+use crate::router::FailedAttempt;
 use crate::store::Timestamp;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -48,16 +48,16 @@ pub(super) fn hit(decision: &Decision, hit: &Hit, expose_cosine: bool) -> Vec<(H
 }
 
 /// Who answered, how many were asked in all, and what those did that didn't answer.
-pub(super) fn forwarded(provider: &str, tried: &[Tried]) -> Vec<(HeaderName, HeaderValue)> {
-    let mut list = vec![(ATTEMPTS, HeaderValue::from(tried.len() + 1))];
+pub(super) fn forwarded(provider: &str, failed_attempts: &[FailedAttempt]) -> Vec<(HeaderName, HeaderValue)> {
+    let mut list = vec![(ATTEMPTS, HeaderValue::from(failed_attempts.len() + 1))];
     list.extend(HeaderValue::try_from(provider).map(|value| (PROVIDER, value)));
-    list.extend(in_vain(tried));
+    list.extend(failed(failed_attempts));
     list
 }
 
-/// Who was asked in vain, as `provider=what it did`.
-pub(super) fn in_vain(tried: &[Tried]) -> Option<(HeaderName, HeaderValue)> {
-    let each: Vec<String> = tried.iter().map(|Tried { provider, what }| format!("{provider}={what}")).collect();
+/// Attempts that failed, as `provider=what it did`.
+pub(super) fn failed(failed_attempts: &[FailedAttempt]) -> Option<(HeaderName, HeaderValue)> {
+    let each: Vec<String> = failed_attempts.iter().map(|FailedAttempt { provider, what }| format!("{provider}={what}")).collect();
     (!each.is_empty()).then(|| HeaderValue::try_from(each.join(", ")).ok()).flatten().map(|value| (TRIED, value))
 }
 

@@ -83,10 +83,10 @@ impl Served {
             provider: head.provider.clone(),
             model: head.model.clone(),
             status: head.status.as_u16(),
-            attempts: head.tried.len() + 1,
+            attempts: head.failed_attempts.len() + 1,
             joined: false,
             is_stream: head.is_stream,
-            used: Used::clone(&head.used),
+            used: head.used.clone(),
         }
     }
 
@@ -183,7 +183,7 @@ impl Meter {
     fn ended<S>(&self, served: &Served, seen: &Metered<S>) {
         let is_success = (200..300).contains(&served.status);
         let price = self.price(&served.provider, served.model.as_deref());
-        let tokens = served.used.get().copied().or_else(|| Tokens::told_by(&seen.beginning, seen.end.bytes()));
+        let tokens = served.used.get().or_else(|| Tokens::told_by(&seen.beginning, seen.end.bytes()));
         let used = tokens.or_else(|| self.about(served, seen)).unwrap_or_default();
         let sums = match (served.joined, is_success) {
             (true, _) => Sums::spared(tokens, price, true),

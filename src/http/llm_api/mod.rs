@@ -1,28 +1,30 @@
-//! The OpenAI-compatible API, and Anthropic's messages.
+//! The APIs of chats, and what providers offer beside.
 
-mod ask;
 mod chat;
 mod controls;
+mod count_tokens;
 mod embeddings;
 mod error;
 mod flight;
 mod headers;
-mod keep;
+mod incoming;
 mod meter;
 mod models;
 mod pass_through;
+mod recorder;
 mod relay;
 mod reply;
 
 use axum::http::{Method, StatusCode, Uri};
 
-pub(super) use chat::{chat, messages};
+pub(super) use chat::{chat_completions, messages, responses};
 pub(super) use embeddings::embeddings;
-pub(super) use models::models;
+pub(super) use count_tokens::count_tokens;
+pub(super) use models::{model, models};
 pub(super) use pass_through::pass_through;
 
 /// Calls under way, by what was asked.
-pub(super) type Flights = flight::Flights<chat::Asked, reply::Head>;
+pub(super) type Flights = flight::Flights<chat::FlightKey, reply::Head>;
 
 use error::ApiError;
 

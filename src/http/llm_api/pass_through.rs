@@ -14,7 +14,7 @@ use super::relay::{last_model_of, model_of, told};
 use super::reply::Head;
 use crate::http::live::Live;
 use crate::http::{App, body};
-use crate::router::{Dialect, Outgoing, SendError, Upstream};
+use crate::router::{Outgoing, SendError, Upstream};
 
 /// Any method, any path under `/v1` that isn't ours.
 ///
@@ -41,7 +41,7 @@ pub(in crate::http) async fn pass_through(
         path,
         headers: &headers,
         tenant: &caller.tenant,
-        dialect: dialect(path),
+        chat: None,
         trust_credentials: live.tenants.is_local(),
         is_repeatable,
     };
@@ -55,7 +55,12 @@ pub(in crate::http) async fn pass_through(
     }
     let meter = admitted.for_model(None, None)?;
     let provider = live.router.provider_for(named).map_err(SendError::from)?;
-    let body = reqwest::Body::wrap_stream(body.into_data_stream());
+    let server = &app.settings.server;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > server.max_body.bytes()) {
+        return Err(body::BodyError::TooLarge(server.max_body).into());
+    }
+    let body = reqwest::Body::wrap_stream(body::bounded(body, server.max_body, server.read_timeout.0));
     let sent = async { Ok(outgoing.send_to(provider, body).await?) };
     Ok(counted(meter, &outgoing, sent).await?)
 }
@@ -95,16 +100,11 @@ pub(super) async fn by_model(
         path,
         headers,
         tenant,
-        dialect: Dialect::OpenAi,
+        chat: None,
         trust_credentials: live.tenants.is_local(),
         is_repeatable: true,
     };
     counted(meter, &outgoing, outgoing.send_by_model(&live.router, Some(model), body)).await
-}
-
-/// Whose API a path belongs to.
-fn dialect(path: &str) -> Dialect {
-    if path == "/messages" || path.starts_with("/messages/") { Dialect::Anthropic } else { Dialect::OpenAi }
 }
 
 /// Whether a path, written so or percent-encoded, leaves the folder that it seems to be in: a provider's base address is

@@ -15,7 +15,7 @@ use crate::router::Pieces;
 pub(super) fn told(head: Head, body: Pieces) -> Response {
     let mut response = (head.status, Body::from_stream(body)).into_response();
     *response.headers_mut() = head.headers;
-    headers::set(response.headers_mut(), headers::forwarded(&head.provider, &head.tried));
+    headers::set(response.headers_mut(), headers::forwarded(&head.provider, &head.failed_attempts));
     response
 }
 

@@ -2,9 +2,18 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::llm::FormatId;
+
+fn ask_apart(request: &Value, apart: &[Option<&str>]) -> Question {
+    let partition = Partition { ignored: &["user".into()], apart, provider_keeps_answers: false };
+    match FormatId::OpenAiChat.format().read_request(request.clone()) {
+        Ok(chat) => Question::of_chat(&chat, &partition),
+        Err(_) => Question::bypassing("", "the request is not understood"),
+    }
+}
 
 fn ask(request: &Value) -> Question {
-    chat_question(&Json::parse(request.to_string().as_bytes()).unwrap(), &["user".into()], &[None, None])
+    ask_apart(request, &[None, None])
 }
 
 fn base() -> Value {
@@ -67,11 +76,9 @@ fn whatever_else_changes_changes_the_fingerprint() {
     let mut shorter = base();
     shorter["messages"].as_array_mut().unwrap().remove(1);
     assert_ne!(ask(&shorter).fingerprint, original);
-    let namespaced =
-        chat_question(&Json::parse(base().to_string().as_bytes()).unwrap(), &["user".into()], &[Some("n"), None]);
+    let namespaced = ask_apart(&base(), &[Some("n"), None]);
     assert_ne!(namespaced.fingerprint, original);
-    let queried =
-        chat_question(&Json::parse(base().to_string().as_bytes()).unwrap(), &["user".into()], &[None, Some("n")]);
+    let queried = ask_apart(&base(), &[None, Some("n")]);
     assert!(queried.fingerprint != original && queried.fingerprint != namespaced.fingerprint);
 }
 
@@ -81,9 +88,19 @@ fn delivery_ignored_fields_nulls_and_the_spelling_of_content_do_not_matter() {
     for (key, value) in [
         ("stream", json!(true)),
         ("stream_options", json!({"include_usage": true})),
-        ("cache", json!({"ttl": 5})),
         ("user", json!("u1")),
         ("seed", json!(null)),
+        ("metadata", json!({"run": "7"})),
+        ("service_tier", json!("flex")),
+        ("store", json!(false)),
+        ("n", json!(1)),
+        ("logprobs", json!(false)),
+        ("top_p", json!(1)),
+        ("frequency_penalty", json!(0.0)),
+        ("logit_bias", json!({})),
+        ("parallel_tool_calls", json!(true)),
+        ("tool_choice", json!("auto")),
+        ("response_format", json!(null)),
     ] {
         let mut changed = base();
         changed[key] = value;
@@ -137,8 +154,6 @@ fn what_cannot_be_cached_right_bypasses() {
         request[key] = value;
         assert!(matches!(ask(&request).reach, Reach::Bypass(_)), "{key}: {request}");
     }
-    let twice = br#"{"model": "a", "model": "b", "messages": [{"role": "user", "content": "hi"}]}"#;
-    assert!(matches!(chat_question(&Json::parse(twice).unwrap(), &[], &[None, None]).reach, Reach::Bypass(_)));
 }
 
 #[test]
@@ -154,6 +169,153 @@ fn after_a_tool_result_and_without_words_only_the_exact_request_serves() {
         let mut request = base();
         request["messages"][3]["content"] = json!(text);
         assert!(matches!(ask(&request).reach, Reach::ExactOnly(_)), "{text:?}");
+    }
+}
+
+#[test]
+fn fields_that_the_operator_ignores_do_not_matter() {
+    let ignored = ["seed".to_owned(), "temperature".to_owned(), "x".to_owned()];
+    let ask = |request: &Value| {
+        let chat = FormatId::OpenAiChat.format().read_request(request.clone()).unwrap();
+        Question::of_chat(&chat, &Partition { ignored: &ignored, ..Partition::default() }).fingerprint
+    };
+    let mut other = base();
+    (other["seed"], other["temperature"], other["x"]) = (json!(5), json!(0.9), json!([1]));
+    assert_eq!(ask(&other), ask(&base()));
+    other["top_p"] = json!(0.5);
+    assert_ne!(ask(&other), ask(&base()));
+}
+
+#[test]
+fn what_the_provider_keeps_serves_the_same_request_only() {
+    let chat = |store: bool| {
+        let request = json!({"model": "m", "input": "What is it?", "store": store});
+        FormatId::OpenAiResponses.format().read_request(request).unwrap()
+    };
+    let ask = |store, provider_keeps_answers| {
+        Question::of_chat(&chat(store), &Partition { provider_keeps_answers, ..Partition::default() })
+    };
+    assert!(matches!(ask(true, true).reach, Reach::ExactOnly(_)));
+    for question in [ask(true, false), ask(false, true), ask(false, false)] {
+        assert_eq!(question.reach, Reach::Semantic);
+        assert_eq!(question.fingerprint, ask(true, true).fingerprint);
+    }
+}
+
+/// One request that says about everything, in each format that callers speak.
+fn rich(format: FormatId) -> Value {
+    let schema = json!({"type": "object", "properties": {"x": {"type": "integer", "enum": [1, 2]}}, "required": ["x"]});
+    match format {
+        FormatId::Anthropic => json!({
+            "model": "m", "max_tokens": 100, "temperature": 0.5, "top_p": 0.9, "top_k": 5, "stop_sequences": ["END"],
+            "system": [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}],
+            "tools": [{"name": "f", "description": "d", "input_schema": schema, "strict": true, "defer_loading": true,
+                "input_examples": [{"x": 1}]}],
+            "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": true},
+            "thinking": {"type": "enabled", "budget_tokens": 50}, "unheard_of": {"a": [1, {"b": "c"}]},
+            "output_config": {"format": {"type": "json_schema", "schema": schema}},
+            "messages": [
+                {"role": "user", "content": [
+                    {"type": "document", "title": "t", "context": "c", "citations": {"enabled": true},
+                        "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+                    {"type": "text", "text": "Look.", "x": 1}]},
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "hm", "signature": "s1"}, {"type": "redacted_thinking", "data": "d1"},
+                    {"type": "text", "text": "Well."}, {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}}]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "a", "is_error": true, "content": [{"type": "text", "text": "r"}]},
+                    {"type": "text", "text": "And then?"}]},
+            ],
+        }),
+        FormatId::OpenAiResponses => json!({
+            "model": "m", "instructions": "Be brief.", "max_output_tokens": 100, "temperature": 0.5, "top_p": 0.9,
+            "tools": [{"type": "function", "name": "f", "description": "d", "parameters": schema, "strict": false}],
+            "tool_choice": {"type": "function", "name": "f"}, "parallel_tool_calls": false, "truncation": "auto",
+            "reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"],
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": schema, "strict": true}, "verbosity": "low"},
+            "unheard_of": {"a": [1, {"b": "c"}]},
+            "input": [
+                {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Be kind."}]},
+                {"role": "user", "content": [
+                    {"type": "input_text", "text": "Look."},
+                    {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"},
+                    {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"}]},
+                {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "e"},
+                {"type": "function_call", "id": "fc_1", "call_id": "a", "name": "f", "arguments": "{\"x\":1}"},
+                {"type": "function_call_output", "call_id": "a", "output": "r"},
+                {"role": "assistant", "content": [{"type": "output_text", "text": "Well."}]},
+                {"role": "user", "content": "And then?"},
+            ],
+        }),
+        _ => json!({
+            "model": "m", "max_tokens": 100, "temperature": 0.5, "top_p": 0.9, "stop": ["END"], "seed": 7,
+            "frequency_penalty": 0.1, "presence_penalty": 0.2, "reasoning_effort": "low", "verbosity": "low",
+            "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema, "strict": true}}],
+            "tool_choice": {"type": "function", "function": {"name": "f"}}, "parallel_tool_calls": false,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": true}},
+            "unheard_of": {"a": [1, {"b": "c"}]}, "logit_bias": {"50": 1},
+            "messages": [
+                {"role": "system", "content": "Be brief."}, {"role": "developer", "content": "Be kind.", "name": "op"},
+                {"role": "user", "content": [
+                    {"type": "text", "text": "Look.", "x": 1},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+                    {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"}}]},
+                {"role": "assistant", "content": "Well.", "reasoning_content": "hm", "tool_calls": [
+                    {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"},
+                        "extra_content": {"google": {"thought_signature": "s1"}}}]},
+                {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "r"}]},
+                {"role": "user", "content": "And then?"},
+            ],
+        }),
+    }
+}
+
+/// Where each value stands that holds no other.
+fn leaves(value: &Value, path: &str, out: &mut Vec<String>) {
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Array(items) => items.iter().enumerate().map(|(at, item)| (at.to_string(), item)).collect(),
+        Value::Object(members) => members.iter().map(|(name, item)| (name.clone(), item)).collect(),
+        _ => return out.push(path.to_owned()),
+    };
+    inner.into_iter().for_each(|(step, item)| leaves(item, &format!("{path}/{step}"), out));
+}
+
+/// A request in which one value is another one than in `request`: changed a little, replaced, renamed, or gone.
+fn changed(request: &Value, place: usize, how: usize, salt: u64) -> (String, Value) {
+    let mut places = Vec::new();
+    leaves(request, "", &mut places);
+    let path = places[place % places.len()].clone();
+    let mut other = request.clone();
+    let leaf = other.pointer_mut(&path).unwrap();
+    *leaf = match (&*leaf, how % 3) {
+        (Value::String(text), 0) => format!("{text}{salt}").into(),
+        (Value::String(text), 1) => format!("{salt}{}", text.to_uppercase()).into(),
+        (Value::Number(number), 0 | 1) => (number.as_f64().unwrap() + 1.0 + salt as f64).into(),
+        (Value::Bool(flag), _) => (!flag).into(),
+        _ => json!([salt]),
+    };
+    (path, other)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    /// Requests that differ in one value never share answers, whichever format they are in.
+    #[test]
+    fn requests_that_differ_in_one_value_do_not_share_answers(
+        format in prop_oneof![Just(FormatId::OpenAiChat), Just(FormatId::OpenAiResponses), Just(FormatId::Anthropic)],
+        place in any::<usize>(), how in 0..3usize, salt in 0..1000u64,
+    ) {
+        let request = rich(format);
+        let (path, other) = changed(&request, place, how, salt);
+        let Ok(chat) = format.format().read_request(request) else { panic!("the request must be read") };
+        // What can't be read, or not be cached, shares nothing.
+        let Ok(other) = format.format().read_request(other) else { return Ok(()) };
+        let (a, b) = (Question::of_chat(&chat, &Partition::default()), Question::of_chat(&other, &Partition::default()));
+        if !matches!(b.reach, Reach::Bypass(_)) {
+            prop_assert!(a.fingerprint != b.fingerprint || a.text != b.text, "{:?} {}", format, path);
+        }
     }
 }
 

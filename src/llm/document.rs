@@ -1,0 +1,144 @@
+//! A request's body as JSON, read once.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// What other programs put before UTF-8, and JSON doesn't allow.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A JSON document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// What it says, members in their order; of repeated ones the last.
+    pub value: Value,
+    /// What in it readers understand differently, if anything: such a request can't be compared with others.
+    pub ambiguous: Option<&'static str>,
+}
+
+impl Document {
+    /// Parses `bytes`.
+    ///
+    /// # Errors
+    /// serde_json's message, with line and column. Nesting beyond 128 levels is an error too.
+    pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+        let mut ambiguous = None;
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        let value = Reader(&mut ambiguous).deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(Self { value, ambiguous })
+    }
+}
+
+/// Reads a value, and writes down what is ambiguous in it.
+struct Reader<'a>(&'a mut Option<&'static str>);
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        /// Below this, every integral double is what was written, or what every reader makes of it.
+        const EXACT: f64 = 9_223_372_036_854_775_808.0;
+        if value.fract() == 0.0 && value.abs() >= EXACT {
+            *self.0 = Some("a number beyond 64 bits");
+        }
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element_seed(Reader(self.0))? {
+            items.push(item);
+        }
+        Ok(items.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = access.next_key::<String>()? {
+            let value = access.next_value_seed(Reader(self.0))?;
+            if members.insert(name, value).is_some() {
+                *self.0 = Some("a repeated key");
+            }
+        }
+        Ok(members.into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut ambiguous = None;
+        let value = Reader(&mut ambiguous).deserialize(deserializer)?;
+        Ok(Self { value, ambiguous })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &str) -> Document {
+        Document::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_readers_understand_differently_is_told() {
+        for text in ["{\"a\": 1, \"a\": 2}", "[{\"a\": 1, \"\\u0061\": 1}]", "[100000000000000000000000000]"] {
+            assert!(read(text).ambiguous.is_some(), "{text}");
+        }
+        for text in ["{\"a\": {\"a\": 1}}", "[18446744073709551615, -9223372036854775808, 1e5, 0.1]", "\u{feff}{}"] {
+            assert_eq!(read(text).ambiguous, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_keep_their_order_and_their_numbers() {
+        let text = "{\"z\":1,\"a\":[1.0,2.5e-3,-7],\"m\":{\"y\":null,\"b\":true}}";
+        assert_eq!(read(text).value, serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(read(text).value.to_string(), "{\"z\":1,\"a\":[1.0,0.0025,-7],\"m\":{\"y\":null,\"b\":true}}");
+        assert_eq!(read("\u{feff}{\"a\":1}").value, json!({"a": 1}));
+        for text in ["", "{", "{} {}", "nul", "\"\\ud800\"", "[NaN]", &"[".repeat(200)] {
+            assert!(Document::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

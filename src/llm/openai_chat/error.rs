@@ -1,0 +1,72 @@
+//! Errors.
+
+use serde_json::{Value, json};
+
+use super::is_blank;
+use crate::llm::ProviderError;
+
+/// The code that agents look for when they shorten their history.
+const TOO_LONG: &str = "context_length_exceeded";
+/// How OpenAI, vLLM, Mistral, DeepSeek, OpenRouter and others say the same in words.
+const TOO_LONG_WORDS: [&str; 6] = [
+    "maximum context length",
+    "context window",
+    "context length",
+    "prompt is too long",
+    "input is too long",
+    "too large for model with",
+];
+/// The status of an error in a stream that doesn't tell one.
+const IN_STREAM: u16 = 502;
+
+/// Whether `error` is one. Some providers write `"error": null` into every reply.
+pub(super) fn is_told(error: &Value) -> bool {
+    !is_blank(error) && *error != false
+}
+
+/// Reads the body of a refusal.
+pub(super) fn read(status: u16, body: &[u8]) -> ProviderError {
+    let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
+    // Google's endpoint puts it into a list.
+    let parsed = parsed.get(0).unwrap_or(&parsed);
+    let error = if is_told(&parsed["error"]) { &parsed["error"] } else { parsed };
+    of_object(status, error).unwrap_or_else(|| ProviderError::unreadable(status, body))
+}
+
+/// Reads an error that a stream, or a reply with the status 200, tells.
+pub(super) fn in_stream(error: &Value) -> ProviderError {
+    let told = ["status", "status_code", "code"].iter().find_map(|name| {
+        let status = &error[name];
+        status.as_u64().or_else(|| status.as_str()?.parse().ok()).and_then(|status| u16::try_from(status).ok())
+    });
+    let status = told.filter(|status| (400..600).contains(status)).unwrap_or(IN_STREAM);
+    of_object(status, error).unwrap_or_else(|| ProviderError::new(status, "the provider doesn't say why"))
+}
+
+/// Reads an error object, or what stands in its place: a text, or what FastAPI and its like say.
+fn of_object(status: u16, error: &Value) -> Option<ProviderError> {
+    let detail = &error["detail"];
+    let texts = [&error["message"], error, detail, &detail[0]["msg"], &error["error_description"], &error["title"]];
+    let message = texts.iter().find_map(|text| text.as_str().map(str::trim).filter(|text| !text.is_empty()))?;
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let lower = message.to_lowercase();
+    let is_too_long = matches!(status, 400 | 413 | 422) && TOO_LONG_WORDS.iter().any(|words| lower.contains(words));
+    // A number only repeats the status.
+    let code = text(&error["code"]).filter(|code| code.parse::<u16>().is_err());
+    let code = if is_too_long { Some(TOO_LONG.to_owned()) } else { code };
+    Some(ProviderError { code, param: text(&error["param"]), ..ProviderError::new(status, message) })
+}
+
+/// Writes an error.
+pub(super) fn write(error: &ProviderError) -> Value {
+    let (kind, usual_code) = match error.status {
+        401 => ("authentication_error", Some("invalid_api_key")),
+        403 => ("permission_error", None),
+        404 => ("not_found_error", None),
+        408 | 424 | 500.. => ("server_error", None),
+        429 => ("rate_limit_error", Some("rate_limit_exceeded")),
+        _ => ("invalid_request_error", None),
+    };
+    let code = error.code.as_deref().or(usual_code);
+    json!({"error": {"message": error.message, "type": kind, "param": error.param, "code": code}})
+}

@@ -1,0 +1,276 @@
+//! Reading requests.
+
+use serde_json::{Map, Value, json};
+
+use super::content::{self, within};
+use super::{OWN, object, write_request};
+use crate::llm::FormatId;
+use crate::llm::chat::{
+    Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Tool, ToolChoice,
+    ToolResult,
+};
+use crate::llm::error::Unsupported;
+use crate::llm::members::{Members, Place};
+
+/// Members that no model sees. `prediction` makes the answer come sooner, and not another one.
+const UNSEEN: [&str; 7] = [
+    "metadata",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prediction",
+    "store",
+];
+
+const HOSTED: &str = "a tool runs at the provider";
+
+/// Members without which the answer would be another one and which no other format has, and why it isn't cached if so:
+/// OpenAI's, Azure's, xAI's, OpenRouter's and Qwen's.
+const INDISPENSABLE: [(&[&str], Option<&str>); 4] = [
+    (&["functions", "function_call"], None),
+    (&["n", "logprobs", "top_logprobs", "audio", "modalities"], Some("an answer other than one text is asked for")),
+    (
+        &["web_search_options", "data_sources", "search_parameters", "enable_search"],
+        Some("a search is asked for, whose result changes with time"),
+    ),
+    (&["plugins"], Some(HOSTED)),
+];
+/// Anthropic's, which are meant for a model of Anthropic's behind this API.
+const HOSTED_AT_ANTHROPIC: [&str; 2] = ["mcp_servers", "container"];
+
+/// Reads a request.
+pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
+    let mut members = Members::of(body, Place::ROOT)?;
+    drop_defaults(&mut members);
+    let mut chat = Chat { format: OWN, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
+    let place = Place::ROOT.name("messages");
+    for (index, message) in members.list("messages")?.into_iter().enumerate() {
+        let message = read_message(message, place.index(index), &mut chat)?;
+        chat.messages.push(message);
+    }
+    if chat.messages.is_empty() {
+        chat.uncacheable = Some("there are no messages");
+    }
+    let place = Place::ROOT.name("tools");
+    for (index, tool) in members.list("tools")?.into_iter().enumerate() {
+        chat.tools.push(read_tool(tool, place.index(index))?);
+    }
+    if chat.tools.iter().any(|tool| matches!(tool, Tool::Foreign(..))) {
+        chat.uncacheable = Some(HOSTED);
+    }
+    chat.tool_choice = members.take("tool_choice").map(read_tool_choice).unwrap_or_default();
+    chat.parallel_tool_calls = members.flag("parallel_tool_calls")?;
+    chat.sampling = read_sampling(&mut members, &mut chat.unseen)?;
+    chat.output = members.take("response_format").map(read_output).unwrap_or_default();
+    chat.reasoning = read_reasoning(&mut members)?;
+    chat.delivery = read_delivery(&mut members, &mut chat.unseen)?;
+    for name in UNSEEN {
+        chat.unseen.extend(members.take(name).map(|value| (name.to_owned(), value)));
+    }
+    let of_metadata = || chat.unseen.get("metadata")?["user_id"].as_str().map(str::to_owned);
+    chat.user = members.text("user")?.or_else(of_metadata);
+    // It is said to Refrain, and no provider knows it.
+    members.take("cache");
+    if chat.unseen.get("store").is_some_and(|store| *store != false) {
+        chat.uncacheable = Some("the provider is asked to keep the answer");
+    }
+    for (names, why) in INDISPENSABLE {
+        if let Some(name) = names.iter().find(|name| members.get(name).is_some()) {
+            chat.indispensable = Some(name);
+            chat.uncacheable = why.or(chat.uncacheable);
+        }
+    }
+    if HOSTED_AT_ANTHROPIC.iter().any(|name| members.get(name).is_some()) {
+        chat.uncacheable = Some(HOSTED);
+    }
+    chat.extra = members.rest(OWN);
+    Ok(chat)
+}
+
+/// Takes out what says the same as nothing.
+fn drop_defaults(members: &mut Members<'_>) {
+    let defaults = json!({
+        "n": 1, "logprobs": false, "top_logprobs": 0, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0,
+        "logit_bias": {}, "modalities": ["text"], "functions": [], "data_sources": [], "plugins": [], "mcp_servers": [],
+        "enable_search": false, "parallel_tool_calls": true, "tool_choice": "auto", "response_format": {"type": "text"},
+        "verbosity": "medium", "store": false,
+    });
+    object(defaults).into_iter().for_each(|(name, value)| members.drop_if(&name, value));
+    members.drop_if("modalities", json!([]));
+}
+
+fn read_message(message: Value, place: Place<'_>, chat: &mut Chat) -> Result<Message, Unsupported> {
+    let mut message = Members::of(message, place)?;
+    let word = message.required_text("role")?;
+    let role = match &*word {
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" | "function" => Role::Tool,
+        _ => return Err(place.name("role").wrong("must be system, developer, user, assistant or tool")),
+    };
+    if word == "function" || message.get("function_call").is_some() {
+        chat.indispensable = Some("function_call");
+    }
+    if word == "function" {
+        message.put_back("role", word.into());
+    }
+    if message.get("audio").is_some() {
+        chat.indispensable = Some("audio");
+        chat.uncacheable = Some("a message refers to audio that the provider keeps");
+    }
+    let mut parts = match role {
+        Role::Assistant => content::read_assistant(&mut message, None)?,
+        _ => content::read(message.take("content"), place.name("content"))?,
+    };
+    let is_unknown =
+        |part: &Part| matches!(part.content, Content::Foreign(..)) && content::where_it_stood(part).is_empty();
+    if parts.iter().any(is_unknown) {
+        chat.uncacheable = Some("a message has a part of unknown type");
+    }
+    let mut extra = Extra::default();
+    if role == Role::Tool {
+        let call_id = message.text("tool_call_id")?.unwrap_or_default();
+        let result = Content::ToolResult(ToolResult { call_id, parts, is_error: false });
+        parts = vec![Part { extra: message.rest(OWN), ..Part::new(result) }];
+    } else {
+        extra = message.rest(OWN);
+    }
+    Ok(Message { role, parts, extra })
+}
+
+fn read_tool(tool: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
+    let is_function = tool["type"].is_null() || tool["type"] == "function";
+    if tool["function"].is_null() || !is_function {
+        // In Anthropic's own form, the name stands at the top.
+        let is_anthropics = tool["name"].is_string() && tool["type"] != "function";
+        return Ok(Tool::Foreign(if is_anthropics { FormatId::Anthropic } else { OWN }, tool));
+    }
+    let mut tool = Members::of(tool, place)?;
+    tool.take("type");
+    let (name, description, parameters, strict, mark) = within(&mut tool, "function", |function| {
+        function.drop_if("strict", false);
+        let name = function.required_text("name")?;
+        let description = function.text("description")?;
+        let (parameters, strict) = (function.take("parameters"), function.flag("strict")?);
+        Ok((name, description, parameters, strict, function.take("cache_control")))
+    })?;
+    // A mark for the provider's cache may stand in either place.
+    if let Some(mark) = mark.filter(|_| tool.get("cache_control").is_none()) {
+        tool.put_back("cache_control", mark);
+    }
+    Ok(Tool::Function { name, description, parameters, strict, extra: tool.rest(OWN) })
+}
+
+/// A choice that has more to it than is understood stays whole.
+fn read_tool_choice(choice: Value) -> ToolChoice {
+    let name = |choice: &Value| choice["function"]["name"].as_str().map(str::to_owned);
+    let understood = match (choice.as_str().or(choice["type"].as_str()), &choice["allowed_tools"]) {
+        (Some("auto"), _) => Some(ToolChoice::Auto),
+        (Some("none"), _) => Some(ToolChoice::None),
+        // Mistral's word for it.
+        (Some("required" | "any"), _) => Some(ToolChoice::Required),
+        (Some("function"), _) => name(&choice).map(ToolChoice::Named),
+        (Some("allowed_tools"), allowed) => {
+            let names = allowed["tools"].as_array().and_then(|tools| tools.iter().map(name).collect());
+            names.map(|names| ToolChoice::Allowed { names, required: allowed["mode"] == "required" })
+        }
+        _ => None,
+    };
+    let is_all = |read: &ToolChoice| choice.is_string() || write_request::tool_choice(read).as_ref() == Some(&choice);
+    match understood.filter(is_all) {
+        Some(read) => read,
+        None => ToolChoice::Foreign(OWN, choice),
+    }
+}
+
+fn read_sampling(members: &mut Members<'_>, unseen: &mut Map<String, Value>) -> Result<Sampling, Unsupported> {
+    let newer = members.integer("max_completion_tokens")?;
+    // Providers differ in which of the two names they take, so it is to go out under the same one.
+    unseen.extend(newer.map(|limit| ("max_completion_tokens".to_owned(), limit.into())));
+    let max_tokens = match newer {
+        None => members.integer("max_tokens")?,
+        Some(_) => newer,
+    };
+    let stop = match members.take("stop") {
+        None => Vec::new(),
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(texts)) => {
+            let texts = texts.into_iter().map(|text| if let Value::String(text) = text { Some(text) } else { None });
+            texts.collect::<Option<_>>().ok_or_else(|| Place::ROOT.name("stop").wrong("must hold texts only"))?
+        }
+        Some(_) => return Err(Place::ROOT.name("stop").wrong("must be a text or a list of texts")),
+    };
+    let seed = members.get("seed").and_then(Value::as_i64);
+    if seed.is_some() {
+        members.take("seed");
+    }
+    Ok(Sampling {
+        max_tokens,
+        temperature: members.number("temperature")?,
+        top_p: members.number("top_p")?,
+        top_k: members.integer("top_k")?,
+        stop,
+        seed,
+        frequency_penalty: members.number("frequency_penalty")?,
+        presence_penalty: members.number("presence_penalty")?,
+    })
+}
+
+/// A form that has more to it than is understood stays whole.
+fn read_output(mut format: Value) -> Output {
+    if let Some(Value::Object(form)) = format.get_mut("json_schema") {
+        form.retain(|name, value| !value.is_null() && (name != "strict" || *value != false));
+    }
+    let form = &format["json_schema"];
+    let text = |name: &str| form[name].as_str().map(str::to_owned);
+    let understood = match format["type"].as_str() {
+        Some("text") => Output::Text,
+        Some("json_object") => Output::JsonObject,
+        _ => Output::JsonSchema {
+            name: text("name"),
+            description: text("description"),
+            schema: form["schema"].clone(),
+            strict: form["strict"].as_bool(),
+        },
+    };
+    match write_request::response_format(&understood) {
+        Some(written) if written == format => understood,
+        _ => Output::Foreign(OWN, format),
+    }
+}
+
+/// What Anthropic and OpenRouter say in members of their own stays there as well, for models of theirs.
+fn read_reasoning(members: &mut Members<'_>) -> Result<Reasoning, Unsupported> {
+    let effort = members.text("reasoning_effort")?;
+    let of = |name: &str| members.get(name).cloned().unwrap_or_default();
+    let (thinking, reasoning) = (of("thinking"), of("reasoning"));
+    let text = |name: &str| reasoning[name].as_str().map(str::to_owned);
+    let mode = match (thinking["type"].as_str(), reasoning["enabled"].as_bool()) {
+        (Some("enabled"), _) | (None, Some(true)) => Some(ReasoningMode::Enabled),
+        (Some("adaptive"), _) => Some(ReasoningMode::Adaptive),
+        (Some("disabled"), _) | (None, Some(false)) => Some(ReasoningMode::Disabled),
+        _ => None,
+    };
+    let budget = thinking["budget_tokens"].as_u64().or(reasoning["max_tokens"].as_u64());
+    Ok(Reasoning { effort: effort.or_else(|| text("effort")), budget, mode, summary: text("summary") })
+}
+
+fn read_delivery(members: &mut Members<'_>, unseen: &mut Map<String, Value>) -> Result<Delivery, Unsupported> {
+    let is_stream = members.flag("stream")? == Some(true);
+    let mut options = members.take("stream_options").unwrap_or_default();
+    let wants_usage = options["include_usage"] == true;
+    if let Value::Object(rest) = &mut options {
+        rest.shift_remove("include_usage");
+        if !rest.is_empty() {
+            unseen.insert("stream_options".into(), options);
+        }
+    }
+    Ok(match (is_stream, wants_usage) {
+        (false, _) => Delivery::Whole,
+        (true, false) => Delivery::Stream,
+        (true, true) => Delivery::StreamWithUsage,
+    })
+}

@@ -1,0 +1,219 @@
+//! Whole replies.
+
+use serde_json::{Map, Value, json};
+
+use super::content::{self, THOUGHTS};
+use super::{OWN, merge, object, some, some_text};
+use crate::llm::Frame;
+use crate::llm::answer::{Answer, Finish, Usage};
+use crate::llm::chat::{Content, Extra, Issuer, Part};
+use crate::llm::error::Unsupported;
+use crate::llm::members::{Members, Place};
+
+/// Reads a reply.
+pub(super) fn read(body: Value) -> Result<Answer, Unsupported> {
+    let mut body = Members::of(body, Place::ROOT)?;
+    let place = Place::ROOT.name("choices");
+    let mut choices = body.list("choices")?;
+    let (Some(choice), None) = (choices.pop(), choices.pop()) else { return Err(place.wrong("must hold one answer")) };
+    let place = place.index(0);
+    let mut choice = Members::of(choice, place)?;
+    let place = place.name("message");
+    let mut message = Members::of(choice.take("message").unwrap_or_default(), place)?;
+    let word = choice.required_text("finish_reason")?;
+    choice.take("index");
+    message.take("role");
+    body.take("object");
+
+    let (id, model) = (body.text("id")?.unwrap_or_default(), body.text("model")?.unwrap_or_default());
+    let parts = content::read_assistant(&mut message, Some(&id))?;
+    // The older way to call a function is never stored, nor what would stand where further members are kept.
+    let lossy = message.get("function_call").map(|_| "function_call");
+    let lossy =
+        lossy.or_else(|| ["message", "choice"].into_iter().find(|name| body.get(name).is_some())).map(str::to_owned);
+    let (calls, refuses) = (parts.iter().any(is_call), parts.iter().any(is_refusal));
+    let (finish, word) =
+        read_finish(&word, choice.get("stop_reason"), calls, refuses).map_err(|why| place.wrong(why))?;
+    word.into_iter().for_each(|word| choice.put_back("finish_reason", word.into()));
+    let usage = body.take("usage").and_then(read_usage);
+    let created = body.take("created").and_then(|created| created.as_u64());
+    for (name, members) in [("message", message), ("choice", choice)] {
+        members.rest(OWN).get().into_iter().for_each(|(_, rest)| body.put_back(name, rest.clone().into()));
+    }
+    Ok(Answer { id, model, created, parts, finish, usage, extra: body.rest(OWN), lossy })
+}
+
+/// Why an answer ended, and the provider's word for it where that is another one than OpenAI's for the same.
+pub(super) fn read_finish(
+    word: &str,
+    stop: Option<&Value>,
+    calls: bool,
+    refuses: bool,
+) -> Result<(Finish, Option<String>), &'static str> {
+    let finish = match word {
+        "error" => return Err("has the finish_reason `error`"),
+        "length" | "max_tokens" | "model_length" => Finish::Length,
+        "content_filter" => Finish::ContentFilter,
+        "refusal" => Finish::Refusal,
+        "tool_calls" | "function_call" | "tool_use" => Finish::ToolCalls,
+        "stop" | "eos" | "end_turn" | "stop_sequence" if refuses => Finish::Refusal,
+        // So say some where tools are called, and OpenAI where one must be.
+        "stop" | "eos" | "end_turn" if calls => Finish::ToolCalls,
+        "stop" | "eos" | "end_turn" | "stop_sequence" => match stop {
+            // vLLM's and SGLang's.
+            Some(Value::String(sequence)) => Finish::StopSequence(Some(sequence.clone())),
+            _ if word == "stop_sequence" => Finish::StopSequence(None),
+            _ => Finish::Stop,
+        },
+        other => Finish::Other(OWN, other.to_owned()),
+    };
+    let usual = write_finish(&finish, refuses) == word;
+    Ok((finish, (!usual).then(|| word.to_owned())))
+}
+
+/// OpenAI's word for why an answer ended. A reason that isn't known is told as `length`: nobody takes such an answer for
+/// a whole one.
+pub(super) fn write_finish(finish: &Finish, refuses: bool) -> &str {
+    match finish {
+        Finish::Stop | Finish::StopSequence(_) => "stop",
+        Finish::Refusal if refuses => "stop",
+        Finish::ToolCalls => "tool_calls",
+        Finish::Length => "length",
+        Finish::ContentFilter | Finish::Refusal => "content_filter",
+        Finish::Other(OWN, word) => word,
+        Finish::Other(..) => "length",
+    }
+}
+
+fn is_call(part: &Part) -> bool {
+    matches!(part.content, Content::ToolCall(_))
+}
+
+fn is_refusal(part: &Part) -> bool {
+    matches!(&part.content, Content::Refusal(text) if !text.is_empty())
+}
+
+/// Reads counts, in the members of OpenAI, DeepSeek, LiteLLM and OpenRouter.
+pub(super) fn read_usage(usage: Value) -> Option<Usage> {
+    let Value::Object(raw) = usage else { return None };
+    let usage = Value::Object(raw);
+    let count = |places: &[&str]| places.iter().find_map(|place| usage.pointer(place)?.as_u64()).unwrap_or(0);
+    let input = count(&["/prompt_tokens"]);
+    let reasoning = count(&["/completion_tokens_details/reasoning_tokens"]);
+    let output = count(&["/completion_tokens"]);
+    // xAI and Google leave thoughts out of the answer's tokens, and not out of the total.
+    let rest = if input > 0 { count(&["/total_tokens"]).saturating_sub(input) } else { 0 };
+    let cached = ["/prompt_tokens_details/cached_tokens", "/prompt_cache_hit_tokens", "/cache_read_input_tokens"];
+    let written = ["/cache_creation_input_tokens", "/prompt_tokens_details/cache_write_tokens"];
+    let (cached_input, cache_write) = (count(&cached).min(input), count(&written).min(input));
+    let Value::Object(raw) = usage else { return None };
+    let is_empty = raw.is_empty();
+    let read = Usage { input, cached_input, cache_write, output: output.max(rest), reasoning, raw: Some((OWN, raw)) };
+    (!is_empty).then_some(read)
+}
+
+/// Writes counts.
+pub(super) fn write_usage(usage: &Usage) -> Value {
+    usage.raw_of(OWN).cloned().map(Value::from).unwrap_or_else(|| {
+        json!({
+            "prompt_tokens": usage.input,
+            "completion_tokens": usage.output,
+            "total_tokens": usage.input.saturating_add(usage.output),
+            "prompt_tokens_details": {"cached_tokens": usage.cached_input},
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        })
+    })
+}
+
+/// What a reply and each chunk of a stream begin with.
+pub(super) fn write_frame(answer: &Answer, frame: &Frame, kind: &str) -> Map<String, Value> {
+    let id = if answer.id.is_empty() { format!("chatcmpl-{}", frame.id) } else { answer.id.clone() };
+    let model = if answer.model.is_empty() { &frame.model } else { &answer.model };
+    object(json!({"id": id, "object": kind, "created": answer.created.unwrap_or(frame.created), "model": model}))
+}
+
+/// Writes a reply.
+pub(super) fn write(answer: &Answer, frame: &Frame) -> Value {
+    let (mut rest, message, mut choice) = split_extra(&answer.extra);
+    let word = choice.shift_remove("finish_reason");
+    let refuses = answer.parts.iter().any(is_refusal);
+    let finish = word.unwrap_or_else(|| write_finish(&answer.finish, refuses).into());
+    let mut told = write_message(answer);
+    merge(&mut told, &message);
+    let mut told_choice = write_choice("message", told.into(), finish);
+    merge(&mut told_choice, &choice);
+    let mut reply = write_frame(answer, frame, "chat.completion");
+    reply.insert("choices".into(), json!([told_choice]));
+    reply.extend(answer.usage.as_ref().map(|usage| ("usage".to_owned(), write_usage(usage))));
+    rest.retain(|name, _| !reply.contains_key(name));
+    reply.extend(rest);
+    reply.into()
+}
+
+/// The choice that a reply, or a chunk of a stream, has.
+pub(super) fn write_choice(name: &str, told: Value, finish: Value) -> Map<String, Value> {
+    let choice = [("index", 0.into()), (name, told), ("logprobs", Value::Null), ("finish_reason", finish)];
+    choice.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
+/// Further members of the reply, of the message and of the choice.
+pub(super) fn split_extra(extra: &Extra) -> (Map<String, Value>, Map<String, Value>, Map<String, Value>) {
+    let mut rest = extra.of(OWN).cloned().unwrap_or_default();
+    let mut take = |name: &str| match rest.shift_remove(name) {
+        Some(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    let (message, choice) = (take("message"), take("choice"));
+    (rest, message, choice)
+}
+
+fn write_message(answer: &Answer) -> Map<String, Value> {
+    let (mut text, mut listed, mut is_list) = (String::new(), Vec::new(), false);
+    let (mut refusal, mut seal) = (String::new(), None);
+    let (mut annotations, mut blocks, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+    let mut characters = 0;
+    for part in &answer.parts {
+        let where_it_stood = content::where_it_stood(part);
+        match &part.content {
+            Content::ToolCall(call) => {
+                let id = content::call_id(&call.id, &answer.id, calls.len());
+                calls.push(content::write_call(call, &id, part.seal.as_ref(), &part.extra).into());
+                continue;
+            }
+            Content::Text(more) => {
+                let start = characters;
+                characters += more.chars().count();
+                annotations.extend(content::annotations(&part.extra, start, characters));
+                text.push_str(more);
+                is_list |= part.extra.of(OWN).is_some();
+            }
+            Content::Refusal(more) => refusal.push_str(more),
+            Content::Reasoning(_) if where_it_stood == "content" => is_list = true,
+            Content::Reasoning(more) => {
+                let seal = part.seal.as_ref();
+                blocks.extend(seal.and_then(|seal| content::write_thinking_block(more, seal, &part.extra)));
+            }
+            Content::Foreign(OWN, call) if where_it_stood == "tool_calls" => calls.push(call.clone()),
+            Content::Foreign(OWN, _) => is_list = true,
+            _ => {}
+        }
+        seal = part.seal.as_ref().filter(|seal| seal.issuer == Issuer::Google).or(seal);
+        if !matches!(part.content, Content::Refusal(_) | Content::Reasoning(_)) || where_it_stood == "content" {
+            listed.extend(content::write_part(part).filter(|_| where_it_stood != "tool_calls"));
+        }
+    }
+    let name = answer.parts.iter().map(content::where_it_stood).find(|name| THOUGHTS.contains(name));
+    let thoughts = content::thoughts_of(&answer.parts);
+    let mut message = Map::new();
+    message.insert("role".into(), "assistant".into());
+    message.insert("content".into(), if is_list { listed.into() } else { some_text(text).into() });
+    message.insert("refusal".into(), some_text(refusal).into());
+    message.extend(object(json!({
+        "annotations": some(annotations),
+        "tool_calls": some(calls),
+        name.unwrap_or(THOUGHTS[0]): some_text(thoughts),
+        "thinking_blocks": some(blocks),
+        "extra_content": content::write_google_seal(seal),
+    })));
+    message
+}

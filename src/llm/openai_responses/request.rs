@@ -1,0 +1,319 @@
+//! Reads a request.
+
+use serde_json::{Map, Value};
+
+use super::{ID, items};
+use crate::llm::chat::{
+    Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, Retention, Role, Tool, ToolChoice, ToolResult,
+};
+use crate::llm::error::Unsupported;
+use crate::llm::members::{Members, Place};
+
+/// The member of a message's extra that says that it came as `instructions`.
+pub(super) const INSTRUCTIONS: &str = "instructions";
+/// Members that no model sees. `store` is here too, because it says only what [`Retention`] says.
+const UNSEEN: [&str; 7] = [
+    "metadata",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "store",
+    "stream_options",
+];
+/// Tools that the caller runs, though only this format has them.
+const CALLERS: [&str; 3] = ["custom", "local_shell", "apply_patch"];
+const LOGPROBS: &str = "message.output_text.logprobs";
+
+/// Reads a request.
+pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
+    let mut members = Members::of(body, Place::ROOT)?;
+    let mut chat = Chat { format: ID, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
+    kept(&mut members, &mut chat)?;
+    if let Some(text) = members.text(INSTRUCTIONS)?.filter(|text| !text.is_empty()) {
+        let mark = Map::from_iter([(INSTRUCTIONS.to_owned(), true.into())]);
+        let extra = Extra::new(ID, mark);
+        chat.messages.push(Message { role: Role::System, parts: vec![Part::text(text)], extra });
+    }
+    match members.take("input") {
+        None if chat.indispensable.is_some() => {}
+        None => return Err(Place::ROOT.name("input").wrong("is missing")),
+        Some(Value::Array(list)) => {
+            let place = Place::ROOT.name("input");
+            for (index, each) in list.into_iter().enumerate() {
+                item(&mut chat, each, place.index(index))?;
+            }
+        }
+        Some(text @ Value::String(_)) => {
+            members.put_back("input", text);
+            let parts = items::content(&mut members, "input", "input_text")?;
+            chat.messages.push(Message::new(Role::User, parts));
+        }
+        Some(_) => return Err(Place::ROOT.name("input").wrong("must be a text or a list of items")),
+    }
+    for (index, value) in members.list("tools")?.into_iter().enumerate() {
+        let tool = tool(value, Place::ROOT.name("tools").index(index))?;
+        if matches!(&tool, Tool::Foreign(_, whole) if !is_callers(whole)) {
+            chat.uncacheable = Some("a tool runs at the provider, and what it finds changes");
+        }
+        chat.tools.push(tool);
+    }
+    chat.tool_choice = members.take("tool_choice").map_or(ToolChoice::Auto, tool_choice);
+    chat.parallel_tool_calls = members.flag("parallel_tool_calls")?.filter(|parallel| !parallel);
+    sampling(&mut members, &mut chat)?;
+    chat.output = output(&mut members)?;
+    chat.reasoning = reasoning(&mut members)?;
+    if members.flag("stream")? == Some(true) {
+        // The last event always tells it.
+        chat.delivery = Delivery::StreamWithUsage;
+    }
+    chat.user = members.text("user")?;
+    for name in UNSEEN {
+        if let Some(value) = members.take(name) {
+            chat.unseen.insert(name.to_owned(), value);
+        }
+    }
+    for (name, usual) in [("truncation", "disabled".into()), ("include", Value::Array(Vec::new()))] {
+        members.drop_if(name, usual);
+    }
+    chat.extra = members.rest(ID);
+    Ok(chat)
+}
+
+/// What the provider is to keep, or keeps already.
+fn kept(members: &mut Members<'_>, chat: &mut Chat) -> Result<(), Unsupported> {
+    members.drop_if("background", false);
+    let stores = members.get("store").is_none_or(|store| *store != false);
+    chat.indispensable = ["prompt", "background", "conversation", "previous_response_id"]
+        .into_iter()
+        .find(|name| members.get(name).is_some());
+    chat.retention = match chat.indispensable {
+        _ if members.get("background").is_some() || members.get("conversation").is_some() => Retention::Changing,
+        Some("previous_response_id") => Retention::Answer,
+        _ if stores => Retention::Answer,
+        _ => Retention::Nothing,
+    };
+    if members.get("prompt").is_some() {
+        chat.uncacheable = Some("a prompt template is kept at the provider, where it may change");
+    }
+    members.drop_if("top_logprobs", 0);
+    let includes = members.get("include").and_then(Value::as_array);
+    if members.get("top_logprobs").is_some() || includes.is_some_and(|names| names.iter().any(|name| name == LOGPROBS))
+    {
+        chat.uncacheable = Some("probabilities of tokens are asked for");
+        chat.indispensable = chat.indispensable.or(Some("top_logprobs"));
+    }
+    Ok(())
+}
+
+fn item(chat: &mut Chat, item: Value, place: Place<'_>) -> Result<(), Unsupported> {
+    if !item.is_object() {
+        return Err(place.wrong("must be an object"));
+    }
+    for name in ["type", "role"] {
+        if !item[name].is_null() && !item[name].is_string() {
+            return Err(place.name(name).wrong("must be a text"));
+        }
+    }
+    let text = |name: &str| item[name].as_str().map(str::to_owned);
+    let (kind, role) = (text("type"), text("role"));
+    match (kind.as_deref(), role.as_deref()) {
+        (None | Some("message"), Some("assistant")) | (Some("reasoning" | "function_call"), _) => {
+            let is_message = !matches!(kind.as_deref(), Some("reasoning" | "function_call"));
+            let parts = items::read(item, place)?;
+            turn(chat, is_message, parts);
+        }
+        (None | Some("message"), Some(role)) => {
+            let role = match role {
+                "user" => Role::User,
+                "system" => Role::System,
+                "developer" => Role::Developer,
+                _ => return Err(place.name("role").wrong("must be user, assistant, system or developer")),
+            };
+            let mut members = Members::of(item, place)?;
+            members.take("type");
+            members.take("role");
+            members.drop_if("status", "completed");
+            let parts = items::content(&mut members, "content", "input_text")?;
+            foreign(chat, &parts);
+            chat.messages.push(Message { role, parts, extra: members.rest(ID) });
+        }
+        (Some("function_call_output"), _) => {
+            let mut members = Members::of(item, place)?;
+            members.take("type");
+            members.drop_if("status", "completed");
+            let call_id = members.required_text("call_id")?;
+            let parts = items::content(&mut members, "output", "input_text")?;
+            foreign(chat, &parts);
+            let result = Part::new(Content::ToolResult(ToolResult { call_id, parts, is_error: false }));
+            chat.messages.push(Message { role: Role::Tool, parts: vec![result], extra: members.rest(ID) });
+        }
+        (Some("message"), None) => return Err(place.name("role").wrong("is missing")),
+        (None, None) if item["id"].is_null() => return Err(place.name("type").wrong("is missing")),
+        (kind, _) => {
+            if !kind.is_some_and(items::is_self_contained) {
+                chat.uncacheable = Some("an item refers to what the provider keeps, or isn't known");
+            }
+            let mut item = item;
+            if kind.is_none() {
+                item["type"] = "item_reference".into();
+            }
+            let parts = items::read(item, place)?;
+            if kind.is_some_and(|kind| kind.ends_with("_call")) {
+                turn(chat, false, parts);
+            } else {
+                chat.messages.push(Message::new(Role::User, parts));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn foreign(chat: &mut Chat, parts: &[Part]) {
+    if parts.iter().any(|part| matches!(part.content, Content::Foreign(..))) {
+        chat.uncacheable = Some("a part of a message isn't known");
+    }
+}
+
+/// Adds an item to the turn of the assistant that it belongs to. A message after a message is another turn.
+fn turn(chat: &mut Chat, is_message: bool, item: Vec<Part>) {
+    let says = |part: &Part| items::kind(part) == Some(items::Kind::Message);
+    if item.iter().any(|part| matches!(part.content, Content::Foreign(..)) && says(part)) {
+        foreign(chat, &item);
+    }
+    match chat.messages.last_mut() {
+        Some(last) if last.role == Role::Assistant && !(is_message && last.parts.last().is_none_or(says)) => {
+            items::append(&mut last.parts, item);
+        }
+        _ => chat.messages.push(Message::new(Role::Assistant, item)),
+    }
+}
+
+fn is_callers(tool: &Value) -> bool {
+    tool["type"].as_str().is_some_and(|kind| CALLERS.contains(&kind))
+}
+
+fn tool(value: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
+    if value["type"] != "function" {
+        return if value.is_object() { Ok(Tool::Foreign(ID, value)) } else { Err(place.wrong("must be an object")) };
+    }
+    let mut members = Members::of(value, place)?;
+    members.take("type");
+    let (name, description) = (members.required_text("name")?, members.text("description")?);
+    let (parameters, said) = (members.take("parameters"), members.flag("strict")?);
+    // What isn't said means strict where the schema allows it. A provider that is told so of another schema refuses it.
+    let strict = said.unwrap_or(parameters.as_ref().is_some_and(is_closed)).then_some(true);
+    if said.is_none() && strict.is_none() {
+        members.put_back("strict", "if possible".into());
+    }
+    Ok(Tool::Function { name, description, parameters, strict, extra: members.rest(ID) })
+}
+
+/// Whether the objects of a schema allow and require what they name, and nothing else.
+fn is_closed(schema: &Value) -> bool {
+    let names = |value: &Value| value.as_object().map_or(0, Map::len);
+    let is_object = schema["type"] == "object" || schema.get("properties").is_some();
+    let required = schema["required"].as_array().map_or(0, Vec::len);
+    let inner = match schema {
+        Value::Object(members) => {
+            members.values().all(|value| !value.is_object() && !value.is_array() || is_closed(value))
+        }
+        Value::Array(items) => items.iter().all(is_closed),
+        _ => true,
+    };
+    inner && (!is_object || schema["additionalProperties"] == false && required == names(&schema["properties"]))
+}
+
+fn tool_choice(choice: Value) -> ToolChoice {
+    let function = |choice: &Value| {
+        let is_function = choice["type"] == "function" && choice.as_object().is_some_and(|members| members.len() == 2);
+        choice["name"].as_str().filter(|_| is_function).map(str::to_owned)
+    };
+    if let Some(name) = function(&choice) {
+        return ToolChoice::Named(name);
+    }
+    let names = |tools: &Vec<Value>| tools.iter().map(function).collect::<Option<Vec<String>>>();
+    match (choice.as_str(), choice["mode"].as_str(), choice["tools"].as_array().and_then(names)) {
+        (Some("auto"), ..) => ToolChoice::Auto,
+        (Some("none"), ..) => ToolChoice::None,
+        (Some("required"), ..) => ToolChoice::Required,
+        (None, Some(mode @ ("auto" | "required")), Some(names))
+            if choice["type"] == "allowed_tools" && choice.as_object().is_some_and(|members| members.len() == 3) =>
+        {
+            ToolChoice::Allowed { names, required: mode == "required" }
+        }
+        _ => ToolChoice::Foreign(ID, choice),
+    }
+}
+
+/// The service itself has no more than temperature, `top_p` and a limit. Other servers of this API take the rest too.
+fn sampling(members: &mut Members<'_>, chat: &mut Chat) -> Result<(), Unsupported> {
+    for (name, usual) in [("top_p", 1), ("frequency_penalty", 0), ("presence_penalty", 0)] {
+        members.drop_if(name, usual);
+    }
+    let sampling = &mut chat.sampling;
+    sampling.max_tokens = members.integer("max_output_tokens")?;
+    sampling.temperature = members.number("temperature")?;
+    sampling.top_p = members.number("top_p")?;
+    sampling.top_k = members.integer("top_k")?;
+    sampling.frequency_penalty = members.number("frequency_penalty")?;
+    sampling.presence_penalty = members.number("presence_penalty")?;
+    if let Some(seed) = members.get("seed").and_then(Value::as_i64) {
+        members.take("seed");
+        sampling.seed = Some(seed);
+    }
+    let stop = match members.get("stop") {
+        Some(Value::String(text)) => Some(vec![text.clone()]),
+        Some(Value::Array(texts)) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    if let Some(stop) = stop {
+        members.take("stop");
+        sampling.stop = stop;
+    }
+    Ok(())
+}
+
+fn output(members: &mut Members<'_>) -> Result<Output, Unsupported> {
+    let Some(text) = members.take("text") else { return Ok(Output::Text) };
+    let place = Place::ROOT.name("text");
+    let mut text = Members::of(text, place)?;
+    text.drop_if("verbosity", "medium");
+    let format = text.take("format");
+    let output = match format.as_ref().map(|format| (format["type"].as_str(), format.as_object().map_or(0, Map::len))) {
+        None | Some((Some("text"), 1)) => Output::Text,
+        Some((Some("json_object"), 1)) => Output::JsonObject,
+        Some((Some("json_schema"), _)) => {
+            let mut format = Members::of(format.unwrap_or_default(), place.name("format"))?;
+            format.take("type");
+            let (name, description) = (format.text("name")?, format.text("description")?);
+            let strict = format.flag("strict")?.filter(|strict| *strict);
+            let schema = format.take("schema").ok_or_else(|| place.name("format").wrong("must have a schema"))?;
+            let rest = format.into_map();
+            if !rest.is_empty() {
+                text.put_back("format", rest.into());
+            }
+            Output::JsonSchema { name, description, schema, strict }
+        }
+        Some(_) => Output::Foreign(ID, format.unwrap_or_default()),
+    };
+    put_rest(members, "text", text);
+    Ok(output)
+}
+
+fn reasoning(members: &mut Members<'_>) -> Result<Reasoning, Unsupported> {
+    let Some(value) = members.take("reasoning") else { return Ok(Reasoning::default()) };
+    let mut inner = Members::of(value, Place::ROOT.name("reasoning"))?;
+    let reasoning =
+        Reasoning { effort: inner.text("effort")?, summary: inner.text("summary")?, ..Reasoning::default() };
+    put_rest(members, "reasoning", inner);
+    Ok(reasoning)
+}
+
+fn put_rest(members: &mut Members<'_>, name: &str, rest: Members<'_>) {
+    let mut rest = rest.into_map();
+    rest.retain(|_, value| !value.is_null());
+    if !rest.is_empty() {
+        members.put_back(name, rest.into());
+    }
+}

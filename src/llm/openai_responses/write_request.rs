@@ -1,0 +1,346 @@
+//! Writes a request.
+
+use serde_json::{Map, Value, json};
+
+use super::ID;
+use super::items::{self, Side};
+use super::request::INSTRUCTIONS;
+use crate::llm::FormatId;
+use crate::llm::chat::{Chat, Content, Message, Output, Part, Retention, Role, Source, Tool, ToolChoice, ToolResult};
+use crate::llm::error::Unsupported;
+use crate::llm::members::Place;
+use crate::llm::models::{effort_of_budget, family};
+
+/// The least that `max_output_tokens` may be.
+const LEAST_TOKENS: u64 = 16;
+/// Characters of a call's id, and of a user's name, at most.
+const LONGEST_ID: usize = 64;
+/// Members of a chat completion that mean the same here.
+const OF_CHAT: [&str; 4] = ["service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
+
+/// Writes a request. What this API doesn't have and what changes the sampling only, such as penalties, is left out
+/// where the request came in another format.
+pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
+    chat.may_become(ID)?;
+    let is_own = chat.format == ID;
+    let mut out = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            out.insert(name.to_owned(), value);
+        }
+    };
+    put("model", Some(model).filter(|model| !model.is_empty()).map(Value::from));
+    let (instructions, messages) = instructions(chat);
+    put("instructions", instructions.map(Value::from));
+    put("input", input(chat, messages)?);
+    let (mut tools, place) = (Vec::new(), Place::ROOT.name("tools"));
+    for (index, each) in chat.tools.iter().enumerate() {
+        tools.push(tool(each, is_own).ok_or_else(|| place.index(index).wrong("is a tool of another API's"))?);
+    }
+    put("tools", (!tools.is_empty()).then(|| tools.into()));
+    put("tool_choice", tool_choice(&chat.tool_choice)?);
+    put("parallel_tool_calls", chat.parallel_tool_calls.map(Value::from));
+    let sampling = &chat.sampling;
+    let limit = sampling.max_tokens.map(|limit| if is_own { limit } else { limit.max(LEAST_TOKENS) });
+    put("max_output_tokens", limit.map(Value::from));
+    if is_own || family(model).sampling {
+        put("temperature", sampling.temperature.map(Value::from));
+        put("top_p", sampling.top_p.map(Value::from));
+    }
+    let stop = Some(&sampling.stop).filter(|stop| !stop.is_empty());
+    if is_own {
+        put("top_k", sampling.top_k.map(Value::from));
+        put("frequency_penalty", sampling.frequency_penalty.map(Value::from));
+        put("presence_penalty", sampling.presence_penalty.map(Value::from));
+        put("seed", sampling.seed.map(Value::from));
+        put("stop", stop.map(|stop| stop.clone().into()));
+    } else if stop.is_some() {
+        return Err(Unsupported::new("stop", "can't be said to the Responses API"));
+    }
+    put("text", text(chat)?);
+    put("reasoning", reasoning(chat, model));
+    put("stream", chat.delivery.is_stream().then(|| true.into()));
+    if is_own {
+        put("user", chat.user.clone().map(Value::from));
+        chat.unseen.iter().for_each(|(name, value)| put(name, Some(value.clone())));
+    } else {
+        put("user", chat.user.as_deref().map(|user| user.chars().take(LONGEST_ID).collect::<String>().into()));
+        put("store", (chat.retention == Retention::Nothing).then(|| false.into()));
+        for name in OF_CHAT.into_iter().filter(|_| chat.format == FormatId::OpenAiChat) {
+            put(name, chat.unseen.get(name).cloned());
+        }
+    }
+    for (name, value) in chat.extra.of(ID).into_iter().flatten() {
+        if !matches!(name.as_str(), "text" | "reasoning") {
+            put(name, Some(value.clone()));
+        }
+    }
+    Ok(out.into())
+}
+
+/// The text that goes to `instructions`, and the messages that don't: what came so, and of another API's request the
+/// system prompt that it begins with.
+fn instructions(chat: &Chat) -> (Option<String>, &[Message]) {
+    let is_text = |message: &Message| message.parts.iter().all(|part| part.as_text().is_some());
+    match chat.messages.split_first() {
+        Some((first, rest)) if first.role == Role::System => {
+            let is_marked = first.extra.member(ID, INSTRUCTIONS).is_some();
+            if is_marked || chat.format != ID && is_text(first) && !rest.is_empty() {
+                (Some(first.text("\n\n")).filter(|text| !text.is_empty()), rest)
+            } else {
+                (None, &chat.messages)
+            }
+        }
+        _ => (None, &chat.messages),
+    }
+}
+
+fn input(chat: &Chat, messages: &[Message]) -> Result<Option<Value>, Unsupported> {
+    if let [Message { role: Role::User, parts, extra }] = messages
+        && let ([part], true) = (parts.as_slice(), extra.is_empty())
+        && let Some(text) = items::plain_text(part)
+    {
+        return Ok(Some(text.into()));
+    }
+    let (mut list, root) = (Vec::new(), Place::ROOT.name("messages"));
+    let begin = chat.messages.len() - messages.len();
+    for (index, message) in messages.iter().enumerate() {
+        let place = root.index(begin + index);
+        match message.role {
+            Role::Assistant => assistant(chat, message, place, &mut list)?,
+            Role::Tool => {
+                for part in &message.parts {
+                    let Content::ToolResult(result) = &part.content else {
+                        return Err(place.wrong("must hold results of tools only"));
+                    };
+                    let item = json!({"type": "function_call_output", "call_id": fit(chat, &result.call_id),
+                        "output": output(chat, result, place)?});
+                    list.push(with_extra(item, message));
+                }
+            }
+            Role::System | Role::Developer | Role::User => match message.parts.as_slice() {
+                [part] if items::kind(part) == Some(items::Kind::Foreign) => {
+                    list.extend(items::write(&[part], Side::Input));
+                }
+                parts => {
+                    let role = match message.role {
+                        Role::System => "system",
+                        Role::Developer => "developer",
+                        _ => "user",
+                    };
+                    let item = json!({"type": "message", "role": role, "content": content(chat, parts, place)?});
+                    list.push(with_extra(item, message));
+                }
+            },
+        }
+    }
+    Ok((!list.is_empty()).then(|| list.into()))
+}
+
+fn with_extra(mut item: Value, message: &Message) -> Value {
+    if let (Some(members), Some(extra)) = (item.as_object_mut(), message.extra.of(ID)) {
+        members.extend(extra.clone());
+    }
+    item
+}
+
+/// A text where there is only one, otherwise a list of parts.
+fn content(chat: &Chat, parts: &[Part], place: Place<'_>) -> Result<Value, Unsupported> {
+    match parts {
+        [] => Ok("".into()),
+        [part] if items::plain_text(part).is_some() => Ok(part.as_text().into()),
+        parts => {
+            let part = |(index, part): (usize, &Part)| {
+                let written =
+                    items::write_part(part, "input_text").filter(|_| chat.format == ID || is_reachable(chat, part));
+                let mut written = written.ok_or_else(|| unsupported(place, index))?;
+                if chat.format != ID {
+                    name_file(&mut written);
+                }
+                Ok(written)
+            };
+            parts.iter().enumerate().map(part).collect()
+        }
+    }
+}
+
+fn unsupported(place: Place<'_>, index: usize) -> Unsupported {
+    place.name("content").index(index).wrong("has no counterpart in the Responses API")
+}
+
+/// Whether the provider can get at what another API's request refers to: files that OpenAI keeps, and public addresses.
+fn is_reachable(chat: &Chat, part: &Part) -> bool {
+    match &part.content {
+        Content::Image(source) | Content::Document { source, .. } => match source {
+            Source::File(_) => chat.format == FormatId::OpenAiChat,
+            Source::Url(url) => url.starts_with("http"),
+            Source::Base64 { .. } | Source::Text(_) => true,
+        },
+        _ => true,
+    }
+}
+
+/// A file in the request must have a name that ends as those of its type do. Titles of other APIs' documents don't.
+fn name_file(part: &mut Value) {
+    let is_pdf = part["file_data"].as_str().is_some_and(|data| data.starts_with("data:application/pdf"));
+    let name = part["filename"].as_str().unwrap_or("document");
+    if is_pdf && !name.to_lowercase().ends_with(".pdf") {
+        part["filename"] = format!("{name}.pdf").into();
+    }
+}
+
+fn output(chat: &Chat, result: &ToolResult, place: Place<'_>) -> Result<Value, Unsupported> {
+    let mut output = content(chat, &result.parts, place)?;
+    if result.is_error {
+        match &mut output {
+            Value::String(text) => text.insert_str(0, "Error: "),
+            Value::Array(list) => list.insert(0, json!({"type": "input_text", "text": "Error:"})),
+            _ => {}
+        }
+    }
+    Ok(output)
+}
+
+/// The items of a turn. Thoughts of other makers' models are left out: no model here can go on from them.
+fn assistant(chat: &Chat, message: &Message, place: Place<'_>, list: &mut Vec<Value>) -> Result<(), Unsupported> {
+    if let Some(index) = message.parts.iter().position(|part| items::kind(part).is_none()) {
+        return Err(unsupported(place, index));
+    }
+    if message.parts.is_empty() && chat.format == ID {
+        list.push(json!({"type": "message", "role": "assistant", "content": ""}));
+    }
+    for group in items::groups(&message.parts) {
+        let is_thought = group.first().is_some_and(|part| items::kind(part) == Some(items::Kind::Reasoning));
+        if is_thought && chat.format != ID && group.last().is_none_or(|part| part.seal.is_none()) {
+            continue;
+        }
+        let Some(mut item) = items::write(&group, Side::Input) else { continue };
+        if let Some(Value::String(id)) = item.get_mut("call_id") {
+            *id = fit(chat, id);
+        }
+        if item["arguments"] == "" && chat.format != ID {
+            item["arguments"] = "{}".into();
+        }
+        list.push(item);
+    }
+    Ok(())
+}
+
+/// A call's id that isn't too long. Different ones stay different.
+fn fit(chat: &Chat, id: &str) -> String {
+    if chat.format == ID || id.len() <= LONGEST_ID {
+        return id.to_owned();
+    }
+    // FNV-1a
+    let hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let begin: String = id.chars().filter(char::is_ascii).take(40).collect();
+    format!("{begin}_{hash:016x}")
+}
+
+fn tool(tool: &Tool, is_own: bool) -> Option<Value> {
+    let (name, description, parameters, strict, extra) = match tool {
+        Tool::Foreign(ID, whole) => return Some(whole.clone()),
+        Tool::Foreign(..) => return None,
+        Tool::Function { name, description, parameters, strict, extra } => {
+            (name, description, parameters, strict, extra)
+        }
+    };
+    let mut out = Map::new();
+    out.insert("type".into(), "function".into());
+    out.insert("name".into(), name.as_str().into());
+    if let Some(description) = description {
+        out.insert("description".into(), description.as_str().into());
+    }
+    match parameters {
+        Some(parameters) => out.insert("parameters".into(), parameters.clone()),
+        None if is_own => None,
+        None => out.insert("parameters".into(), json!({"type": "object", "properties": {}})),
+    };
+    match strict {
+        Some(true) if is_own => {}
+        strict => {
+            out.insert("strict".into(), (*strict == Some(true)).into());
+        }
+    }
+    out.extend(extra.of(ID).into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+    if extra.member(ID, "strict").is_some() {
+        out.shift_remove("strict");
+    }
+    Some(out.into())
+}
+
+fn tool_choice(choice: &ToolChoice) -> Result<Option<Value>, Unsupported> {
+    let function = |name: &String| json!({"type": "function", "name": name});
+    Ok(match choice {
+        ToolChoice::Auto => None,
+        ToolChoice::None => Some("none".into()),
+        ToolChoice::Required => Some("required".into()),
+        ToolChoice::Named(name) => Some(function(name)),
+        ToolChoice::Allowed { names, required } => {
+            let tools: Vec<Value> = names.iter().map(function).collect();
+            let mode = if *required { "required" } else { "auto" };
+            Some(json!({"type": "allowed_tools", "mode": mode, "tools": tools}))
+        }
+        ToolChoice::Foreign(ID, whole) => Some(whole.clone()),
+        ToolChoice::Foreign(..) => return Err(Unsupported::new("tool_choice", "is another API's")),
+    })
+}
+
+fn object(chat: &Chat, name: &str) -> Map<String, Value> {
+    chat.extra_member(ID, name).and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+fn text(chat: &Chat) -> Result<Option<Value>, Unsupported> {
+    let mut text = object(chat, "text");
+    if let Some(verbosity) = chat.extra_member(FormatId::OpenAiChat, "verbosity") {
+        text.insert("verbosity".into(), verbosity.clone());
+    }
+    let format = match &chat.output {
+        Output::Text => None,
+        Output::JsonObject => Some(json!({"type": "json_object"})),
+        Output::JsonSchema { name, description, schema, strict } => {
+            let mut format =
+                json!({"type": "json_schema", "name": name.as_deref().unwrap_or("answer"), "schema": schema});
+            if let Some(description) = description {
+                format["description"] = description.as_str().into();
+            }
+            if let Some(strict) = strict {
+                format["strict"] = (*strict).into();
+            }
+            if let (Some(all), Some(Value::Object(rest))) = (format.as_object_mut(), text.get("format")) {
+                all.extend(rest.clone());
+            }
+            Some(format)
+        }
+        Output::Foreign(ID, whole) => Some(whole.clone()),
+        Output::Foreign(..) => return Err(Unsupported::new("response_format", "is another API's")),
+    };
+    if let Some(format) = format {
+        text.insert("format".into(), format);
+    }
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+fn reasoning(chat: &Chat, model: &str) -> Option<Value> {
+    let (said, mut out) = (&chat.reasoning, object(chat, "reasoning"));
+    let effort = match (&said.effort, said.budget) {
+        (Some(effort), _) if matches!(chat.format, ID | FormatId::OpenAiChat) => Some(effort.as_str()),
+        (Some(effort), _) => family(model).effort(effort),
+        (None, Some(budget)) => family(model).effort(effort_of_budget(budget, chat.sampling.max_tokens)),
+        (None, None) => None,
+    };
+    // How Anthropic and OpenAI say whether thoughts are shown.
+    let summary = match said.summary.as_deref() {
+        Some("summarized") => Some("auto"),
+        Some("omitted") => None,
+        summary => summary,
+    };
+    for (name, value) in [("effort", effort), ("summary", summary)] {
+        if let Some(value) = value {
+            out.insert(name.into(), value.into());
+        }
+    }
+    (!out.is_empty()).then(|| out.into())
+}

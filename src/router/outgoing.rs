@@ -1,0 +1,164 @@
+//! A request on its way: the targets of its model, each as often as it is worth it, until one answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use tokio::time::Instant;
+
+use super::Router;
+use super::attempt::{Attempt, Failure, Next};
+use super::conditions::Asked;
+use super::error::{FailedAttempt, SendError};
+use super::plan::ChatRequest;
+use super::reply::Upstream;
+use super::route::Route;
+use crate::telemetry;
+
+/// The first pause before a target is tried again, doubled each time up to the longest, and shortened by chance by up to half.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A request to be forwarded.
+#[derive(Clone)]
+pub struct Outgoing<'o> {
+    /// Its method.
+    pub method: Method,
+    /// The path after `/v1`, with its query: `/chat/completions`.
+    pub path: &'o str,
+    /// The caller's headers.
+    pub headers: &'o HeaderMap,
+    /// Whose request it is.
+    pub tenant: &'o str,
+    /// What it says, where it is a chat.
+    pub chat: Option<&'o ChatRequest>,
+    /// Whether the caller's own credentials may go to the provider: only where they are not keys of ours.
+    pub trust_credentials: bool,
+    /// Whether nothing is done twice where it is sent twice. Others are sent again only where they can't have arrived.
+    pub is_repeatable: bool,
+}
+
+impl Outgoing<'_> {
+    /// Sends `body` to where `model` lives, or to the default provider where the request names none. Targets that fail hand
+    /// over to the next, after another try; the last one's answer stands, whatever it is.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send_by_model(
+        &self,
+        router: &Router,
+        model: Option<&str>,
+        body: &Bytes,
+    ) -> Result<Upstream, SendError> {
+        let routes = match model {
+            Some(model) => router.route(model, &Asked::new(self.headers, self.tenant, body), draw())?,
+            None => vec![router.direct_route(router.provider_for(None)?)?],
+        };
+        let begun = Instant::now();
+        let mut failed = Vec::new();
+        // What the caller gets if nobody does better, and the place of that attempt.
+        let mut last: Option<(Result<Box<Upstream>, SendError>, usize)> = None;
+        for (place, route) in routes.iter().enumerate() {
+            let now = Instant::now();
+            if !route.state.health.lock().is_open(now) {
+                continue;
+            }
+            let has_next = routes[place + 1..].iter().any(|next| next.state.health.lock().is_open(now));
+            match self.try_route(router, route, body, begun, has_next, &mut failed).await {
+                Attempt::Answer(mut upstream) => {
+                    upstream.failed_attempts = failed;
+                    return Ok(*upstream);
+                }
+                Attempt::Failed(failure) => {
+                    // What somebody answered says more than that another one couldn't be asked, and a success that isn't
+                    // quite what was asked for says more than a refusal.
+                    let is_success = matches!(&last, Some((Ok(before), _)) if before.status.is_success());
+                    if last.is_none() || (failure.was_asked && !is_success) {
+                        last = Some((failure.answer, failed.len().saturating_sub(1)));
+                    }
+                    if failure.next == Next::Nothing {
+                        break;
+                    }
+                }
+            }
+            if place + 1 < routes.len() {
+                tracing::info!(provider = route.target.provider.name, "trying the next target");
+            }
+        }
+        match last {
+            Some((Ok(mut upstream), place)) => {
+                // That attempt is the answer, and not one that failed.
+                failed.remove(place);
+                upstream.failed_attempts = failed;
+                Ok(*upstream)
+            }
+            Some((Err(error), place)) => {
+                let named = failed.remove(place);
+                failed.push(named);
+                Err(error.with(failed))
+            }
+            None => {
+                let now = Instant::now();
+                let opens = routes.iter().filter_map(|route| route.state.health.lock().opens_at(now)).min();
+                let is_limit = routes.iter().all(|route| !route.state.health.lock().is_broken());
+                let wait = opens.map_or(FIRST_PAUSE, |at| at - now);
+                Err(SendError::LeftAlone { wait, is_limit, failed_attempts: failed })
+            }
+        }
+    }
+
+    /// One target, as often as it is worth it.
+    async fn try_route(
+        &self,
+        router: &Router,
+        route: &Route<'_>,
+        body: &Bytes,
+        begun: Instant,
+        has_next: bool,
+        failed: &mut Vec<FailedAttempt>,
+    ) -> Attempt {
+        let until = begun + router.retries.within;
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 0;
+        let mut before: Option<Failure> = None;
+        loop {
+            let failure = match self.attempt(router, route, body, until).await {
+                answer @ Attempt::Answer(_) => return answer,
+                Attempt::Failed(failure) => failure,
+            };
+            if let Some(before) = before.filter(|_| !failure.was_asked) {
+                return Attempt::Failed(before);
+            }
+            // A limit passes by waiting: such attempts are bounded by the deadline, not by their number.
+            attempts += u32::from(!failure.is_limit);
+            let provider = &route.target.provider;
+            failed.push(FailedAttempt { provider: provider.name.clone(), what: failure.what.clone() });
+            telemetry::retry(&provider.name);
+            if failure.next != Next::Again || attempts >= router.retries.attempts {
+                return Attempt::Failed(failure);
+            }
+            // One that is limited isn't better in a moment; the next one may be free.
+            let wait = failure.wait.unwrap_or(pause.mul_f64(1.0 - draw() / 2.0));
+            if (failure.is_limit && has_next) || Instant::now() + wait > until {
+                return Attempt::Failed(failure);
+            }
+            before = Some(failure);
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// From 0 to 1, evenly.
+pub(crate) fn draw() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let bits = STATE.hash_one(COUNT.fetch_add(1, Ordering::Relaxed)) >> 11;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+    let draw = bits as f64 / (1u64 << 53) as f64;
+    draw
+}

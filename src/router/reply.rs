@@ -1,0 +1,107 @@
+//! A provider's reply.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use parking_lot::Mutex;
+use reqwest::StatusCode;
+use reqwest::header::{self, HeaderMap};
+
+use super::body::Pieces;
+use super::error::FailedAttempt;
+use super::gate::Place;
+use super::usage::Tokens;
+use crate::llm::FormatId;
+use futures_util::StreamExt;
+
+/// A provider's response, whatever its status.
+pub struct Upstream {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, without those that concern the connection.
+    pub headers: HeaderMap,
+    /// Its body's length, where the provider told it.
+    pub content_length: Option<usize>,
+    /// Its body, as it arrives; of a chat in the caller's format.
+    pub body: Pieces,
+    /// The caller's format, where it is a chat.
+    pub format: Option<FormatId>,
+    /// Whether it is a stream of events, whatever its headers say.
+    pub is_stream: bool,
+    /// Set with the piece of a stream that has its end mark.
+    pub ended: Arc<AtomicBool>,
+    /// Who answered.
+    pub provider: String,
+    /// With which model, where one was asked for.
+    pub model: Option<String>,
+    /// Attempts that failed before.
+    pub failed_attempts: Vec<FailedAttempt>,
+    /// What it used, once that is known of a stream that doesn't tell it to the caller.
+    pub used: Used,
+    /// Why another attempt may do better although the provider answered with a success.
+    pub(super) flaw: Option<Flaw>,
+}
+
+/// What is wrong with an answer that came with a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It is an error, with the status that fits it.
+    Error(u16),
+    /// It isn't what was asked for: a call of a tool that doesn't fit, or no JSON where JSON was demanded.
+    Defect(String),
+}
+
+/// What a stream used, once it is known.
+#[derive(Debug, Clone, Default)]
+pub struct Used(Arc<Mutex<Option<Tokens>>>);
+
+impl Used {
+    /// It is known now.
+    pub fn set(&self, tokens: Tokens) {
+        *self.0.lock() = Some(tokens);
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn get(&self) -> Option<Tokens> {
+        *self.0.lock()
+    }
+}
+
+impl Upstream {
+    /// How many attempts there were, this one included.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.failed_attempts.len() + 1
+    }
+
+    /// Keeps the place until the body has been read or given up.
+    pub(super) fn holding(mut self, place: Place) -> Self {
+        let held = move |piece| {
+            let _held = &place;
+            piece
+        };
+        self.body = self.body.map(held).boxed();
+        self
+    }
+
+    /// Whether the body is compressed.
+    pub(super) fn is_encoded(&self) -> bool {
+        let encoding = self.headers.get(header::CONTENT_ENCODING);
+        encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    }
+
+    /// Forgets what holds for the body as it came.
+    pub(super) fn reset_body_headers(&mut self, content_type: &'static str) {
+        self.headers.remove(header::CONTENT_LENGTH);
+        self.headers.remove(header::CONTENT_ENCODING);
+        self.headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+        self.content_length = None;
+    }
+}
+
+/// Whether the `Content-Type` is `wanted`.
+pub(super) fn is_kind(headers: &HeaderMap, wanted: &str) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.and_then(|kind| kind.split(';').next()).is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+}
