@@ -77,6 +77,11 @@ pub fn load(
     if settings.providers.is_empty() && std::env::var("OPENAI_API_KEY").is_ok_and(|key| !key.is_empty()) {
         settings.providers.insert("openai".into(), Provider::openai_from_environment());
     }
+    for (name, provider) in &mut settings.providers {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let invalid = |(key, why)| ConfigError::Invalid { key: format!("providers.{name}.{key}"), why };
+        provider.complete(variable).map_err(invalid)?;
+    }
     settings.check()?;
     Ok(settings)
 }

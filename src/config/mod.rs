@@ -4,7 +4,9 @@
 //! the program only ever sees [`Settings`] that passed [`check`](Settings::check).
 
 mod cache;
+mod credentials;
 mod load;
+mod presets;
 mod router;
 mod secret;
 mod units;
@@ -18,9 +20,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use cache::{CacheSettings, Policy, Reliability};
+pub use credentials::{Authentication, CredentialSource};
 pub use load::{ConfigError, load};
-pub use router::{AnswersBy, 
-    AccessLog, Clamp, Conditions, Judge, Model, Price, Provider, ProviderKind, Router, Strategy, Target, Traces,
+pub use presets::{ChatQuirks, PRESETS, Preset, ProviderKind};
+pub use router::{
+    AccessLog, AnswersBy, Clamp, Conditions, Judge, Model, Price, Provider, Router, Strategy, Target, Traces,
 };
 pub use secret::ApiKey;
 pub use units::{ByteLimit, Span};

@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ApiKey, ConfigError, Span};
+use super::presets::{self, Preset};
+use super::{ApiKey, ConfigError, CredentialSource, ProviderKind, Span};
 
 /// `[providers.NAME]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
-    /// Which API the provider speaks.
-    #[serde(default)]
-    pub kind: ProviderKind,
-    /// Address that paths such as `/chat/completions` are appended to, for example `https://api.openai.com/v1`. Azure and
-    /// Vertex can do without: theirs follows from `resource`, or from `project` and `location`.
+    /// Which provider it is, by name: see [`presets`](super::PRESETS). `openai` for whoever speaks OpenAI's API.
+    #[serde(default, deserialize_with = "presets::by_name")]
+    pub kind: Option<&'static Preset>,
+    /// Address that paths such as `/chat/completions` are appended to, for example `https://api.openai.com/v1`, where it isn't
+    /// the usual one of `kind`.
     pub base_url: Option<String>,
-    /// The key sent to the provider, literal or `env:NAME`. Without one, and without tenants, the caller's own
-    /// `Authorization` goes through.
+    /// The key sent to the provider, literal or `env:NAME`. Where nothing says who calls, and `base_url` isn't set either, the
+    /// key is the environment variable's that is usual for `kind`.
     pub api_key: Option<ApiKey>,
     /// Several keys: each request takes one by chance, of those that the provider doesn't limit at the moment.
     #[serde(default)]
@@ -35,15 +36,25 @@ pub struct Provider {
     /// Parameters that every request gets that doesn't set them.
     #[serde(default)]
     pub defaults: BTreeMap<String, toml::Value>,
+    /// Who calls, where it isn't said by a key.
+    pub credentials: Option<CredentialSource>,
+    /// Cloudflare: the account, which is part of the address.
+    pub account_id: Option<String>,
     /// Azure: the resource's name, the first part of its address.
     pub resource: Option<String>,
     /// Azure: the version of its API.
     pub api_version: Option<String>,
+    /// Azure: the directory (tenant) of the application or of the identity that calls.
+    pub tenant_id: Option<String>,
+    /// Azure: the application, or the identity where the machine has several.
+    pub client_id: Option<String>,
+    /// Azure: the application's secret, literal or `env:NAME`.
+    pub client_secret: Option<ApiKey>,
     /// Vertex: the project.
     pub project: Option<String>,
     /// Vertex: the region, or `global`.
     pub location: Option<String>,
-    /// Vertex: a service account's key file, from which tokens are made.
+    /// Vertex: a service account's key file, or another credentials file of Google's such as workload identity federation's.
     pub service_account: Option<PathBuf>,
     /// Bedrock: the region, such as `eu-central-1`.
     pub region: Option<String>,
@@ -77,6 +88,9 @@ pub struct Provider {
     /// the very same request is answered with one, because a later turn may go on from it.
     #[serde(default = "Provider::default_keeps_answers")]
     pub keeps_answers: bool,
+    /// The environment variable that `api_key` is from, where the settings didn't say so.
+    #[serde(skip)]
+    pub key_variable: Option<&'static str>,
 }
 
 impl Provider {
@@ -103,7 +117,7 @@ impl Provider {
     /// OpenAI itself, for a start without a settings file where `OPENAI_API_KEY` is set.
     pub(super) fn openai_from_environment() -> Self {
         Self {
-            kind: ProviderKind::Openai,
+            kind: Some(Preset::openai()),
             base_url: Some("https://api.openai.com/v1".into()),
             api_key: Some(ApiKey::from_env("OPENAI_API_KEY")),
             api_keys: Vec::new(),
@@ -111,8 +125,13 @@ impl Provider {
             auth_prefix: None,
             headers: BTreeMap::new(),
             defaults: BTreeMap::new(),
+            credentials: None,
+            account_id: None,
             resource: None,
             api_version: None,
+            tenant_id: None,
+            client_id: None,
+            client_secret: None,
             project: None,
             location: None,
             service_account: None,
@@ -128,6 +147,7 @@ impl Provider {
             queue: Self::default_queue(),
             responses: None,
             keeps_answers: Self::default_keeps_answers(),
+            key_variable: Some("OPENAI_API_KEY"),
         }
     }
 
@@ -136,20 +156,55 @@ impl Provider {
         self.api_key.iter().chain(&self.api_keys)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        let missing = match self.kind {
-            _ if self.base_url.is_some() => None,
-            ProviderKind::Openai => Some(("base_url", "must be set")),
-            ProviderKind::Azure => self.resource.is_none().then_some(("resource", "must be set, or base_url")),
-            ProviderKind::Vertex => {
-                let is_set = self.project.is_some() && self.location.is_some();
-                (!is_set).then_some(("project", "must be set, and location, or base_url"))
-            }
-            ProviderKind::Bedrock => self.region.is_none().then_some(("region", "must be set, or base_url")),
-            ProviderKind::Anthropic | ProviderKind::Gemini => None,
+    /// Which provider it is.
+    #[must_use]
+    pub fn preset(&self) -> &'static Preset {
+        self.kind.unwrap_or_else(Preset::openai)
+    }
+
+    /// Which API it speaks.
+    #[must_use]
+    pub fn api(&self) -> ProviderKind {
+        self.preset().api
+    }
+
+    /// Where it is; the name of a setting that must be set for that, where one must.
+    ///
+    /// # Errors
+    /// Says which one.
+    pub fn address(&self) -> Result<String, &'static str> {
+        match &self.base_url {
+            Some(url) => Ok(url.clone()),
+            None if self.kind.is_none() => Err("base_url"),
+            None => self.preset().address_with(|name| self.address_setting(name)),
+        }
+    }
+
+    pub(super) fn address_setting(&self, name: &str) -> Option<&str> {
+        let setting = match name {
+            "account_id" => &self.account_id,
+            "resource" => &self.resource,
+            "region" => &self.region,
+            "project" => &self.project,
+            "location" => &self.location,
+            _ => &None,
         };
-        if let Some((key, why)) = missing {
-            return Err((key, why.into()));
+        setting.as_deref()
+    }
+
+    pub(super) fn check(&self, name: &str) -> Result<(), (&'static str, String)> {
+        if let Err(missing) = self.address() {
+            let preset = self.preset();
+            let variables = preset.address_settings.iter().find(|(setting, _)| *setting == missing);
+            let or = match variables {
+                Some((_, [first, ..])) => format!(", or the environment variable {first}, or base_url"),
+                Some(_) => ", or base_url".into(),
+                None => match Preset::named(name) {
+                    Some(preset) => format!(", or kind = \"{}\"", preset.name),
+                    None => ", or kind, where the provider is a known one".into(),
+                },
+            };
+            return Err((missing, format!("must be set{or}")));
         }
         let is_address = |url: &String| {
             reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
@@ -157,15 +212,16 @@ impl Provider {
         if !self.base_url.as_ref().is_none_or(is_address) {
             return Err(("base_url", "must be an http or https address, such as https://api.openai.com/v1".into()));
         }
-        let only_for = |is_set: bool, kinds: &[ProviderKind]| is_set && !kinds.contains(&self.kind);
-        if only_for(self.resource.is_some() || self.api_version.is_some(), &[ProviderKind::Azure]) {
-            return Err(("resource", "resource and api_version are settings of kind = \"azure\"".into()));
+        // They become part of the address; none may lead elsewhere.
+        for name in ["account_id", "resource", "region"] {
+            let is_name =
+                |value: &str| value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+            if !self.address_setting(name).is_none_or(is_name) {
+                return Err(("base_url", format!("{name} must be letters, digits, - and _")));
+            }
         }
-        let is_vertex = self.project.is_some() || self.location.is_some() || self.service_account.is_some();
-        if only_for(is_vertex, &[ProviderKind::Vertex]) {
-            return Err(("project", "project, location and service_account are settings of kind = \"vertex\"".into()));
-        }
-        self.check_aws()?;
+        self.check_settings_of_kinds()?;
+        self.check_who_calls()?;
         let names = self.headers.keys().chain(&self.auth_header);
         for name in names {
             if reqwest::header::HeaderName::try_from(name.as_str()).is_err() {
@@ -182,41 +238,30 @@ impl Provider {
 }
 
 impl Provider {
-    fn check_aws(&self) -> Result<(), (&'static str, String)> {
-        let (id, secret) = (self.access_key_id.is_some(), self.secret_access_key.is_some());
-        let is_aws = self.region.is_some() || id || secret || self.session_token.is_some();
-        let why = if is_aws && self.kind != ProviderKind::Bedrock {
-            "region, access_key_id, secret_access_key and session_token are settings of kind = \"bedrock\""
-        } else if id != secret || (self.session_token.is_some() && !id) {
-            "access_key_id and secret_access_key must both be set"
-        } else if id && self.region.is_none() {
-            "region must be set: requests are signed for one"
-        } else if id && self.keys().next().is_some() {
-            "either api_key or access_key_id may be set"
-        } else {
-            return Ok(());
-        };
-        Err(("access_key_id", why.into()))
+    /// What is set is a setting of this kind of provider.
+    fn check_settings_of_kinds(&self) -> Result<(), (&'static str, String)> {
+        use ProviderKind::{Azure, Bedrock, Vertex};
+        let is_cloudflare = self.preset().name == "cloudflare";
+        let of_others = [
+            ("resource", self.resource.is_some(), self.api() == Azure, "azure"),
+            ("api_version", self.api_version.is_some(), self.api() == Azure, "azure"),
+            ("tenant_id", self.tenant_id.is_some(), self.api() == Azure, "azure"),
+            ("client_id", self.client_id.is_some(), self.api() == Azure, "azure"),
+            ("client_secret", self.client_secret.is_some(), self.api() == Azure, "azure"),
+            ("project", self.project.is_some(), self.api() == Vertex, "vertex"),
+            ("location", self.location.is_some(), self.api() == Vertex, "vertex"),
+            ("service_account", self.service_account.is_some(), self.api() == Vertex, "vertex"),
+            ("region", self.region.is_some(), self.api() == Bedrock, "bedrock"),
+            ("access_key_id", self.access_key_id.is_some(), self.api() == Bedrock, "bedrock"),
+            ("secret_access_key", self.secret_access_key.is_some(), self.api() == Bedrock, "bedrock"),
+            ("session_token", self.session_token.is_some(), self.api() == Bedrock, "bedrock"),
+            ("account_id", self.account_id.is_some(), is_cloudflare, "cloudflare"),
+        ];
+        match of_others.iter().find(|(_, is_set, is_its, _)| *is_set && !is_its) {
+            Some((name, _, _, kind)) => Err((name, format!("is a setting of kind = \"{kind}\""))),
+            None => Ok(()),
+        }
     }
-}
-
-/// Which API a provider speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderKind {
-    /// OpenAI's, which most others speak too.
-    #[default]
-    Openai,
-    /// OpenAI's at Microsoft: the model is a deployment and stands in the address.
-    Azure,
-    /// Anthropic's messages.
-    Anthropic,
-    /// Google's `generateContent`, with an API key.
-    Gemini,
-    /// The same in Google's cloud, with a service account.
-    Vertex,
-    /// Amazon's Converse.
-    Bedrock,
 }
 
 /// `[models.ALIAS]`
@@ -439,6 +484,15 @@ impl Default for AccessLog {
     }
 }
 
+/// Whether requests to this address would come back to us.
+fn is_ours(address: &reqwest::Url, listen: std::net::SocketAddr) -> bool {
+    let is_here = matches!(address.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    is_here
+        && address.scheme() == "http"
+        && listen.port() != 0
+        && address.port_or_known_default() == Some(listen.port())
+}
+
 /// What no type can express of all this together.
 pub(super) fn check(settings: &super::Settings) -> Result<(), ConfigError> {
     let invalid = |key: String, why: String| Err(ConfigError::Invalid { key, why });
@@ -468,7 +522,14 @@ pub(super) fn check(settings: &super::Settings) -> Result<(), ConfigError> {
         return invalid("router.default_provider".into(), format!("there is no provider `{name}`"));
     }
     for (name, provider) in &settings.providers {
-        provider.check().map_err(|(key, why)| ConfigError::Invalid { key: format!("providers.{name}.{key}"), why })?;
+        let address = provider.address().ok().and_then(|address| reqwest::Url::parse(&address).ok());
+        if address.is_some_and(|address| is_ours(&address, settings.server.listen)) {
+            let why = "this is where Refrain itself listens; change one of them (base_url, server.listen)";
+            return invalid(format!("providers.{name}.base_url"), why.into());
+        }
+        provider
+            .check(name)
+            .map_err(|(key, why)| ConfigError::Invalid { key: format!("providers.{name}.{key}"), why })?;
     }
     for (model, price) in &settings.prices {
         let all = [Some(price.input), Some(price.output), price.cached_input];
@@ -492,4 +553,21 @@ pub(super) fn check(settings: &super::Settings) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_asks_itself() {
+        let listen = "127.0.0.1:8080".parse().unwrap();
+        let is_ours = |url: &str| is_ours(&url.parse().unwrap(), listen);
+        assert!(is_ours("http://127.0.0.1:8080/v1") && is_ours("http://localhost:8080/v1"));
+        assert!(
+            !is_ours("http://127.0.0.1:8081/v1")
+                && !is_ours("https://api.openai.com/v1")
+                && !is_ours("http://10.0.0.1:8080")
+        );
+    }
 }

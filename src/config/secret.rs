@@ -15,6 +15,19 @@ impl ApiKey {
         self.0.expose_secret()
     }
 
+    /// A key as it is.
+    ///
+    /// # Errors
+    /// Where it can't be sent in a header.
+    pub fn new(key: &str) -> Result<Self, &'static str> {
+        // A line's end that came along from a file is no part of a key.
+        let key = key.trim();
+        if key.is_empty() || !key.chars().all(|c| c.is_ascii_graphic()) {
+            return Err("an API key must be visible ASCII characters, at least one");
+        }
+        Ok(Self(key.to_owned().into()))
+    }
+
     pub(super) fn from_env(name: &str) -> Self {
         Self(std::env::var(name).unwrap_or_default().trim().to_owned().into())
     }
@@ -29,11 +42,6 @@ impl<'de> Deserialize<'de> for ApiKey {
             })?,
             None => text,
         };
-        // A line's end that came along from a file is no part of a key.
-        let key = key.trim();
-        if key.is_empty() || !key.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(serde::de::Error::custom("an API key must be visible ASCII characters, at least one"));
-        }
-        Ok(Self(key.to_owned().into()))
+        Self::new(&key).map_err(serde::de::Error::custom)
     }
 }

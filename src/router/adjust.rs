@@ -1,11 +1,12 @@
-//! Changes to a request's body: its model, and parameters that settings give, bound or force. All else stays as it was written.
+//! Changes to a request's body: its model, parameters that settings give, bound or force, and what a provider is known to
+//! refuse. All else stays as it was written.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::config::{Clamp, ConfigError};
+use crate::config::{ChatQuirks, Clamp, ConfigError};
 use crate::llm::raw::{self, RawMembers};
 
 /// What is changed for one target.
@@ -67,6 +68,28 @@ impl Adjustments {
     }
 }
 
+/// A chat completion without what its provider is known to refuse; `body` itself where nothing of it is there.
+pub(super) fn fit(quirks: &ChatQuirks, body: Bytes) -> Bytes {
+    if *quirks == ChatQuirks::NONE {
+        return body;
+    }
+    let Some(mut list) = RawMembers::parse(&body) else { return body };
+    let mut is_changed = false;
+    for (name, theirs) in quirks.renamed {
+        if let Some(value) = list.get(name).map(str::to_owned) {
+            list.remove(name);
+            if list.get(theirs).is_none() {
+                list.set(theirs, value);
+            }
+            is_changed = true;
+        }
+    }
+    for name in quirks.left_out {
+        is_changed |= list.remove(name);
+    }
+    if is_changed { list.write().into() } else { body.clone() }
+}
+
 fn json((name, value): (&String, &toml::Value), key: &str) -> Result<(String, String), ConfigError> {
     let invalid = |error: serde_json::Error| ConfigError::Invalid { key: key.into(), why: error.to_string() };
     Ok((name.clone(), serde_json::to_string(value).map_err(invalid)?))
@@ -98,6 +121,23 @@ mod tests {
         let provider = [("seed".to_owned(), toml::Value::Integer(1)), ("top_p".to_owned(), toml::Value::Float(0.5))];
         let adjustments = Adjustments::new(&provider.into(), &target, "k").unwrap();
         String::from_utf8(adjustments.apply(&Bytes::copy_from_slice(body.as_bytes()), "m").to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_a_provider_refuses_is_renamed_or_left_out_and_the_rest_stays_as_written() {
+        let of = |kind: &str, body: &'static str| {
+            fit(&crate::config::Preset::named(kind).unwrap().chat, Bytes::from_static(body.as_bytes()))
+        };
+        let body = r#"{"model":"m", "seed":1e0,"max_completion_tokens":9,"stream":true,"stream_options":{"include_usage":true},"user":"u"}"#;
+        assert_eq!(&*of("mistral", body), &br#"{"model":"m","stream":true,"random_seed":1e0,"max_tokens":9}"#[..]);
+        assert_eq!(&*of("openai", body), body.as_bytes());
+        assert_eq!(&*of("groq", body), body.as_bytes(), "byte for byte where there is nothing to change");
+        assert_eq!(&*of("groq", r#"{"store":false,"metadata":{},"n" : 1}"#), &br#"{"n":1}"#[..]);
+        let both = r#"{"max_completion_tokens":9,"max_tokens":5}"#;
+        assert_eq!(&*of("ollama", both), &br#"{"max_tokens":5}"#[..], "what it knows counts");
+        for odd in ["<html>", "[1]", "", "{\"seed\""] {
+            assert_eq!(&*of("mistral", odd), odd.as_bytes());
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Outgoing<'_> {
             Ok(headers) => headers,
             Err(error) => {
                 attempt.end(|_| Outcome::Failed);
-                return unasked("token", provider.no_credentials(&error).into());
+                return unasked("no-credentials", provider.no_credentials(&error).into());
             }
         };
         let mut sent = self.send_prepared(provider, prepared, headers.clone(), place).await;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::body::BodyError;
+use super::credentials::CredentialError;
 use super::provider::Provider;
 use super::route::RouteError;
 use crate::llm::Unsupported;
-use crate::telemetry;
 
 /// An attempt that came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct FailedAttempt {
 
 /// No provider answered at all.
 #[derive(Debug, thiserror::Error)]
-#[error("provider `{provider}` {what}")]
+#[error("{}", self.message())]
 pub struct UpstreamError {
     /// The last one that was asked.
     pub provider: String,
@@ -27,11 +27,23 @@ pub struct UpstreamError {
     pub what: &'static str,
     /// Whether it was too slow rather than unreachable.
     pub timeout: bool,
+    /// Whether it wasn't asked, because there were no credentials to ask it with; `what` is why, then.
+    pub is_without_credentials: bool,
     /// All that were asked.
     pub failed_attempts: Vec<FailedAttempt>,
     /// For the log.
     #[source]
     pub source: Option<BodyError>,
+}
+
+impl UpstreamError {
+    fn message(&self) -> String {
+        let Self { provider, what, .. } = self;
+        match self.is_without_credentials {
+            true => format!("no credentials for provider `{provider}`: {what}"),
+            false => format!("provider `{provider}` {what}"),
+        }
+    }
 }
 
 /// Why a request got no answer from a provider.
@@ -77,13 +89,14 @@ pub enum SendError {
 
 impl Provider {
     pub(super) fn error(&self, what: &'static str, timeout: bool, source: Option<BodyError>) -> UpstreamError {
-        UpstreamError { provider: self.name.clone(), what, timeout, failed_attempts: Vec::new(), source }
+        let (provider, failed_attempts) = (self.name.clone(), Vec::new());
+        UpstreamError { provider, what, timeout, is_without_credentials: false, failed_attempts, source }
     }
 
     /// Nobody could say who calls.
-    pub(super) fn no_credentials(&self, error: &(dyn std::error::Error + 'static)) -> UpstreamError {
-        tracing::error!(provider = self.name, error = telemetry::cause(error), "no credentials for a provider");
-        self.error("has no credentials that work", false, None)
+    pub(super) fn no_credentials(&self, error: &CredentialError) -> UpstreamError {
+        tracing::error!(provider = self.name, %error, "no credentials for a provider");
+        UpstreamError { is_without_credentials: true, ..self.error(error.for_callers(), false, None) }
     }
 }
 

@@ -3,10 +3,10 @@
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
+use super::credentials::CredentialError;
 use super::keys::Taken;
 use super::provider::Provider;
 use super::outgoing::{Outgoing, draw};
-use super::tokens::TokenError;
 
 /// Headers that concern one connection, not the message (RFC 9110, section 7.6.1), or that are set anew for the next.
 const HOP_BY_HOP: [HeaderName; 11] = [
@@ -37,7 +37,7 @@ const CREDENTIALS: [&str; 7] = [
 
 impl Outgoing<'_> {
     /// The headers for a provider, and which of its keys they carry.
-    pub(super) async fn headers_for(&self, provider: &Provider) -> Result<(HeaderMap, Option<Taken>), TokenError> {
+    pub(super) async fn headers_for(&self, provider: &Provider) -> Result<(HeaderMap, Option<Taken>), CredentialError> {
         let mut headers = self.headers.clone();
         remove_connection_headers(&mut headers);
         // Answers must be readable to be stored, and are mostly short. Some providers compress unless they are told not to.
@@ -66,9 +66,12 @@ impl Outgoing<'_> {
         let taken = provider.keys.take(draw(), Instant::now());
         let secret = match (&taken, &provider.tokens) {
             (Some((_, key)), _) => Some(key.expose().to_owned()),
-            (None, Some(tokens)) => Some(tokens.get(&provider.client).await?),
+            (None, Some(tokens)) => Some(tokens.get().await?),
             (None, None) => None,
         };
+        if let Some(signer) = &provider.signer {
+            signer.ready().await?;
+        }
         if let Some((name, value)) = secret.and_then(|secret| provider.authorization(&secret)) {
             headers.insert(name, value);
         }

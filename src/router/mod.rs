@@ -8,12 +8,12 @@ mod attempt;
 mod body;
 mod conditions;
 mod convert;
+mod credentials;
 mod error;
 mod events;
 mod gate;
 mod headers;
 mod health;
-mod keys;
 mod limits;
 mod order;
 mod outgoing;
@@ -22,10 +22,8 @@ mod provider;
 mod reply;
 mod retry_after;
 mod route;
-mod signature;
 mod tail;
 mod target;
-mod tokens;
 mod transport;
 mod usage;
 mod vertex;
@@ -39,6 +37,7 @@ use std::time::Duration;
 use crate::config::{AnswersBy, ConfigError, Settings, Strategy};
 use adjust::Adjustments;
 use conditions::Conditions;
+use credentials::keys;
 use gate::Gate;
 use health::Patience;
 use target::{State, Target};
@@ -108,9 +107,9 @@ pub enum RouterError {
         /// The provider.
         provider: String,
     },
-    /// A service account can't be used.
-    #[error("providers.{provider}.service_account: {why}")]
-    Account {
+    /// What the settings say of who calls can't be used.
+    #[error("no credentials for provider `{provider}`: {why}")]
+    Credentials {
         /// The provider.
         provider: String,
         /// Why not.

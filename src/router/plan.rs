@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::adjust::fit;
 use super::provider::Provider;
 use crate::config::ProviderKind;
 use crate::llm::{self, Chat, Document, FormatId, Frame, Unsupported};
@@ -95,6 +96,7 @@ pub(super) fn prepare(
     if provider.speaks(request.format) {
         let body = match &request.chat {
             Some(chat) if request.format == FormatId::Anthropic => signed_only(chat, body),
+            _ if request.format == FormatId::OpenAiChat => fit(&provider.preset.chat, body),
             _ => body,
         };
         let response = ResponsePlan::PassThrough(Some(request.format));
@@ -119,7 +121,11 @@ pub(super) fn prepare(
     };
     let conversion = Conversion { from: to, to: request.format, is_stream, frame };
     let response = ResponsePlan::Convert(Box::new(conversion));
-    Ok(Prepared { path, body: written.to_string().into(), response })
+    let body = match to {
+        FormatId::OpenAiChat => fit(&provider.preset.chat, written.to_string().into()),
+        _ => written.to_string().into(),
+    };
+    Ok(Prepared { path, body, response })
 }
 
 fn read(format: FormatId, body: &[u8]) -> Result<Chat, Unsupported> {

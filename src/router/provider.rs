@@ -9,11 +9,10 @@ use reqwest::Url;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::RouterError;
-use super::keys::Keys;
+use super::credentials::keys::Keys;
+use super::credentials::{self, Described, Identity, Signer, Tokens};
 use super::vertex;
-use super::signature::Signer;
-use super::tokens::Tokens;
-use crate::config::{self, ProviderKind};
+use crate::config::{self, Authentication, Preset, ProviderKind};
 
 /// The version of Azure's API that is asked where none is set.
 const AZURE_VERSION: &str = "2024-10-21";
@@ -25,14 +24,18 @@ const ANTHROPIC_VERSION: (HeaderName, HeaderValue) =
 pub struct Provider {
     pub(super) name: String,
     pub(super) kind: ProviderKind,
+    pub(super) preset: &'static Preset,
     pub(super) base_url: Url,
     pub(super) keys: Arc<Keys>,
     /// Where keys go, and what stands before them.
     pub(super) auth: (HeaderName, String),
-    /// Of a service account, instead of keys.
-    pub(super) tokens: Option<Arc<Tokens>>,
+    /// Instead of keys.
+    pub(super) tokens: Option<Tokens>,
     /// Signs requests, which carry no key then.
-    pub(super) signer: Option<Signer>,
+    pub(super) signer: Option<Arc<Signer>>,
+    /// Whether it has no credentials of ours.
+    is_for_callers: bool,
+    identity: Described,
     /// That every request gets.
     pub(super) headers: HeaderMap,
     pub(super) defaults: BTreeMap<String, toml::Value>,
@@ -81,16 +84,19 @@ impl Provider {
             Some(before) => Arc::clone(&before.keys),
             None => Arc::new(Keys::new(settings.keys().cloned().collect())),
         };
-        let tokens = match &settings.service_account {
-            None => None,
-            Some(path) => {
-                let account = Tokens::of_file(path)
-                    .map_err(|why| RouterError::Account { provider: name.to_owned(), why: why.to_string() })?;
-                Some(Arc::new(account))
-            }
+        let described = credentials::described(settings);
+        let (tokens, signer) = match before.filter(|before| before.identity == described) {
+            Some(before) => (before.tokens.clone(), before.signer.clone()),
+            None => match credentials::identity(settings)
+                .map_err(|why| RouterError::Credentials { provider: name.to_owned(), why: why.to_string() })?
+            {
+                Some(Identity::Tokens(tokens)) => (Some(tokens), None),
+                Some(Identity::Signer(signer)) => (None, Some(signer)),
+                None => (None, None),
+            },
         };
         let mut headers = HeaderMap::new();
-        if settings.kind == ProviderKind::Anthropic {
+        if settings.api() == ProviderKind::Anthropic {
             headers.insert(ANTHROPIC_VERSION.0, ANTHROPIC_VERSION.1);
         }
         for (name, value) in &settings.headers {
@@ -101,12 +107,15 @@ impl Provider {
         }
         Ok(Self {
             name: name.to_owned(),
-            kind: settings.kind,
+            kind: settings.api(),
+            preset: settings.preset(),
             base_url,
             keys,
             auth: auth(settings),
             tokens,
-            signer: Signer::new(settings),
+            signer,
+            is_for_callers: settings.authentication() == Authentication::Caller,
+            identity: described,
             headers,
             defaults: settings.defaults.clone(),
             api_version: settings.api_version.clone().unwrap_or_else(|| AZURE_VERSION.into()),
@@ -116,7 +125,8 @@ impl Provider {
             first_byte_timeout: settings.first_byte_timeout.0,
             timeout: settings.timeout.0,
             key_texts,
-            responses: settings.responses,
+            // Where it is known to have one it is tried all the same: what is known may be out of date.
+            responses: settings.responses.or(settings.preset().responses.filter(|has| !has)),
             lacks_responses: AtomicBool::new(before.is_some_and(|before| before.lacks_responses.load(Ordering::Relaxed))),
             keeps_answers: settings.keeps_answers,
         })
@@ -132,6 +142,12 @@ impl Provider {
     #[must_use]
     pub fn kind(&self) -> ProviderKind {
         self.kind
+    }
+
+    /// What is known of it by its name.
+    #[must_use]
+    pub fn preset(&self) -> &'static Preset {
+        self.preset
     }
 
     /// Whether it is asked for responses as callers ask: OpenAI's API has them, and many that speak it do.
@@ -174,7 +190,7 @@ impl Provider {
 
     /// Whether the caller's own credentials are of use: the provider has none of ours.
     pub(super) fn wants_credentials(&self) -> bool {
-        self.is_default && self.keys.is_empty() && self.tokens.is_none() && self.signer.is_none()
+        self.is_default && self.is_for_callers
     }
 
     /// The header that says who calls.
@@ -185,25 +201,22 @@ impl Provider {
     }
 }
 
-/// Where a provider is: `base_url`, or what follows from the other settings.
+/// Where a provider is: `base_url`, or what follows from its kind and other settings.
 fn address(settings: &config::Provider) -> Option<String> {
-    if let Some(url) = &settings.base_url {
-        return Some(url.clone());
-    }
-    match settings.kind {
-        ProviderKind::Openai => None,
-        ProviderKind::Anthropic => Some("https://api.anthropic.com/v1".into()),
-        ProviderKind::Gemini => Some("https://generativelanguage.googleapis.com/v1beta".into()),
-        ProviderKind::Azure => Some(format!("https://{}.openai.azure.com/openai", settings.resource.as_ref()?)),
-        ProviderKind::Bedrock => Some(format!("https://bedrock-runtime.{}.amazonaws.com", settings.region.as_ref()?)),
-        ProviderKind::Vertex => Some(vertex::base_url(settings.project.as_ref()?, settings.location.as_ref()?)),
+    match (settings.api(), &settings.base_url, &settings.project, &settings.location) {
+        // Some locations have hosts of their own.
+        (ProviderKind::Vertex, None, Some(project), Some(location)) => Some(vertex::base_url(project, location)),
+        _ => settings.address().ok(),
     }
 }
 
 /// Where a provider wants its key.
 fn auth(settings: &config::Provider) -> (HeaderName, String) {
-    let usual = match settings.kind {
+    let usual = match settings.api() {
         ProviderKind::Openai | ProviderKind::Vertex | ProviderKind::Bedrock => (header::AUTHORIZATION, "Bearer "),
+        ProviderKind::Azure if settings.authentication() == Authentication::Identity => {
+            (header::AUTHORIZATION, "Bearer ")
+        }
         ProviderKind::Azure => (HeaderName::from_static("api-key"), ""),
         ProviderKind::Anthropic => (HeaderName::from_static("x-api-key"), ""),
         ProviderKind::Gemini => (HeaderName::from_static("x-goog-api-key"), ""),

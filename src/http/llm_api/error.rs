@@ -70,7 +70,8 @@ impl From<UpstreamError> for ApiError {
         // The last one that was tried is the one that the error names.
         let before = &error.failed_attempts[..error.failed_attempts.len().saturating_sub(1)];
         let list = headers::forwarded(&error.provider, before);
-        Self::new(status, "provider_unreachable", error.to_string()).with(list).with(headers::failed(&error.failed_attempts))
+        let code = if error.is_without_credentials { "no_credentials" } else { "provider_unreachable" };
+        Self::new(status, code, error.to_string()).with(list).with(headers::failed(&error.failed_attempts))
     }
 }
 

@@ -1,9 +1,5 @@
-//! Gemini on Google's Vertex AI: the same bodies as the Gemini API's, at other addresses, with a service account's token
-//! instead of a key.
-
-mod account;
-
-pub(super) use account::{AccountError, ServiceAccount, Token, token, token_request};
+//! Gemini on Google's Vertex AI: the same bodies as the Gemini API's, at other addresses, with a token instead
+//! of a key.
 
 use super::plan::path_segment;
 

@@ -10,20 +10,16 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 
-use crate::router::plan::path_segment;
+use super::SCOPE;
 
 /// Where tokens are handed out, if the key file doesn't say.
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
-/// What a token may be used for. What the account itself may do bounds it further.
-const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// How long an assertion is good for; Google takes none with more.
 const ASSERTION_SECONDS: u64 = 3600;
-/// How long before its end a token is replaced, so that no request leaves with one that ends on the way.
-const MARGIN_SECONDS: u64 = 300;
 
 /// What is wrong with an account, or with what the token server says. Nothing of a key or a token is ever in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AccountError {
+pub(super) enum AccountError {
     /// The key file isn't JSON.
     #[error("the key file is no JSON (line {line}, column {column})")]
     NotJson {
@@ -50,12 +46,11 @@ pub enum AccountError {
 }
 
 /// A service account that can ask for tokens.
-pub struct ServiceAccount {
+pub(in crate::router::credentials) struct ServiceAccount {
     client_email: String,
     key: RsaKeyPair,
     key_id: Option<String>,
     token_uri: String,
-    project_id: Option<String>,
 }
 
 impl fmt::Debug for ServiceAccount {
@@ -63,7 +58,6 @@ impl fmt::Debug for ServiceAccount {
         f.debug_struct("ServiceAccount")
             .field("client_email", &self.client_email)
             .field("token_uri", &self.token_uri)
-            .field("project_id", &self.project_id)
             .finish_non_exhaustive()
     }
 }
@@ -73,7 +67,7 @@ impl ServiceAccount {
     ///
     /// # Errors
     /// Where it isn't the key of a service account.
-    pub fn parse(json: &str) -> Result<Self, AccountError> {
+    pub(super) fn parse(json: &str) -> Result<Self, AccountError> {
         // Only the place of an error is told: what stands there may be the key.
         let file: Value = serde_json::from_str(json)
             .map_err(|error| AccountError::NotJson { line: error.line(), column: error.column() })?;
@@ -84,33 +78,19 @@ impl ServiceAccount {
             key: key(needed("private_key")?)?,
             key_id: text("private_key_id").map(str::to_owned),
             token_uri: text("token_uri").unwrap_or(TOKEN_URI).to_owned(),
-            project_id: text("project_id").map(str::to_owned),
         })
     }
 
-    /// Where the token is asked for, by a POST of [`token_request`].
-    #[must_use]
-    pub fn token_uri(&self) -> &str {
+    /// Where the token is asked for.
+    pub(super) fn token_uri(&self) -> &str {
         &self.token_uri
-    }
-
-    /// The project that the account belongs to, which is mostly the one whose models are asked.
-    #[must_use]
-    pub fn project_id(&self) -> Option<&str> {
-        self.project_id.as_deref()
-    }
-
-    /// What the account is called.
-    #[must_use]
-    pub fn client_email(&self) -> &str {
-        &self.client_email
     }
 
     /// The signed assertion, good for an hour from `issued_at_unix` on (seconds since 1970).
     ///
     /// # Errors
     /// Where signing fails.
-    pub fn assertion(&self, issued_at_unix: u64) -> Result<String, AccountError> {
+    pub(super) fn assertion(&self, issued_at_unix: u64) -> Result<String, AccountError> {
         let mut header = json!({"alg": "RS256", "typ": "JWT"});
         if let (Some(id), Value::Object(header)) = (&self.key_id, &mut header) {
             header.insert("kid".into(), id.as_str().into());
@@ -146,53 +126,11 @@ fn key(pem: &str) -> Result<RsaKeyPair, AccountError> {
     RsaKeyPair::from_pkcs8(&der).map_err(|_| AccountError::Key)
 }
 
-/// The form that the token server is sent, `application/x-www-form-urlencoded`.
-#[must_use]
-pub fn token_request(assertion: &str) -> String {
-    let grant = path_segment("urn:ietf:params:oauth:grant-type:jwt-bearer");
-    format!("grant_type={grant}&assertion={}", path_segment(assertion))
-}
-
-/// A token to put into requests.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token {
-    secret: String,
-    expires_at_unix: u64,
-    renew_at_unix: u64,
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("expires_at_unix", &self.expires_at_unix).finish_non_exhaustive()
-    }
-}
-
-impl Token {
-    /// What stands behind `Bearer`.
-    #[must_use]
-    pub fn secret(&self) -> &str {
-        &self.secret
-    }
-
-    /// When it ends, in seconds since 1970.
-    #[must_use]
-    pub fn expires_at_unix(&self) -> u64 {
-        self.expires_at_unix
-    }
-
-    /// Whether no new one is needed yet. One is needed five minutes before the end, or after half its life where that is
-    /// later.
-    #[must_use]
-    pub fn is_fresh(&self, now_unix: u64) -> bool {
-        now_unix < self.renew_at_unix
-    }
-}
-
-/// The token in the token server's reply, which came at `received_at_unix` (seconds since 1970).
+/// The token in the token server's reply, and for how many seconds it is good.
 ///
 /// # Errors
 /// Where there is none.
-pub fn token(reply: &[u8], received_at_unix: u64) -> Result<Token, AccountError> {
+pub(super) fn token(reply: &[u8]) -> Result<(String, u64), AccountError> {
     let reply: Value = serde_json::from_slice(reply).map_err(|_| AccountError::Reply("it is no JSON"))?;
     let error = &reply["error"];
     if !error.is_null() {
@@ -211,9 +149,7 @@ pub fn token(reply: &[u8], received_at_unix: u64) -> Result<Token, AccountError>
         return Err(AccountError::Reply("it has no access_token"));
     }
     let lifetime = reply["expires_in"].as_u64().ok_or(AccountError::Reply("it has no expires_in"))?;
-    let expires_at_unix = received_at_unix.saturating_add(lifetime);
-    let margin = MARGIN_SECONDS.min(lifetime.div_ceil(2));
-    Ok(Token { secret: secret.to_owned(), expires_at_unix, renew_at_unix: expires_at_unix.saturating_sub(margin) })
+    Ok((secret.to_owned(), lifetime))
 }
 
 #[cfg(test)]
@@ -297,8 +233,6 @@ fOua7mJ+b92Nm6X70FVV49j6\n\
     fn what_a_file_leaves_out_is_known() {
         let account = parse(&without("token_uri")).unwrap();
         assert_eq!(account.token_uri(), "https://oauth2.googleapis.com/token");
-        assert_eq!((account.project_id(), account.client_email()), (Some("p-1"), "a@p-1.iam.gserviceaccount.com"));
-        assert_eq!(parse(&without("project_id")).unwrap().project_id(), None);
         let assertion = parse(&without("private_key_id")).unwrap().assertion(0).unwrap();
         assert_eq!(decoded(assertion.split('.').next().unwrap()), json!({"alg": "RS256", "typ": "JWT"}));
     }
@@ -343,32 +277,12 @@ fOua7mJ+b92Nm6X70FVV49j6\n\
     fn nothing_secret_is_shown() {
         let shown = format!("{:?}", parse(&file()).unwrap());
         assert!(shown.contains("a@p-1.iam") && !shown.contains("PRIVATE") && !shown.contains("RsaKeyPair"), "{shown}");
-        let token = token(br#"{"access_token": "s3cret", "expires_in": 3599}"#, 0).unwrap();
-        assert!(!format!("{token:?}").contains("s3cret"));
     }
 
     #[test]
-    fn a_request_is_a_form() {
-        assert_eq!(
-            token_request("a-_.b=&c"),
-            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a-_.b%3D%26c"
-        );
-    }
-
-    #[test]
-    fn tokens_are_renewed_in_time() {
-        let with_life = |seconds: u64| {
-            let reply = json!({"access_token": "ya29.x", "expires_in": seconds, "token_type": "Bearer"});
-            token(reply.to_string().as_bytes(), 1000).unwrap()
-        };
-        let hour = with_life(3600);
-        assert_eq!((hour.secret(), hour.expires_at_unix()), ("ya29.x", 4600));
-        assert!(hour.is_fresh(1000) && hour.is_fresh(4299) && !hour.is_fresh(4300));
-        let short = with_life(100);
-        assert!(short.is_fresh(1049) && !short.is_fresh(1050));
-        assert!(!with_life(0).is_fresh(1000));
-        assert!(!with_life(1).is_fresh(1000));
-        assert!(with_life(u64::MAX).is_fresh(u64::MAX - 301));
+    fn a_reply_has_a_token_and_its_life() {
+        let reply = json!({"access_token": "ya29.x", "expires_in": 3599, "token_type": "Bearer"});
+        assert_eq!(token(reply.to_string().as_bytes()), Ok(("ya29.x".to_owned(), 3599)));
     }
 
     #[test]
@@ -390,7 +304,7 @@ fOua7mJ+b92Nm6X70FVV49j6\n\
             (r#"{"access_token": "a"}"#, Err(AccountError::Reply("it has no expires_in"))),
             (r#"{"access_token": "a", "expires_in": -5}"#, Err(AccountError::Reply("it has no expires_in"))),
         ] {
-            assert_eq!(token(reply.as_bytes(), 0), expected, "{reply}");
+            assert_eq!(token(reply.as_bytes()), expected, "{reply}");
         }
     }
 }

@@ -8,31 +8,27 @@ use tokio::time::Instant;
 use crate::config::ApiKey;
 
 /// One provider's keys.
-pub(super) struct Keys {
+pub(in crate::router) struct Keys {
     keys: Vec<ApiKey>,
     cooling: Mutex<Vec<Option<Instant>>>,
 }
 
 /// A key that was taken, by its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Taken(usize);
+pub(in crate::router) struct Taken(usize);
 
 impl Keys {
-    pub(super) fn new(keys: Vec<ApiKey>) -> Self {
+    pub(in crate::router) fn new(keys: Vec<ApiKey>) -> Self {
         Self { cooling: Mutex::new(vec![None; keys.len()]), keys }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
     /// Whether another key than `taken` isn't limited at `now`.
-    pub(super) fn has_another(&self, taken: Taken, now: Instant) -> bool {
+    pub(in crate::router) fn has_another(&self, taken: Taken, now: Instant) -> bool {
         self.cooling.lock().iter().enumerate().any(|(place, until)| place != taken.0 && is_over(*until, now))
     }
 
     /// A key by `draw`, from 0 to 1. Where all are limited, the one that will be free first.
-    pub(super) fn take(&self, draw: f64, now: Instant) -> Option<(Taken, &ApiKey)> {
+    pub(in crate::router) fn take(&self, draw: f64, now: Instant) -> Option<(Taken, &ApiKey)> {
         let cooling = self.cooling.lock();
         let free: Vec<usize> = (0..self.keys.len()).filter(|place| is_over(cooling[*place], now)).collect();
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -45,7 +41,7 @@ impl Keys {
     }
 
     /// The provider limits this key for so long.
-    pub(super) fn cool(&self, taken: Taken, wait: Duration, now: Instant) {
+    pub(in crate::router) fn cool(&self, taken: Taken, wait: Duration, now: Instant) {
         if let Some(until) = self.cooling.lock().get_mut(taken.0) {
             *until = (*until).max(Some(now + wait));
         }
