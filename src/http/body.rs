@@ -109,3 +109,11 @@ pub(super) async fn readable(headers: &HeaderMap, body: &Bytes) -> Result<Bytes,
     };
     Ok(if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body })
 }
+
+/// Whether others may read a JSON object in a body that isn't understood here: one with numbers such as `NaN`, with half a
+/// character, nested deeper than is read here, or compressed in some other way.
+pub(super) fn may_be_an_object(headers: &HeaderMap, body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    let is_encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+    is_encoded || (body.first() == Some(&b'{') && body.last() == Some(&b'}') && std::str::from_utf8(body).is_ok())
+}

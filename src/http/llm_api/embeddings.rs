@@ -99,6 +99,9 @@ pub(in crate::http) async fn embeddings(
     let named = headers.get(MODEL_HEADER).and_then(|name| name.to_str().ok()).map(str::to_owned);
     let asked = readable.as_ref().ok().and_then(|body| serde_json::from_slice::<Asked>(body).ok());
     let Some(model) = named.or_else(|| asked?.model) else {
+        if !body::may_be_an_object(&headers, &body) {
+            return Err(ApiError::invalid("the body is not a JSON object"));
+        }
         // What can't be read is the default provider's to judge.
         let meter = admitted.for_model(None, None)?;
         return Ok(pass_through::to_default(meter, &live, &caller.tenant, "/embeddings", &headers, &body).await?);

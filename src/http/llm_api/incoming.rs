@@ -73,6 +73,11 @@ impl IncomingChat {
         let server = &app.settings.server;
         let body = body::read(body, server.max_body, server.read_timeout.0).await?;
         let read = read(format, &headers, &body).await;
+        if let Err(why) = &read
+            && !body::may_be_an_object(&headers, &body)
+        {
+            return Err(ApiError::invalid(format!("the body is not a JSON object: {why}")));
+        }
         let named = headers.get(MODEL_HEADER).and_then(|name| name.to_str().ok()).map(str::to_owned);
         let (read, body) = match &named {
             Some(name) => with_model(read, &body, name),
@@ -243,6 +248,9 @@ fn with_model(read: Result<Read, String>, body: &Bytes, name: &str) -> (Result<R
 
 fn parse(format: FormatId, body: &[u8]) -> Result<Read, String> {
     let Document { mut value, ambiguous } = Document::parse(body).map_err(|error| error.to_string())?;
+    if !value.is_object() {
+        return Err("it is another value".into());
+    }
     let cache = value.as_object_mut().and_then(|members| members.shift_remove("cache")).filter(|cache| !cache.is_null());
     Ok(Read { cache, ambiguous, chat: format.format().read_request(value).map(Arc::new) })
 }
