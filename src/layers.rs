@@ -16,9 +16,9 @@ const ORDER: [&str; 14] = [
     "store",
     "index",
     "embed",
+    "telemetry",
     "config",
     "background",
-    "telemetry",
 ];
 /// Libraries, and the only folders or files that may name them.
 const KNOWN_BY: [(&str, &[&str]); 4] = [

@@ -28,11 +28,11 @@ pub mod index;
 
 pub mod embed;
 
+pub mod telemetry;
+
 pub mod config;
 
 pub mod background;
-
-pub mod telemetry;
 
 #[cfg(test)]
 mod layers;

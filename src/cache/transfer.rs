@@ -9,11 +9,11 @@ use futures_util::{StreamExt, stream};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::chat_context::{chat_context, chat_question, read_chat};
 use super::registry::Cache;
 use super::save::usual_millis;
 use super::{CacheError, Caches};
 use crate::embed::{EmbedError, Embedding, ModelDigest, Prefix, TextEmbedding};
-use super::chat_context::{chat_context, chat_question, read_chat};
 use crate::llm::chat::Chat;
 use crate::prompt::{Json, Question, Reach};
 use crate::store::{

@@ -65,9 +65,10 @@ impl Chat {
     #[must_use]
     pub fn has_unsigned_thinking(&self) -> bool {
         let is_signed = |seal: &Seal| seal.issuer == Issuer::Anthropic && !seal.value.is_empty();
-        self.messages.iter().flat_map(|message| &message.parts).any(|part| {
-            matches!(part.content, Content::Reasoning(_)) && !part.seal.as_ref().is_some_and(is_signed)
-        })
+        self.messages
+            .iter()
+            .flat_map(|message| &message.parts)
+            .any(|part| matches!(part.content, Content::Reasoning(_)) && !part.seal.as_ref().is_some_and(is_signed))
     }
 
     /// A top-level member that only the format of the request knows, where that is `format`.

@@ -16,5 +16,6 @@ pub struct Event {
 /// Writes a server-sent event. Events of formats that don't name theirs have an empty name.
 pub fn write_sse(out: &mut String, name: &str, data: &Value) {
     // Writing to a string can't fail.
-    let _ = if name.is_empty() { write!(out, "data: {data}\n\n") } else { write!(out, "event: {name}\ndata: {data}\n\n") };
+    let _ =
+        if name.is_empty() { write!(out, "data: {data}\n\n") } else { write!(out, "event: {name}\ndata: {data}\n\n") };
 }

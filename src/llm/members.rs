@@ -175,7 +175,12 @@ impl<'p> Members<'p> {
         self.members
     }
 
-    fn taken<T>(&mut self, name: &str, what: &str, of: impl FnOnce(Value) -> Option<T>) -> Result<Option<T>, Unsupported> {
+    fn taken<T>(
+        &mut self,
+        name: &str,
+        what: &str,
+        of: impl FnOnce(Value) -> Option<T>,
+    ) -> Result<Option<T>, Unsupported> {
         let Some(value) = self.take(name) else { return Ok(None) };
         of(value).map(Some).ok_or_else(|| self.place.name(name).wrong(format_args!("must be {what}")))
     }
@@ -212,7 +217,8 @@ mod tests {
 
     #[test]
     fn what_is_taken_is_gone_and_the_rest_stays() {
-        let value = json!({"a": "x", "b": 2.0, "c": null, "d": [1], "e": true, "f": 1.5, "top_p": 1.0, "own": {"k": 1}});
+        let value =
+            json!({"a": "x", "b": 2.0, "c": null, "d": [1], "e": true, "f": 1.5, "top_p": 1.0, "own": {"k": 1}});
         let mut members = Members::of(value, Place::ROOT).unwrap();
         assert_eq!(members.text("a").unwrap().as_deref(), Some("x"));
         assert_eq!(members.integer("b").unwrap(), Some(2));

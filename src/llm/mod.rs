@@ -58,8 +58,7 @@ pub enum FormatId {
 
 impl FormatId {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic, Self::Gemini, Self::Bedrock];
+    pub const ALL: [Self; 5] = [Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic, Self::Gemini, Self::Bedrock];
 
     /// What reads and writes it.
     #[must_use]

@@ -71,7 +71,9 @@ pub fn check_storable(answer: &Answer, chat: &Chat) -> Result<(), NotStorable> {
             Content::Refusal(text) if !text.is_empty() => return Err(NotStorable::Refusal),
             Content::Text(_) | Content::Reasoning(_) | Content::ToolCall(_) | Content::Refusal(_) => {}
             Content::Foreign(_, value) => {
-                return Err(NotStorable::Unsupported(value["type"].as_str().unwrap_or("a part of unknown type").into()));
+                return Err(NotStorable::Unsupported(
+                    value["type"].as_str().unwrap_or("a part of unknown type").into(),
+                ));
             }
             _ => return Err(NotStorable::Unsupported("a part that is no text".into())),
         }
@@ -177,7 +179,13 @@ mod tests {
     }
 
     fn with_tool(schema: Option<Value>) -> Chat {
-        let tool = Tool::Function { name: "f".into(), description: None, parameters: schema, strict: None, extra: Extra::default() };
+        let tool = Tool::Function {
+            name: "f".into(),
+            description: None,
+            parameters: schema,
+            strict: None,
+            extra: Extra::default(),
+        };
         Chat { tools: vec![tool], ..Chat::default() }
     }
 
@@ -190,7 +198,9 @@ mod tests {
         let chat = Chat::default();
         assert_eq!(check_storable(&says("Paris"), &chat), Ok(()));
         assert_eq!(check_storable(&says(" \n"), &chat), Err(NotStorable::Empty));
-        for finish in [Finish::Length, Finish::ContentFilter, Finish::Refusal, Finish::Other(FormatId::Gemini, "X".into())] {
+        for finish in
+            [Finish::Length, Finish::ContentFilter, Finish::Refusal, Finish::Other(FormatId::Gemini, "X".into())]
+        {
             assert!(check_storable(&Answer { finish, ..says("Par") }, &chat).is_err());
         }
         let refusal = Answer { parts: vec![Part::new(Content::Refusal("No.".into()))], ..Answer::default() };
@@ -206,10 +216,18 @@ mod tests {
             let Value::Object(members) = members else { panic!() };
             check_storable(&Answer { extra: Extra::new(FormatId::OpenAiChat, members), ..says("a") }, &chat)
         };
-        for members in [json!({"citations": ["u"]}), json!({"message": {"annotations": [1]}}), json!({"choice": {"logprobs": {"a": 1}}})] {
+        for members in [
+            json!({"citations": ["u"]}),
+            json!({"message": {"annotations": [1]}}),
+            json!({"choice": {"logprobs": {"a": 1}}}),
+        ] {
             assert!(with(members.clone()).is_err(), "{members}");
         }
-        for members in [json!({"citations": []}), json!({"message": {"provider_specific_fields": {"refusal": null}}}), json!({"x": 1})] {
+        for members in [
+            json!({"citations": []}),
+            json!({"message": {"provider_specific_fields": {"refusal": null}}}),
+            json!({"x": 1}),
+        ] {
             assert_eq!(with(members.clone()), Ok(()), "{members}");
         }
         let searched = Part::new(Content::Foreign(FormatId::Anthropic, json!({"type": "web_search_tool_result"})));

@@ -4,7 +4,8 @@ use super::fingerprint::{Fingerprint, MeaningHasher, Unclear};
 use super::{Question, Reach};
 use crate::llm::FormatId;
 use crate::llm::chat::{
-    Chat, Content, Extra, Message, Output, Part, Reasoning, Retention, Role, Sampling, Source, Tool, ToolChoice, ToolResult,
+    Chat, Content, Extra, Message, Output, Part, Reasoning, Retention, Role, Sampling, Source, Tool, ToolChoice,
+    ToolResult,
 };
 
 /// Marks for a provider's own prompt cache. They change what a request costs and not what is answered.

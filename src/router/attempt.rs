@@ -136,7 +136,10 @@ impl Outgoing<'_> {
         {
             return false;
         }
-        let reading = tokio::time::timeout(SETTLING, body::begun(std::mem::replace(&mut upstream.body, stream::empty().boxed()), SETTLED));
+        let reading = tokio::time::timeout(
+            SETTLING,
+            body::begun(std::mem::replace(&mut upstream.body, stream::empty().boxed()), SETTLED),
+        );
         let Ok(Ok((read, rest))) = reading.await else { return false };
         // One that has it, and not the model, says so.
         let is_about_a_model = memchr_of(&read, b"model_not_found") || memchr_of(&read, b"previous_response");
@@ -282,12 +285,17 @@ impl Outgoing<'_> {
         upstream = decoded(upstream);
         if conversion.is_stream && looks(first) != Looks::Json {
             let pieces = std::mem::replace(&mut upstream.body, stream::empty().boxed());
-            let mut converted = ConvertedStream::new(pieces, &conversion, upstream.used.clone(), Arc::clone(&upstream.progress));
+            let mut converted =
+                ConvertedStream::new(pieces, &conversion, upstream.used.clone(), Arc::clone(&upstream.progress));
             match tokio::time::timeout_at(until, converted.begin()).await {
                 // A slow beginning is handed on as it comes.
                 Ok(Ok(())) | Err(_) => {}
                 Ok(Err(StreamFault::Provider(error))) => {
-                    return Err(NoAnswer { what: "failed", timeout: false, source: BodyError::Malformed(error.message) });
+                    return Err(NoAnswer {
+                        what: "failed",
+                        timeout: false,
+                        source: BodyError::Malformed(error.message),
+                    });
                 }
                 Ok(Err(fault)) => return Err(NoAnswer::unusable(fault.to_string())),
             }
@@ -300,11 +308,18 @@ impl Outgoing<'_> {
         let read = body::whole(pieces).await.map_err(NoAnswer::broken)?;
         let answer = convert::read(&read, conversion.from).map_err(NoAnswer::broken)?;
         upstream.flaw = self.said().and_then(|chat| defect(&answer, chat));
-        upstream.used = answer.usage.as_ref().map(|usage| {
-            let used = super::reply::Used::default();
-            used.set(convert::tokens(usage));
-            used
-        }).unwrap_or_default();
+        if answer.lossy.is_some() {
+            upstream.progress.lose();
+        }
+        upstream.used = answer
+            .usage
+            .as_ref()
+            .map(|usage| {
+                let used = super::reply::Used::default();
+                used.set(convert::tokens(usage));
+                used
+            })
+            .unwrap_or_default();
         let Conversion { to, is_stream, frame, .. } = conversion;
         let (told, kind) = if is_stream {
             (convert::played_back(&answer, to, &frame), "text/event-stream")
@@ -433,7 +448,11 @@ impl NoAnswer {
 
 /// Waits for the first bytes of a body, and leaves them in it.
 async fn first_piece(upstream: &mut Upstream, until: Instant) -> Result<Bytes, NoAnswer> {
-    let late = || NoAnswer { what: "did not begin its answer in time", timeout: true, source: BodyError::Malformed("it did not begin in time".into()) };
+    let late = || NoAnswer {
+        what: "did not begin its answer in time",
+        timeout: true,
+        source: BodyError::Malformed("it did not begin in time".into()),
+    };
     let first = match tokio::time::timeout_at(until, upstream.body.next()).await.map_err(|_| late())? {
         Some(Ok(first)) => first,
         None => return Ok(Bytes::new()),
@@ -526,7 +545,8 @@ fn decoded(mut upstream: Upstream) -> Upstream {
     if !upstream.is_encoded() {
         return upstream;
     }
-    let encoding = upstream.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let encoding =
+        upstream.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let encoding = encoding.to_ascii_lowercase();
     upstream.body = body::decompressed(upstream.body, &encoding);
     upstream.headers.remove(header::CONTENT_ENCODING);

@@ -99,7 +99,9 @@ pub(super) fn decompressed(pieces: Pieces, encoding: &str) -> Pieces {
     let reader = StreamReader::new(pieces.map(|piece| piece.map_err(std::io::Error::other)));
     let compressed = |error| BodyError::Compressed(error);
     match encoding {
-        "gzip" | "x-gzip" => ReaderStream::new(GzipDecoder::new(reader)).map(move |piece| piece.map_err(compressed)).boxed(),
+        "gzip" | "x-gzip" => {
+            ReaderStream::new(GzipDecoder::new(reader)).map(move |piece| piece.map_err(compressed)).boxed()
+        }
         "deflate" => ReaderStream::new(ZlibDecoder::new(reader)).map(move |piece| piece.map_err(compressed)).boxed(),
         other => {
             let why = format!("it is compressed as `{other}`, though nobody asked for that");

@@ -12,7 +12,8 @@ use super::plan::Conversion;
 use super::reply::{Progress, Used};
 use super::usage::Tokens;
 use crate::llm::{
-    Answer, Delta, FormatId, Frame, ProviderError, StreamFault, StreamReader, StreamWriter, Usage, playback, without_lone_surrogates,
+    Answer, Delta, FormatId, Frame, ProviderError, StreamFault, StreamReader, StreamWriter, Usage, playback,
+    without_lone_surrogates,
 };
 
 /// A whole reply, read.
@@ -21,7 +22,11 @@ pub(super) fn read(body: &[u8], from: FormatId) -> Result<Answer, BodyError> {
     let repaired = without_lone_surrogates(text);
     let reply: Value = serde_json::from_str(repaired.as_deref().unwrap_or(text))
         .map_err(|error| BodyError::Malformed(error.to_string()))?;
-    from.format().read_reply(reply).map_err(|error| BodyError::Malformed(error.to_string()))
+    let mut answer = from.format().read_reply(reply).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    if repaired.is_some() {
+        answer.lossy = Some("a character that is half of one".into());
+    }
+    Ok(answer)
 }
 
 /// An answer as one document.
@@ -81,6 +86,7 @@ impl ConvertedStream {
                         // The last one counts all of the answer.
                         Delta::Usage(usage) => state.used.set(tokens(usage)),
                         Delta::Finish(_) => state.progress.reason(),
+                        Delta::Lossy(_) => state.progress.lose(),
                         _ => {}
                     }
                     state.writer.write(&delta, &mut out);
@@ -125,10 +131,14 @@ impl ConvertedStream {
                 Ok(())
             }
             // What fails after its end has merely ended.
-            Some(Err(why)) => self.reader.finish(&mut self.deltas).map_err(|fault| match fault {
-                StreamFault::Truncated => StreamFault::Provider(ProviderError::new(502, why)),
-                fault => fault,
-            }).map(|()| self.is_over = true),
+            Some(Err(why)) => self
+                .reader
+                .finish(&mut self.deltas)
+                .map_err(|fault| match fault {
+                    StreamFault::Truncated => StreamFault::Provider(ProviderError::new(502, why)),
+                    fault => fault,
+                })
+                .map(|()| self.is_over = true),
             None => {
                 self.is_over = true;
                 self.reader.finish(&mut self.deltas)

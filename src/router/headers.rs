@@ -5,8 +5,8 @@ use tokio::time::Instant;
 
 use super::credentials::CredentialError;
 use super::keys::Taken;
-use super::provider::Provider;
 use super::outgoing::{Outgoing, draw};
+use super::provider::Provider;
 
 /// Headers that concern one connection, not the message (RFC 9110, section 7.6.1), or that are set anew for the next.
 const HOP_BY_HOP: [HeaderName; 11] = [

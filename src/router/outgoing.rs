@@ -19,6 +19,8 @@ use crate::telemetry;
 /// The first pause before a target is tried again, doubled each time up to the longest, and shortened by chance by up to half.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a target is asked that says that it is limited and not for how long: about a second and a half of pauses.
+const MAX_UNTOLD_LIMITS: u32 = 4;
 
 /// A request to be forwarded.
 #[derive(Clone)]
@@ -120,7 +122,7 @@ impl Outgoing<'_> {
     ) -> Attempt {
         let until = begun + router.retries.within;
         let mut pause = FIRST_PAUSE;
-        let mut attempts = 0;
+        let (mut attempts, mut limits) = (0, 0);
         let mut before: Option<Failure> = None;
         loop {
             let failure = match self.attempt(router, route, body, until).await {
@@ -130,12 +132,13 @@ impl Outgoing<'_> {
             if let Some(before) = before.filter(|_| !failure.was_asked) {
                 return Attempt::Failed(before);
             }
-            // A limit passes by waiting: such attempts are bounded by the deadline, not by their number.
+            // A limit passes by waiting. Such attempts are bounded by the deadline where the provider says for how long.
             attempts += u32::from(!failure.is_limit);
+            limits += u32::from(failure.is_limit && failure.wait.is_none());
             let provider = &route.target.provider;
             failed.push(FailedAttempt { provider: provider.name.clone(), what: failure.what.clone() });
             telemetry::retry(&provider.name);
-            if failure.next != Next::Again || attempts >= router.retries.attempts {
+            if failure.next != Next::Again || attempts >= router.retries.attempts || limits >= MAX_UNTOLD_LIMITS {
                 return Attempt::Failed(failure);
             }
             // One that is limited isn't better in a moment; the next one may be free.

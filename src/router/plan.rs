@@ -129,7 +129,8 @@ pub(super) fn prepare(
 }
 
 fn read(format: FormatId, body: &[u8]) -> Result<Chat, Unsupported> {
-    let document = Document::parse(body).map_err(|error| Unsupported::new("the body", format!("is no JSON: {error}")))?;
+    let document =
+        Document::parse(body).map_err(|error| Unsupported::new("the body", format!("is no JSON: {error}")))?;
     format.format().read_request(document.value)
 }
 

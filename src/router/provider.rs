@@ -127,7 +127,9 @@ impl Provider {
             key_texts,
             // Where it is known to have one it is tried all the same: what is known may be out of date.
             responses: settings.responses.or(settings.preset().responses.filter(|has| !has)),
-            lacks_responses: AtomicBool::new(before.is_some_and(|before| before.lacks_responses.load(Ordering::Relaxed))),
+            lacks_responses: AtomicBool::new(
+                before.is_some_and(|before| before.lacks_responses.load(Ordering::Relaxed)),
+            ),
             keeps_answers: settings.keeps_answers,
         })
     }

@@ -47,6 +47,7 @@ pub struct Upstream {
 pub struct Progress {
     has_reason: AtomicBool,
     has_ended: AtomicBool,
+    is_lossy: AtomicBool,
 }
 
 impl Progress {
@@ -58,6 +59,17 @@ impl Progress {
     /// Its end mark has come.
     pub(super) fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
+    }
+
+    /// Something of the answer was lost on the way to the caller's format.
+    pub(super) fn lose(&self) {
+        self.is_lossy.store(true, Ordering::Release);
+    }
+
+    /// Whether something of the answer was lost, so that it isn't to be stored.
+    #[must_use]
+    pub fn is_lossy(&self) -> bool {
+        self.is_lossy.load(Ordering::Acquire)
     }
 
     /// Whether it has said why the answer ends: nothing but usage and the end mark follows.

@@ -46,15 +46,17 @@ impl EventScanner {
             self.event.data.clear();
         }
         // An event that is too long still has to be told from an empty line.
-        let kept = if self.is_oversized { &bytes[..bytes.len().min(1)] } else { bytes };
-        if !(self.is_oversized && !self.line.is_empty()) {
-            self.line.extend_from_slice(kept);
+        if !self.is_oversized {
+            self.line.extend_from_slice(bytes);
+        } else if self.line.is_empty() {
+            self.line.extend(bytes.first());
         }
     }
 
     fn end_line(&mut self, each: &mut impl FnMut(&Event)) {
         if self.line.is_empty() {
-            if !self.is_oversized && !(self.event.data.is_empty() && self.event.name.is_empty()) {
+            let has_something = !self.event.data.is_empty() || !self.event.name.is_empty();
+            if has_something && !self.is_oversized {
                 each(&self.event);
             }
             self.event.name.clear();
@@ -135,7 +137,8 @@ mod tests {
         let expected = [("a", "{\"x\": 1}"), ("", "one\ntwo"), ("", "[DONE]")];
         let expected: Vec<(String, String)> = expected.map(|(name, data)| (name.into(), data.into())).into();
         for end in ["\n", "\r\n", "\r"] {
-            let text = ": ping||event: a|data: {\"x\": 1}||data: one|data:two||data: [DONE]||data: cut".replace('|', end);
+            let text =
+                ": ping||event: a|data: {\"x\": 1}||data: one|data:two||data: [DONE]||data: cut".replace('|', end);
             for size in [1, 2, 3, 7, 1000] {
                 assert_eq!(scan(&text, size), expected, "{end:?} {size}");
             }

@@ -245,18 +245,18 @@ pub fn limited(by: &'static str) {
 }
 
 /// `provider` read and wrote so much.
-pub fn tokens(provider: &str, sums: &crate::router::Sums) {
-    counter!(TOKENS, "provider" => provider.to_owned(), "kind" => "input").increment(sums.input_tokens);
-    counter!(TOKENS, "provider" => provider.to_owned(), "kind" => "output").increment(sums.output_tokens);
+pub fn tokens(provider: &str, input: u64, output: u64) {
+    counter!(TOKENS, "provider" => provider.to_owned(), "kind" => "input").increment(input);
+    counter!(TOKENS, "provider" => provider.to_owned(), "kind" => "output").increment(output);
 }
 
 /// A request cost, or saved, so much.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "micro-dollars of one request")]
-pub fn money(sums: &crate::router::Sums) {
+pub fn money(cost: f64, saved: f64, saved_tokens: u64) {
     let micros = |dollars: f64| (dollars * 1e6).round().max(0.0) as u64;
-    counter!(COST).increment(micros(sums.cost));
-    counter!(SAVED).increment(micros(sums.saved));
-    counter!(SAVED_TOKENS).increment(sums.saved_tokens);
+    counter!(COST).increment(micros(cost));
+    counter!(SAVED).increment(micros(saved));
+    counter!(SAVED_TOKENS).increment(saved_tokens);
 }
 
 /// The semantic index holds `entries` in `scopes`, of which `unlinked` wait to become part of a graph.

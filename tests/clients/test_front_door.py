@@ -77,8 +77,9 @@ def test_a_chat_stream_without_a_mark_is_whole_however_long_its_end(raw_server, 
     raw.reply(kind="text/event-stream", body=[stream[n : n + 900] for n in range(0, len(stream), 900)], chunked=True)
     miss = ask()
     assert miss.headers["x-cache-status"] == "Miss" and miss.content == stream
+    # Without its mark nobody knows whether its usage was still to come: it is handed on, and not stored.
     raw.reply(kind="text/event-stream", body=stream)
-    assert ask().headers["x-cache-status"] == "Hit"
+    assert ask().headers["x-cache-status"] == "Miss"
 
 
 @pytest.fixture(scope="session")

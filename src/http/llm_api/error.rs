@@ -138,7 +138,8 @@ impl ApiError {
 
     /// The error as a format of chats tells it.
     pub(super) fn in_format(self, format: FormatId) -> Response {
-        let error = ProviderError { code: Some(self.code.into()), ..ProviderError::new(self.status.as_u16(), self.message) };
+        let error =
+            ProviderError { code: Some(self.code.into()), ..ProviderError::new(self.status.as_u16(), self.message) };
         let mut response = (self.status, Json(format.format().write_error(&error))).into_response();
         response.headers_mut().extend(self.headers);
         response

@@ -14,7 +14,6 @@ use futures_util::StreamExt;
 use futures_util::stream::{Stream, unfold};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 /// The longest reply. It is kept whole for as long as anybody reads it.
 const LONGEST: usize = 64 << 20;
@@ -48,8 +47,8 @@ impl<K, H> Default for Flights<K, H> {
 pub(in crate::http) struct Flight<H> {
     state: Mutex<State<H>>,
     changed: Notify,
-    /// All who read have gone.
-    abandoned: CancellationToken,
+    /// A reader has gone.
+    left: Notify,
 }
 
 struct State<H> {
@@ -58,6 +57,8 @@ struct State<H> {
     body: Vec<u8>,
     end: Option<Result<(), Cut>>,
     readers: usize,
+    /// Whether it is read on for a while though nobody reads along.
+    is_lingering: bool,
 }
 
 /// How somebody comes to a flight.
@@ -87,7 +88,7 @@ impl<K: Hash + Eq + Clone, H> Flights<K, H> {
         let flights = &mut *self.0.lock();
         if let Some(flight) = flights.get(&key) {
             let mut state = flight.state.lock();
-            if state.readers > 0 && !matches!(state.head, Some(Err(()))) {
+            if (state.readers > 0 || state.is_lingering) && !matches!(state.head, Some(Err(()))) {
                 state.readers += 1;
                 drop(state);
                 return Boarded::Joins(Reader { flight: Arc::clone(flight), at: 0 });
@@ -117,8 +118,8 @@ impl<K: Hash + Eq + Clone, H> Flights<K, H> {
 impl<H> Flight<H> {
     /// One that has a reader already.
     fn new() -> Self {
-        let state = State { head: None, body: Vec::new(), end: None, readers: 1 };
-        Self { state: Mutex::new(state), changed: Notify::new(), abandoned: CancellationToken::new() }
+        let state = State { head: None, body: Vec::new(), end: None, readers: 1, is_lingering: false };
+        Self { state: Mutex::new(state), changed: Notify::new(), left: Notify::new() }
     }
 }
 
@@ -168,7 +169,18 @@ impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
 
     /// Until nobody reads any more.
     pub(super) async fn is_abandoned(&self) {
-        self.flight.abandoned.cancelled().await;
+        while self.has_readers() {
+            self.flight.left.notified().await;
+        }
+    }
+
+    fn has_readers(&self) -> bool {
+        self.flight.state.lock().readers > 0
+    }
+
+    /// It is read on though nobody reads along; whoever asks the same may still join.
+    fn lingers(&self) {
+        self.flight.state.lock().is_lingering = true;
     }
 
     /// Nobody joins from now on: who asks the same is answered from the cache.
@@ -239,7 +251,7 @@ impl<H> Drop for Reader<H> {
         let state = &mut *self.flight.state.lock();
         state.readers -= 1;
         if state.readers == 0 {
-            self.flight.abandoned.cancel();
+            self.flight.left.notify_one();
         }
     }
 }
@@ -277,10 +289,16 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
             biased;
             next = body.next() => next,
             () = patience => {
-                if given_up.is_some() || before_end.is_none() || how_far(pilot.length()) == HowFar::Unfinished {
-                    return;
-                }
-                given_up = Some(tokio::time::Instant::now() + GRACE);
+                given_up = match given_up.take() {
+                    // Somebody has come meanwhile.
+                    Some(_) if pilot.has_readers() => None,
+                    Some(_) => return,
+                    None if before_end.is_none() || how_far(pilot.length()) == HowFar::Unfinished => return,
+                    None => {
+                        pilot.lingers();
+                        Some(tokio::time::Instant::now() + GRACE)
+                    }
+                };
                 continue;
             }
         };
@@ -428,7 +446,13 @@ mod tests {
         pilot.begins(0);
         let pieces = stream::iter([Ok(Bytes::from("a")), Ok(Bytes::from("b")), Err(())]);
         let kept = Mutex::new(None);
-        fly(pilot, pieces, |length| if length == 2 { HowFar::Whole } else { HowFar::Unfinished }, |all| *kept.lock() = Some(all)).await;
+        fly(
+            pilot,
+            pieces,
+            |length| if length == 2 { HowFar::Whole } else { HowFar::Unfinished },
+            |all| *kept.lock() = Some(all),
+        )
+        .await;
         assert_eq!(kept.lock().as_deref(), Some(&b"ab"[..]));
         assert_eq!(read(first).await.unwrap(), "ab");
     }

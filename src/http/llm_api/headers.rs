@@ -70,7 +70,8 @@ pub(super) fn forwarded(provider: &str, failed_attempts: &[FailedAttempt]) -> Ve
 
 /// Attempts that failed, as `provider=what it did`.
 pub(super) fn failed(failed_attempts: &[FailedAttempt]) -> Option<(HeaderName, HeaderValue)> {
-    let each: Vec<String> = failed_attempts.iter().map(|FailedAttempt { provider, what }| format!("{provider}={what}")).collect();
+    let each: Vec<String> =
+        failed_attempts.iter().map(|FailedAttempt { provider, what }| format!("{provider}={what}")).collect();
     (!each.is_empty()).then(|| HeaderValue::try_from(each.join(", ")).ok()).flatten().map(|value| (TRIED, value))
 }
 

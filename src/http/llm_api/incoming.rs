@@ -85,7 +85,9 @@ impl IncomingChat {
         };
         let model = match &read {
             _ if named.is_some() => named,
-            Ok(Read { chat: Ok(chat), ambiguous: None, .. }) => Some(chat.model.clone()).filter(|name| !name.is_empty()),
+            Ok(Read { chat: Ok(chat), ambiguous: None, .. }) => {
+                Some(chat.model.clone()).filter(|name| !name.is_empty())
+            }
             _ => model_of(&body),
         };
         let controls = Controls::read(&headers, read.as_ref().ok().and_then(|read| read.cache.as_ref()))?;
@@ -94,12 +96,16 @@ impl IncomingChat {
             _ => Delivery::Whole,
         };
         let has_controls = read.as_ref().is_ok_and(|read| read.cache.is_some());
-        let plain = has_controls.then(|| raw::without(&body, "cache")).flatten().map_or_else(|| body.clone(), Bytes::from);
+        let plain =
+            has_controls.then(|| raw::without(&body, "cache")).flatten().map_or_else(|| body.clone(), Bytes::from);
         // Where headers choose the model that answers, so do they choose the answer.
         let route = model.as_deref().and_then(|model| live.router.told_apart_by(model, &headers));
         let target_scope =
             model.as_deref().and_then(|model| live.router.likely_scope(model, &headers, &caller.tenant, &body));
-        let apart = [controls.namespace.clone(), query.map(str::to_owned), route].into_iter().chain(versions(&headers)).collect();
+        let apart = [controls.namespace.clone(), query.map(str::to_owned), route]
+            .into_iter()
+            .chain(versions(&headers))
+            .collect();
         let path = format!("{}{}", path_of(format), query.map(|query| format!("?{query}")).unwrap_or_default());
         let mut incoming = Self {
             format,
@@ -116,7 +122,8 @@ impl IncomingChat {
             target_scope,
             controls,
         };
-        let cache = app.caches.get(&incoming.caller.tenant, &incoming.controls.cache).map_err(|error| error.to_string());
+        let cache =
+            app.caches.get(&incoming.caller.tenant, &incoming.controls.cache).map_err(|error| error.to_string());
         incoming.asked = cache.map(|cache| {
             let question = match read {
                 Err(why) => {
@@ -236,13 +243,17 @@ async fn read(format: FormatId, headers: &HeaderMap, body: &Bytes) -> Result<Rea
 
 /// A request whose path names the model, which the body then names too.
 fn with_model(read: Result<Read, String>, body: &Bytes, name: &str) -> (Result<Read, String>, Bytes) {
-    let read = read.map(|read| Read { chat: read.chat.map(|chat| {
-        Arc::new(Chat { model: name.to_owned(), ..Arc::unwrap_or_clone(chat) })
-    }), ..read });
-    let body = raw::RawMembers::parse(body).map_or_else(|| body.clone(), |mut members| {
-        members.set("model", serde_json::Value::from(name).to_string());
-        members.write().into()
+    let read = read.map(|read| Read {
+        chat: read.chat.map(|chat| Arc::new(Chat { model: name.to_owned(), ..Arc::unwrap_or_clone(chat) })),
+        ..read
     });
+    let body = raw::RawMembers::parse(body).map_or_else(
+        || body.clone(),
+        |mut members| {
+            members.set("model", serde_json::Value::from(name).to_string());
+            members.write().into()
+        },
+    );
     (read, body)
 }
 
@@ -251,6 +262,7 @@ fn parse(format: FormatId, body: &[u8]) -> Result<Read, String> {
     if !value.is_object() {
         return Err("it is another value".into());
     }
-    let cache = value.as_object_mut().and_then(|members| members.shift_remove("cache")).filter(|cache| !cache.is_null());
+    let cache =
+        value.as_object_mut().and_then(|members| members.shift_remove("cache")).filter(|cache| !cache.is_null());
     Ok(Read { cache, ambiguous, chat: format.format().read_request(value).map(Arc::new) })
 }

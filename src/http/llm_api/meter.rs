@@ -196,7 +196,7 @@ impl Meter {
         if is_success && !served.joined {
             self.app.limits.keys.spend(&self.key, used.all());
             self.app.limits.models.spend(&self.model, used.all());
-            telemetry::tokens(&served.provider, &sums);
+            telemetry::tokens(&served.provider, sums.input_tokens, sums.output_tokens);
         }
         let status = if seen.broken { 502 } else { served.status };
         self.line(status, &served.provider, served.model.as_deref(), served.attempts, tokens, seen.first);
@@ -212,7 +212,7 @@ impl Meter {
     fn book(&self, provider: &str, sums: &Sums) {
         let account =
             Account { tenant: self.tenant.to_string(), model: self.model.clone(), provider: provider.to_owned() };
-        telemetry::money(sums);
+        telemetry::money(sums.cost, sums.saved, sums.saved_tokens);
         self.app.usage.add(today(), account, sums);
         if sums.cost > 0.0 {
             self.app.usage.charge(today(), &self.key.account(), sums.cost);

@@ -53,6 +53,10 @@ impl Recorder {
     pub(super) fn store_reply(mut self, body: Bytes, head: &Head) {
         let Ok((cache, _)) = &self.incoming.asked else { return };
         let Some(chat) = self.incoming.request.chat.clone() else { return };
+        if head.progress.is_lossy() {
+            telemetry::store(cache.id(), "not_kept");
+            return tracing::debug!(cache = cache.id(), "a reply that lost something on its way is not stored");
+        }
         if body.len() > LARGEST {
             telemetry::store(cache.id(), "not_kept");
             return tracing::debug!(cache = cache.id(), bytes = body.len(), "a reply is too long to be stored");
