@@ -23,9 +23,10 @@ use crate::telemetry;
 
 /// Bodies beyond this are parsed on a blocking thread.
 const PARSE_INLINE: usize = 256 << 10;
-/// Headers that change what a provider makes of a request, and what saying nothing means.
-const VERSIONS: [(&str, Option<&str>); 3] =
-    [("anthropic-beta", None), ("anthropic-version", Some("2023-06-01")), ("openai-beta", None)];
+/// Headers that change what a provider makes of a request, and what of them says the same as nothing: the versions that
+/// Anthropic's clients send by themselves shape a reply and not its answer.
+const VERSIONS: [(&str, &[&str]); 3] =
+    [("anthropic-beta", &[]), ("anthropic-version", &["2023-06-01", "2026-10-21"]), ("openai-beta", &[])];
 
 /// Where a chat in `format` is posted, after `/v1`.
 pub(super) fn path_of(format: FormatId) -> &'static str {
@@ -215,7 +216,7 @@ fn versions(headers: &HeaderMap) -> impl Iterator<Item = Option<String>> {
     VERSIONS.into_iter().map(|(name, usual)| {
         let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let said = values.collect::<Vec<_>>().join(",");
-        (!said.is_empty() && Some(said.as_str()) != usual).then(|| format!("{name}: {said}"))
+        (!said.is_empty() && !usual.contains(&said.as_str())).then(|| format!("{name}: {said}"))
     })
 }
 

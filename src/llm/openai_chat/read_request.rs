@@ -27,9 +27,11 @@ const HOSTED: &str = "a tool runs at the provider";
 
 /// Members without which the answer would be another one and which no other format has, and why it isn't cached if so:
 /// OpenAI's, Azure's, xAI's, OpenRouter's and Qwen's.
-const INDISPENSABLE: [(&[&str], Option<&str>); 4] = [
+const INDISPENSABLE: [(&[&str], Option<&str>); 6] = [
     (&["functions", "function_call"], None),
-    (&["n", "logprobs", "top_logprobs", "audio", "modalities"], Some("an answer other than one text is asked for")),
+    (&["n"], Some("n asks for several answers")),
+    (&["logprobs", "top_logprobs"], Some("log probabilities are asked for")),
+    (&["audio", "modalities"], Some("an answer other than text is asked for")),
     (
         &["web_search_options", "data_sources", "search_parameters", "enable_search"],
         Some("a search is asked for, whose result changes with time"),
