@@ -43,7 +43,7 @@ async fn try_count(app: Arc<App>, uri: &Uri, headers: HeaderMap, body: Body) -> 
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let path = format!("/messages/count_tokens{query}");
         let meter = admitted.for_model(Some(&model), None)?;
-        let sent = pass_through::by_model(meter, &live, &caller.tenant, &path, &headers, &model, &body).await;
+        let sent = pass_through::by_model(meter, &live, &caller.tenant, &path, &headers, Some(&model), &body).await;
         return sent.map_err(ApiError::from);
     }
     let chat = FormatId::Anthropic.format().read_request(document.value).map_err(|error| invalid(&error))?;

@@ -104,13 +104,13 @@ pub(in crate::http) async fn embeddings(
         }
         // What can't be read is the default provider's to judge.
         let meter = admitted.for_model(None, None)?;
-        return Ok(pass_through::to_default(meter, &live, &caller.tenant, "/embeddings", &headers, &body).await?);
+        return Ok(pass_through::by_model(meter, &live, &caller.tenant, "/embeddings", &headers, None, &body).await?);
     };
     let embedder = app.caches.embedder();
     if model != embedder.identity().name {
         let path = format!("/embeddings{}", uri.query().map(|query| format!("?{query}")).unwrap_or_default());
         let meter = admitted.for_model(Some(&model), None)?;
-        let sent = pass_through::by_model(meter, &live, &caller.tenant, &path, &headers, &model, &body).await;
+        let sent = pass_through::by_model(meter, &live, &caller.tenant, &path, &headers, Some(&model), &body).await;
         return sent.map_err(|error| match error {
             SendError::Route(error) => unknown(&error, &model, &embedder),
             error => error.into(),

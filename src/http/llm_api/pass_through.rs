@@ -90,14 +90,14 @@ async fn counted(
     Ok(told(head, body))
 }
 
-/// A request whose model is known, to its targets.
+/// A request to the targets of its model; where that can't be read, to the default provider.
 pub(super) async fn by_model(
     meter: Meter,
     live: &Live,
     tenant: &str,
     path: &str,
     headers: &HeaderMap,
-    model: &str,
+    model: Option<&str>,
     body: &Bytes,
 ) -> Result<Response, SendError> {
     let outgoing = Outgoing {
@@ -109,28 +109,7 @@ pub(super) async fn by_model(
         trust_credentials: live.tenants.is_local(),
         is_repeatable: true,
     };
-    counted(meter, &outgoing, outgoing.send_by_model(&live.router, Some(model), body)).await
-}
-
-/// A request that can't be read, to the default provider.
-pub(super) async fn to_default(
-    meter: Meter,
-    live: &Live,
-    tenant: &str,
-    path: &str,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Result<Response, SendError> {
-    let outgoing = Outgoing {
-        method: Method::POST,
-        path,
-        headers,
-        tenant,
-        chat: None,
-        trust_credentials: live.tenants.is_local(),
-        is_repeatable: true,
-    };
-    counted(meter, &outgoing, outgoing.send_by_model(&live.router, None, body)).await
+    counted(meter, &outgoing, outgoing.send_by_model(&live.router, model, body)).await
 }
 
 /// Whether a path, written so or percent-encoded, leaves the folder that it seems to be in: a provider's base address is
