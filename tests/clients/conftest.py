@@ -169,6 +169,19 @@ def server(start_refrain, aimock):
     return start_refrain(f'[providers.mock]\nbase_url = "{aimock.url}/v1"\n')
 
 
+def accept_request(listener):
+    """The next connection, its request read: whoever answers before that is taken for broken, and asked again."""
+    connection, _ = listener.accept()
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(65536)
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = next((int(l.split(b":")[1]) for l in head.split(b"\r\n") if l.lower().startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return connection, head.decode(), body
+
+
 class RawProvider:
     """Answers each connection with the bytes that were put for it, and then closes or cuts it."""
 
@@ -192,15 +205,8 @@ class RawProvider:
 
     def _serve(self):
         while True:
-            connection, _ = self.listener.accept()
-            request = b""
-            while b"\r\n\r\n" not in request:
-                request += connection.recv(65536)
-            head, _, body = request.partition(b"\r\n\r\n")
-            length = next((int(l.split(b":")[1]) for l in head.split(b"\r\n") if l.lower().startswith(b"content-length:")), 0)
-            while len(body) < length:
-                body += connection.recv(65536)
-            self.requests.put((head.decode(), body))
+            connection, head, body = accept_request(self.listener)
+            self.requests.put((head, body))
             data, left_open = self.replies.get()
             connection.sendall(data)
             if left_open:

@@ -6,6 +6,7 @@ import json
 import socket
 
 import pytest
+from conftest import accept_request
 from front_door import ASKS, CHAT_EVENTS, CHAT_STREAM, DONE, MESSAGE_EVENTS, QUESTION, RESPONSE, RESPONSE_EVENTS, TEXT, USAGE, chat, chat_chunk, message, response, sse, status_of
 
 # Streams that pass.
@@ -125,7 +126,7 @@ def test_an_answer_is_stored_though_its_reader_leaves_once_it_knows_why_it_ended
         headers = {"x-refrain-cache": names(), "content-type": "application/json"}
         reader = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
         reader.request("POST", path, body, headers)
-        provider, _ = listener.accept()
+        provider, _, _ = accept_request(listener)
         stream = [sse(event) if event else DONE for event in events]
         provider.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + b"".join(stream[:-1]))
         reply, seen = reader.getresponse(), b""
@@ -184,7 +185,7 @@ def test_a_mislabelled_stream_arrives_piece_by_piece(start_refrain):
         with socket.create_connection(server.url.removeprefix("http://").split(":")) as client:
             client.settimeout(10), listener.settimeout(10)
             client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
-            connection, _ = listener.accept()
+            connection, _, _ = accept_request(listener)
             head, *rest = [sse(event) for event in CHAT_EVENTS]
             connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n" + head)
             seen = b""
