@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::lookup::{Decision, DecisionId};
 use crate::decide::{Case, Source};
-use crate::store::{EntryId, ScopeKey, TextHash, Timestamp};
+use crate::store::{EntryId, Timestamp};
 
 /// Decisions that one cache has in memory at most. Each takes about a kilobyte where candidates were weighed.
 pub(super) const MOST: usize = 20_000;
@@ -44,10 +44,10 @@ pub(super) struct Decisions {
     keep_millis: u64,
     by_id: HashMap<DecisionId, Logged>,
     by_age: VecDeque<(Timestamp, DecisionId)>,
-    /// Those whose question the provider was asked: its answer is their label.
-    waiting: HashMap<(ScopeKey, TextHash), DecisionId>,
     /// Those that changed since they were last written to the store.
     unsaved: HashSet<DecisionId>,
+    /// Those that had to make room, with labels that aren't in the store yet.
+    leaving: Vec<Logged>,
 }
 
 impl Decisions {
@@ -56,17 +56,14 @@ impl Decisions {
             keep_millis,
             by_id: HashMap::new(),
             by_age: VecDeque::new(),
-            waiting: HashMap::new(),
             unsaved: HashSet::new(),
+            leaving: Vec::new(),
         }
     }
 
-    /// Keeps a decision. `question` is what was asked, where the provider's answer to it will be a label.
-    pub(super) fn add(&mut self, logged: Logged, question: Option<(ScopeKey, TextHash)>) {
+    /// Keeps a decision.
+    pub(super) fn add(&mut self, logged: Logged) {
         let (id, now) = (logged.decision.id, logged.at);
-        if let Some(question) = question {
-            self.waiting.insert(question, id);
-        }
         // Of one that nothing was near to, and that served nothing, there is nothing to tell that its reply didn't.
         if logged.case.is_some() || logged.served.is_some() || !logged.decision.candidates.is_empty() {
             self.unsaved.insert(id);
@@ -76,13 +73,11 @@ impl Decisions {
         let is_old = |(at, _): &(Timestamp, DecisionId)| now.since(*at) > self.keep_millis;
         while self.by_age.len() > MOST || self.by_age.front().is_some_and(is_old) {
             if let Some((_, oldest)) = self.by_age.pop_front() {
-                self.by_id.remove(&oldest);
-                self.unsaved.remove(&oldest);
+                let left = self.by_id.remove(&oldest);
+                let is_unsaved = self.unsaved.remove(&oldest);
+                // Without its label, the same could be said of it again.
+                self.leaving.extend(left.filter(|left| is_unsaved && !left.labels.is_empty()));
             }
-        }
-        if self.waiting.len() > 2 * MOST {
-            let by_id = &self.by_id;
-            self.waiting.retain(|_, id| by_id.contains_key(id));
         }
     }
 
@@ -112,12 +107,19 @@ impl Decisions {
     /// Those that changed since the last time, which count as saved now.
     pub(super) fn take_unsaved(&mut self) -> Vec<Logged> {
         let unsaved = std::mem::take(&mut self.unsaved);
-        unsaved.iter().filter_map(|id| self.by_id.get(id).cloned()).collect()
+        let kept = unsaved.iter().filter_map(|id| self.by_id.get(id).cloned());
+        std::mem::take(&mut self.leaving).into_iter().chain(kept).collect()
     }
 
     /// These weren't saved after all.
-    pub(super) fn save_again(&mut self, ids: impl IntoIterator<Item = DecisionId>) {
-        self.unsaved.extend(ids.into_iter().filter(|id| self.by_id.contains_key(id)));
+    pub(super) fn save_again(&mut self, unsaved: Vec<Logged>) {
+        for logged in unsaved {
+            if self.by_id.contains_key(&logged.decision.id) {
+                self.unsaved.insert(logged.decision.id);
+            } else if !logged.labels.is_empty() && self.leaving.len() < MOST {
+                self.leaving.push(logged);
+            }
+        }
     }
 
     /// From now on each is kept for so long.
@@ -132,7 +134,8 @@ impl Decisions {
 
     /// The decision of `id`, unless it is older than decisions are kept.
     pub(super) fn get(&self, id: DecisionId, now: Timestamp) -> Option<&Logged> {
-        self.by_id.get(&id).filter(|logged| now.since(logged.at) <= self.keep_millis)
+        let leaving = || self.leaving.iter().find(|logged| logged.decision.id == id);
+        self.by_id.get(&id).or_else(leaving).filter(|logged| now.since(logged.at) <= self.keep_millis)
     }
 
     /// Adds what became known of a decision.
@@ -141,12 +144,6 @@ impl Decisions {
             logged.labels.push(label);
             self.unsaved.insert(id);
         }
-    }
-
-    /// The decision after which the provider was asked this; each is given once.
-    pub(super) fn answered(&mut self, scope: ScopeKey, text: TextHash) -> Option<(DecisionId, Arc<Case>)> {
-        let id = self.waiting.remove(&(scope, text))?;
-        Some((id, Arc::clone(self.by_id.get(&id)?.case.as_ref()?)))
     }
 
     /// The decisions that were answered with `entry`, newest first.
@@ -163,7 +160,43 @@ impl Decisions {
     pub(super) fn clear(&mut self) {
         self.by_id.clear();
         self.by_age.clear();
-        self.waiting.clear();
         self.unsaved.clear();
+        self.leaving.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::Outcome;
+    use crate::store::{Attributes, CacheKey, ScopeKey, TextHash};
+
+    fn logged() -> Logged {
+        let id = uuid::Uuid::now_v7().simple().to_string().parse().unwrap();
+        let (candidates, guards) = (Vec::new(), Vec::new());
+        let (outcome, p_correct, budget) = (Outcome::ExactHit, None, None);
+        let decision = Decision { id, outcome, p_correct, budget, candidates, guards, reason: None, curated: false };
+        let scope = ScopeKey::new(CacheKey::new("t", "c"), &[0; 32]);
+        let served = Some(EntryId::new(scope, TextHash::of("a prompt"), &Attributes::default()));
+        Logged { at: Timestamp(1), decision: Arc::new(decision), case: None, served, labels: Vec::new() }
+    }
+
+    #[test]
+    fn a_label_outlives_its_decisions_place_in_memory() {
+        let mut decisions = Decisions::new(1000);
+        let old = logged();
+        let id = old.decision.id;
+        decisions.bring_back(old);
+        decisions.label(id, Label { source: Source::Feedback, right: false, at: Timestamp(1) });
+        (0..MOST).for_each(|_| decisions.add(logged()));
+        let is_labelled =
+            |decisions: &Decisions| decisions.get(id, Timestamp(1)).is_some_and(|old| !old.labels.is_empty());
+        assert!(is_labelled(&decisions));
+        let unsaved = decisions.take_unsaved();
+        assert_eq!(unsaved.iter().filter(|logged| logged.decision.id == id).count(), 1);
+        // Where that fails, it is tried again.
+        decisions.save_again(unsaved);
+        assert!(is_labelled(&decisions) && decisions.take_unsaved().iter().any(|logged| logged.decision.id == id));
+        assert!(decisions.get(id, Timestamp(1)).is_none() && decisions.take_unsaved().is_empty());
     }
 }

@@ -3,6 +3,7 @@
 //! [`Caches`] finds or makes a [`Cache`]; a cache looks up (exact, then semantic, in the order asked) and stores. Its
 //! callers speak HTTP or replay traces; its store and its embedder know nothing of each other.
 
+mod awaited;
 mod chat_context;
 mod decisions;
 mod deletion;

@@ -329,11 +329,14 @@ impl Learner {
         terms.audit_rate * self.drift.urgency()
     }
 
-    /// Decides by the published per-entry rule, which looks at the nearest entry only.
+    /// Decides by the published per-entry rule, which looks at the nearest entry only. `most_error` is the caller's own bound:
+    /// whoever asks for fewer errors than the budget allows gets answers that this bound would have allowed, and whose own
+    /// estimate is within it.
     pub fn per_entry(
         &mut self,
         evidence: Vec<Evidence>,
         terms: Terms,
+        most_error: Option<f64>,
         ruled_out: impl Fn(&Evidence) -> bool,
         draw: f64,
     ) -> Case {
@@ -342,11 +345,13 @@ impl Learner {
             .filter(|nearest| !nearest.unclear && !self.is_quarantined(&nearest.entry) && !ruled_out(nearest));
         let explore = nearest.map_or(1.0, |nearest| {
             let observed = self.observations.get(&nearest.entry);
-            observed.map_or(1.0, |observed| observed.explore_probability(nearest.cosine, terms.budget.get()))
+            let budget = most_error.map_or(terms.budget.get(), |most| most.min(terms.budget.get()));
+            observed.map_or(1.0, |observed| observed.explore_probability(nearest.cosine, budget))
         });
         let p = nearest.and_then(|nearest| self.observations.get(&nearest.entry)?.p_correct(nearest.cosine));
         let best = nearest.is_some().then_some(0);
-        let ending = if draw > explore { Ending::Served } else { Ending::Refused };
+        let is_too_unsure = most_error.is_some_and(|most| p.is_none_or(|p| 1.0 - p > most));
+        let ending = if draw > explore && !is_too_unsure { Ending::Served } else { Ending::Refused };
         let p_correct = vec![p.unwrap_or(0.0); evidence.len().min(1)];
         Case { raw: p_correct.clone(), p_correct, evidence, best, cut: 1.0 - explore, ending, audit_rate: explore }
     }
@@ -625,6 +630,24 @@ mod tests {
         let reading = Reading::of(prompt);
         let answered = Answered { query: Query::new(&reading, asked), answer: right };
         learner.learn(&case, &truths, 1.0, Some(answered));
+    }
+
+    #[test]
+    fn a_callers_own_bound_holds_for_single_entries_too() {
+        let mut learner = Learner::default();
+        let asked = vector([1.0, 0.0, 0.0]);
+        let far = vector([0.8, 0.6, 0.0]);
+        let near = [neighbour("a", &far, &asked, 1)];
+        let terms = Terms { budget: ErrorBudget::new(0.5).unwrap(), audit_rate: 0.0, strict: false };
+        (0..40).for_each(|_| teach(&mut learner, "b", &asked, &near, AnswerClass(1)));
+        let mut ending = |most_error| {
+            let evidence = evidence(&learner, "b", &asked, &near);
+            let case = learner.per_entry(evidence, terms, most_error, |_| false, 1.0);
+            (case.ending, 1.0 - case.best_p().unwrap())
+        };
+        let (served, error) = ending(None);
+        assert_eq!((served, ending(Some(0.5)).0), (Ending::Served, Ending::Served));
+        assert_eq!((ending(Some(error / 2.0)).0, ending(Some(0.0)).0), (Ending::Refused, Ending::Refused));
     }
 
     #[test]

@@ -12,6 +12,7 @@ const LOOKUPS: &str = "refrain_lookups_total";
 const CURATED_HITS: &str = "refrain_curated_hits_total";
 const STORES: &str = "refrain_stores_total";
 const LABELS: &str = "refrain_labels_total";
+const LABELS_LOST: &str = "refrain_labels_lost_total";
 const ALARM: &str = "refrain_drift_alarm";
 const STEP: &str = "refrain_step_seconds";
 const EMBED_BATCH: &str = "refrain_embed_batch_texts";
@@ -92,6 +93,10 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
     describe_counter!(LOOKUPS, "Lookups by cache and outcome");
     describe_counter!(STORES, "Stores by cache and result");
     describe_counter!(LABELS, "Labels of best candidates by cache, source and what they say");
+    describe_counter!(
+        LABELS_LOST,
+        "Decisions by cache whose answer would have been a label and that had to make room before it came"
+    );
     describe_gauge!(ALARM, "1 while a cache answers equal texts only, because its answers have changed");
     describe_histogram!(STEP, "Seconds that each step of a request took");
     describe_histogram!(EMBED_BATCH, "Texts per embedding batch");
@@ -166,6 +171,13 @@ pub fn store(cache: &str, result: &'static str) {
 pub fn label(cache: &str, source: &'static str, right: bool) {
     let right = if right { "right" } else { "wrong" };
     counter!(LABELS, "cache" => cache.to_owned(), "source" => source, "label" => right).increment(1);
+}
+
+/// So many decisions of `cache` are no longer waited for: their answers will be no labels.
+pub fn labels_lost(cache: &str, lost: usize) {
+    if lost > 0 {
+        counter!(LABELS_LOST, "cache" => cache.to_owned()).increment(lost as u64);
+    }
 }
 
 /// Answers of `cache` are known to have changed, or no longer.

@@ -1,8 +1,12 @@
 """The error budget through the front door: decisions, labels by what is stored, feedback, quarantine, drift, restarts."""
 
+import asyncio
+import contextlib
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 BUDGET = """
@@ -274,3 +278,61 @@ def test_decisions_outlive_a_restart_and_take_their_labels_then(start_refrain):
     labels = server.http.get(f"/v1/caches/kept/decisions/{first['id']}").json()["labels"]
     assert [(label["source"], label["right"]) for label in labels] == [("feedback", False)]
     assert search(server, "kept", "How might I reset my password?")["data"] == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_no_acknowledged_report_is_lost_however_many_come_at_once(start_refrain, end):
+    """Each cache's reports come together, and the process ends while more are under way."""
+    server = start_refrain(BUDGET)
+    caches, each = [f"reported-{n}" for n in range(120)], 6
+    entries = {(cache, n): store(server, cache, f"prompt {n} of all", f"answer {n}") for cache in caches for n in range(each)}
+    acknowledged = []
+
+    async def report(client, key):
+        with contextlib.suppress(httpx.HTTPError):
+            reply = await client.post(f"/v1/caches/{key[0]}/feedback", json={"entryId": entries[key], "correct": False})
+            if reply.status_code == 200:
+                acknowledged.append(key)
+                if len(acknowledged) == len(entries) * 3 // 4:
+                    server.process.send_signal(end)
+
+    async def report_all():
+        async with httpx.AsyncClient(base_url=server.url, timeout=20, limits=httpx.Limits(max_connections=48)) as client:
+            for first in range(0, len(caches), 8):
+                together = [(cache, n) for n in range(each) for cache in caches[first : first + 8]]
+                await asyncio.gather(*(report(client, key) for key in together))
+
+    asyncio.run(report_all())
+    server.restart(end)
+    served = [(cache, n) for cache, n in acknowledged if search(server, cache, f"prompt {n} of all")["data"]]
+    assert served == [] and len(acknowledged) >= len(entries) * 3 // 4
+
+
+def test_the_same_said_twice_at_once_counts_once(start_refrain):
+    server = start_refrain(BUDGET)
+    store(server, "twice", "How do I reset my password?", "Click on forgot password.")
+    decisions = [search(server, "twice", f"How {word} I reset my password?")["decision"]["id"] for word in ["can", "could", "might"]]
+    # They are read from the disk, each by several at once.
+    server.restart()
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda id: (id, feedback(server, "twice", decisionId=id, correct=True).json().get("recorded")), decisions * 8))
+    for id in decisions:
+        labels = server.http.get(f"/v1/caches/twice/decisions/{id}").json()["labels"]
+        assert sum(recorded is True for other, recorded in told if other == id) == len(labels) <= 1, (told, labels)
+    assert any(recorded for _, recorded in told)
+
+
+def test_a_label_waits_whatever_else_is_asked_meanwhile(start_refrain):
+    """More hits than decisions are kept in memory lie between the question and its answer."""
+    server = start_refrain(BUDGET)
+    store(server, "busy", "What is the capital of France?", "Paris")
+    missed = search(server, "busy", "What is the capital of Spain?")["decision"]
+    assert missed["outcome"] == "miss"
+    with ThreadPoolExecutor(4) as pool:
+        batch = {"prompts": ["What is the capital of France?"] * 100}
+        path = "/v1/caches/busy/entries/search/batch"
+        replies = list(pool.map(lambda _: server.http.post(path, json=batch).status_code, range(202)))
+    assert set(replies) == {200}
+    store(server, "busy", "What is the capital of Spain?", "Madrid")
+    assert server.http.get("/v1/caches/busy/stats").json()["learning"]["labels"] == 1
+

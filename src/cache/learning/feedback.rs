@@ -62,6 +62,7 @@ impl Cache {
     /// # Errors
     /// See [`NotHeard`]; nothing has changed then.
     pub async fn feedback(&self, feedback: Feedback) -> Result<Heard, NotHeard> {
+        let _one_at_a_time = self.learning.hearing.lock().await;
         match feedback.about {
             About::Decision(id) => self.feedback_on_decision(id, feedback.correct).await,
             About::Entry(entry) => {

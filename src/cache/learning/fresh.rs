@@ -55,7 +55,7 @@ impl Cache {
         let learn =
             |Stored { created, vector }| (self.known.learn(fresh.entry, created, fresh.prompt, fresh.answer), vector);
         let known = fresh.stored.map(learn);
-        let answered = self.learning.decisions.lock().answered(fresh.scope, fresh.text);
+        let answered = self.learning.awaited.lock().take((fresh.scope, fresh.text));
         let Some((id, case)) = answered else { return };
         let text = said(fresh.answer);
         let (class, is_literal) = match &known {

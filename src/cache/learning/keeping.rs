@@ -86,6 +86,7 @@ impl Cache {
     /// Writes what was learned since the last time, and which entries aren't served.
     pub(in super::super) async fn save_learned(&self, haste: Haste) -> Result<(), StoreError> {
         self.save_quarantines().await?;
+        let _one_at_a_time = self.learning.saving.lock().await;
         let Some(bytes) = self.learning.take_unsaved(&self.setup().embedder.identity().digest, haste) else {
             return Ok(());
         };
@@ -93,7 +94,9 @@ impl Cache {
         saved.inspect_err(|_| self.learning.save_again())
     }
 
+    /// Once it returns, what was quarantined before it was called is in the store, whoever wrote it there.
     pub(super) async fn save_quarantines(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.learning.saving.lock().await;
         let Some(bytes) = self.learning.take_unsaved_quarantines() else { return Ok(()) };
         let saved = self.store.save_state(self.key, QUARANTINED, bytes).await;
         saved.inspect_err(|_| self.learning.unsaved_quarantines.store(true, Ordering::Relaxed))
@@ -117,6 +120,7 @@ impl Cache {
 
     /// Writes the decisions that changed since the last time.
     pub(in super::super) async fn save_decisions(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.learning.saving.lock().await;
         let unsaved = self.learning.decisions.lock().take_unsaved();
         if unsaved.is_empty() {
             return Ok(());
@@ -124,7 +128,7 @@ impl Cache {
         let bytes = |logged: &Logged| Some((logged.decision.id.bytes(), serde_json::to_vec(logged).ok()?));
         let saved = self.store.keep_decisions(self.key, unsaved.iter().filter_map(bytes).collect()).await;
         if saved.is_err() {
-            self.learning.decisions.lock().save_again(unsaved.iter().map(|logged| logged.decision.id));
+            self.learning.decisions.lock().save_again(unsaved);
         }
         saved
     }

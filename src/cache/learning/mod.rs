@@ -15,6 +15,7 @@ pub use feedback::{About, Feedback, Heard, NotHeard};
 pub(super) use fresh::{Fresh, Stored, said};
 pub use keeping::Haste;
 
+use super::awaited::AwaitedLabels;
 use super::decisions::{Decisions, Label, Logged};
 use super::lookup::{Decision, DecisionId};
 use super::registry::{Cache, Setup};
@@ -31,6 +32,11 @@ pub(super) struct Learning {
     /// Held for microseconds.
     learner: Mutex<Learner>,
     decisions: Mutex<Decisions>,
+    awaited: Mutex<AwaitedLabels>,
+    /// Feedback is taken one after the other, or the same could be counted twice.
+    hearing: tokio::sync::Mutex<()>,
+    /// What is saved is written one after the other, or what was older could be written last.
+    saving: tokio::sync::Mutex<()>,
     /// Labels that are being made, and fits.
     tasks: TaskTracker,
     draws: AtomicU64,
@@ -50,6 +56,9 @@ impl Learning {
             cache: cache.to_owned(),
             learner: Mutex::default(),
             decisions: Mutex::new(Decisions::new(keep_decisions)),
+            awaited: Mutex::default(),
+            hearing: tokio::sync::Mutex::default(),
+            saving: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             draws: AtomicU64::new(0),
             salt,
@@ -75,7 +84,7 @@ impl Learning {
         self.unsaved.store(true, Ordering::Relaxed);
         match setup.rule {
             Rule::Static { .. } => None,
-            Rule::PerEntry(terms) => Some(learner.per_entry(evidence, terms, ruled_out, draw)),
+            Rule::PerEntry(terms) => Some(learner.per_entry(evidence, terms, most_error, ruled_out, draw)),
             Rule::Budget(terms) => Some(learner.budgeted(evidence, terms, &setup.beliefs, most_error, ruled_out, draw)),
         }
     }
@@ -107,15 +116,13 @@ impl Learning {
         served: Option<EntryId>,
         of: (ScopeKey, TextHash),
     ) {
-        let waits = served.is_none() && case.is_some();
-        let logged = Logged {
-            at: Timestamp::now(),
-            decision: Arc::clone(decision),
-            case: case.map(Arc::new),
-            served,
-            labels: Vec::new(),
-        };
-        self.decisions.lock().add(logged, waits.then_some(of));
+        let (at, case) = (Timestamp::now(), case.map(Arc::new));
+        if let Some(case) = case.as_ref().filter(|_| served.is_none()) {
+            let lost = self.awaited.lock().add(of, decision.id, Arc::clone(case), at);
+            telemetry::labels_lost(&self.cache, lost);
+        }
+        let logged = Logged { at, decision: Arc::clone(decision), case, served, labels: Vec::new() };
+        self.decisions.lock().add(logged);
     }
 
     /// From now on decisions can be read back for so many milliseconds.
@@ -213,6 +220,7 @@ impl Learning {
         let learner = &mut *self.learner.lock();
         *learner = learner.with_another_model();
         self.decisions.lock().clear();
+        self.awaited.lock().clear();
         self.unsaved.store(true, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::embed::{Cosine, TextEmbedding};
-use crate::store::{Answer, Attributes, Near, Tags};
+use crate::store::{Answer, Attributes, Curation, Near, Tags};
 
 const DIMENSION: usize = 8;
 
