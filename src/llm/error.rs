@@ -25,6 +25,18 @@ impl Unsupported {
 #[error("the provider's reply is not understood: {0}")]
 pub struct Malformed(pub String);
 
+impl From<Unsupported> for Malformed {
+    fn from(why: Unsupported) -> Self {
+        Self(why.to_string())
+    }
+}
+
+impl From<Unsupported> for StreamFault {
+    fn from(why: Unsupported) -> Self {
+        Self::Malformed(why.into())
+    }
+}
+
 /// Why a stream can't be read any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamFault {

@@ -91,8 +91,8 @@ fn stream(from: FormatId, to: FormatId, text: &str) -> String {
     deltas.iter().for_each(|delta| writer.write(delta, &mut out));
     match fault {
         None => writer.finish(&mut out),
-        Some(StreamFault::Provider(error)) => to.format().write_stream_error(&error, &mut out),
-        Some(other) => to.format().write_stream_error(&ProviderError::new(502, other.to_string()), &mut out),
+        Some(StreamFault::Provider(error)) => writer.fail(&error, &mut out),
+        Some(other) => writer.fail(&ProviderError::new(502, other.to_string()), &mut out),
     }
     out
 }

@@ -47,7 +47,6 @@ pub(super) struct ConvertedStream {
     events: Events,
     reader: Box<dyn StreamReader>,
     writer: Box<dyn StreamWriter>,
-    to: FormatId,
     used: Used,
     progress: Arc<Progress>,
     /// What was read and isn't written yet.
@@ -63,7 +62,7 @@ impl ConvertedStream {
         };
         let reader = conversion.from.format().stream_reader();
         let writer = conversion.to.format().stream_writer(&conversion.frame);
-        Self { events, reader, writer, to: conversion.to, used, progress, deltas: Vec::new(), is_over: false }
+        Self { events, reader, writer, used, progress, deltas: Vec::new(), is_over: false }
     }
 
     /// Reads until there is something to tell, so that a stream that begins with an error isn't begun.
@@ -100,7 +99,7 @@ impl ConvertedStream {
                                 ..ProviderError::new(502, other.to_string())
                             },
                         };
-                        state.to.format().write_stream_error(&error, &mut out);
+                        state.writer.fail(&error, &mut out);
                         return Some((Ok(out.into()), None));
                     }
                     Ok(()) if state.is_over => {

@@ -13,66 +13,23 @@ mod write_request;
 use serde_json::{Map, Value};
 
 use super::chat::Extra;
-use super::event::write_sse;
-use super::{
-    Answer, Chat, Event, Format, FormatId, Frame, Malformed, ProviderError, StreamReader, StreamWriter, Terminal,
-    Unsupported,
-};
+use super::{Format, FormatId};
 
 pub use turns::without_unsigned_thinking;
 
 /// Anthropic's messages.
-pub(super) struct Anthropic;
-
-impl Format for Anthropic {
-    fn id(&self) -> FormatId {
-        FormatId::Anthropic
-    }
-
-    fn path(&self, _: &str, _: bool) -> String {
-        "/messages".to_owned()
-    }
-
-    fn read_request(&self, body: Value) -> Result<Chat, Unsupported> {
-        read_request::read_request(body)
-    }
-
-    fn write_request(&self, chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-        write_request::write_request(chat, model)
-    }
-
-    fn read_reply(&self, body: Value) -> Result<Answer, Malformed> {
-        reply::read_reply(body)
-    }
-
-    fn write_reply(&self, answer: &Answer, frame: &Frame) -> Value {
-        reply::write_reply(answer, frame)
-    }
-
-    fn stream_reader(&self) -> Box<dyn StreamReader> {
-        Box::<stream_reader::Reader>::default()
-    }
-
-    fn stream_writer(&self, frame: &Frame) -> Box<dyn StreamWriter> {
-        Box::new(stream_writer::Writer::new(frame.clone()))
-    }
-
-    fn terminal(&self, event: &Event) -> Option<Terminal> {
-        stream_reader::terminal(event)
-    }
-
-    fn read_error(&self, status: u16, _: &dyn Fn(&str) -> Option<String>, body: &[u8]) -> ProviderError {
-        error::read(status, body)
-    }
-
-    fn write_error(&self, error: &ProviderError) -> Value {
-        error::write(error)
-    }
-
-    fn write_stream_error(&self, error: &ProviderError, out: &mut String) {
-        write_sse(out, "error", &error::write(error));
-    }
-}
+pub(super) const FORMAT: Format = Format {
+    path: |_, _| "/messages".to_owned(),
+    read_request: read_request::read,
+    write_request: write_request::write,
+    read_reply: reply::read,
+    write_reply: reply::write,
+    stream_reader: || Box::<stream_reader::Reader>::default(),
+    stream_writer: |frame| Box::new(stream_writer::Writer::new(frame)),
+    terminal: stream_reader::terminal,
+    read_error: |status, _, body| error::read(status, body),
+    write_error: error::write,
+};
 
 /// `object` without nulls and with the members that only Anthropic has. Where those have a `type`, they are all of it.
 /// Of other formats' members only marks for the prompt cache mean anything here; callers spell them as Anthropic does.

@@ -16,7 +16,7 @@ const INDISPENSABLE: [&str; 3] = ["container", "mcp_servers", "inference_geo"];
 const RUN_BY_CALLER: [&str; 4] = ["bash_", "computer_", "memory_", "text_editor_"];
 
 /// Reads a request for `POST /v1/messages`.
-pub(super) fn read_request(body: Value) -> Result<Chat, Unsupported> {
+pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     let mut members = Members::of(body, Place::ROOT)?;
     members.drop_if("mcp_servers", json!([]));
     members.drop_if("top_p", 1);

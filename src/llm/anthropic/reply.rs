@@ -9,7 +9,7 @@ use crate::llm::members::{Members, Place};
 use crate::llm::{FormatId, Frame, Malformed};
 
 /// Reads a message.
-pub(super) fn read_reply(body: Value) -> Result<Answer, Malformed> {
+pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
     if !body["error"].is_null() {
         return Err(Malformed(format!("it is an error: {}", error::read_event(&body).message)));
     }
@@ -19,7 +19,7 @@ pub(super) fn read_reply(body: Value) -> Result<Answer, Malformed> {
     let finish = finish(reason, &body["stop_sequence"]);
     let place = Place::ROOT.name("content");
     let parts = blocks.iter().enumerate().map(|(index, part)| block::read(part.clone(), &place.index(index)));
-    let parts = parts.collect::<Result<_, _>>().map_err(|why| Malformed(why.to_string()))?;
+    let parts = parts.collect::<Result<_, _>>()?;
     Ok(Answer { parts, finish, ..head(body) })
 }
 
@@ -122,7 +122,7 @@ pub(super) fn message(answer: &Answer, frame: &Frame, content: Vec<Value>, stop:
 }
 
 /// Writes a message.
-pub(super) fn write_reply(answer: &Answer, frame: &Frame) -> Value {
+pub(super) fn write(answer: &Answer, frame: &Frame) -> Value {
     let id = if answer.id.is_empty() { &frame.id } else { &answer.id };
     let parts = answer.parts.iter().enumerate().filter(|(_, part)| is_told(part, &answer.finish));
     let content = parts.filter_map(|(position, part)| block::told(part, id, position)).collect();

@@ -115,8 +115,7 @@ impl Reader {
     }
 
     fn begin_block(&mut self, block: Value, out: &mut Vec<Delta>) -> Result<Block, Malformed> {
-        let read = block::read(block, &Place::ROOT.name("content_block"));
-        let mut part = read.map_err(|why| Malformed(why.to_string()))?;
+        let mut part = block::read(block, &Place::ROOT.name("content_block"))?;
         let arguments = match &mut part.content {
             Content::Foreign(_, whole) => return Ok(Block::Foreign { whole: whole.take(), input: String::new() }),
             Content::ToolCall(call) => Some(std::mem::take(&mut call.arguments)),

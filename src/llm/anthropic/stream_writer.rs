@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{block, merge, reply};
+use super::{block, error, merge, reply};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Part, SealKind};
 use crate::llm::event::write_sse;
-use crate::llm::{Delta, FormatId, Frame, StreamWriter};
+use crate::llm::{Delta, FormatId, Frame, ProviderError, StreamWriter};
 
 /// Writes a stream.
 ///
@@ -113,12 +113,16 @@ impl StreamWriter for Writer {
         write_sse(out, "message_delta", &event);
         write_sse(out, "message_stop", &json!({"type": "message_stop"}));
     }
+
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        write_sse(out, "error", &error::write(error));
+    }
 }
 
 impl Writer {
     /// For a stream in `frame`.
-    pub(super) fn new(frame: Frame) -> Self {
-        Self { id: frame.id.clone(), frame, ..Self::default() }
+    pub(super) fn new(frame: &Frame) -> Self {
+        Self { id: frame.id.clone(), frame: frame.clone(), ..Self::default() }
     }
 
     fn begin(&mut self, answer: &Answer, out: &mut String) {

@@ -25,7 +25,7 @@ pub(super) const JSON_ONLY: &str =
 ///
 /// Left out is what doesn't change what an answer means: penalties, `seed`, `strict` of other formats' functions, and
 /// whatever their extra members are.
-pub(super) fn write_request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
+pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
     chat.may_become(FormatId::Anthropic)?;
     let is_own = chat.format == FormatId::Anthropic;
     let family = models::family(model);

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use crate::llm::error::ProviderError;
-use crate::llm::event::write_sse;
 
 /// How much of a body is told that isn't Bedrock's error object.
 const LONGEST_BODY: usize = 500;
@@ -80,16 +79,4 @@ pub(super) fn write(error: &ProviderError) -> Value {
     let fitting = EXCEPTIONS.iter().rfind(|(status, _)| *status <= error.status).and_then(|(_, names)| names.first());
     let name = error.code.as_deref().filter(|code| code.ends_with("Exception")).or(fitting.copied());
     json!({"__type": name.unwrap_or("InternalServerException"), "message": error.message})
-}
-
-/// An exception in a stream, which has few of them.
-pub(super) fn write_event(error: &ProviderError, out: &mut String) {
-    let name = match error.status {
-        429 => "throttlingException",
-        503 => "serviceUnavailableException",
-        502 | 504 => "modelStreamErrorException",
-        400..=499 => "validationException",
-        _ => "internalServerException",
-    };
-    write_sse(out, name, &json!({"message": error.message}));
 }

@@ -26,8 +26,7 @@ pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
     let mut answer = Answer::default();
     let place = Place::ROOT.name("content");
     for (index, block) in blocks.into_iter().enumerate() {
-        let part = read_block(block, &place.index(index), Role::Assistant);
-        let part = part.map_err(|why| Malformed(why.to_string()))?;
+        let part = read_block(block, &place.index(index), Role::Assistant)?;
         match &part.content {
             Content::Text(text) if text.is_empty() && part.extra.is_empty() => continue,
             Content::Foreign(_, block) if block == &json!({}) => continue,

@@ -150,8 +150,8 @@ impl Reader {
     fn begin(&mut self, place: u64, name: &str, value: Value, out: &mut Vec<Delta>) -> Result<(), Malformed> {
         match name {
             "toolUse" if value["type"] != "server_tool_use" => {
-                let part = read_block(json!({"toolUse": value}), &Place::ROOT.name("start"), Role::Assistant);
-                let mut part = part.map_err(|why| Malformed(why.to_string()))?;
+                let start = json!({"toolUse": value});
+                let mut part = read_block(start, &Place::ROOT.name("start"), Role::Assistant)?;
                 if let Content::ToolCall(call) = &mut part.content {
                     call.arguments.clear();
                 }
@@ -368,5 +368,17 @@ impl StreamWriter for Writer {
         let mut metadata = json!({"usage": reply::write_usage(self.usage.as_ref()), "metrics": {"latencyMs": 0}});
         rest.into_iter().for_each(|(name, value)| metadata[name] = value);
         write_sse(out, "metadata", &metadata);
+    }
+
+    /// As an exception, of which streams have few.
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        let name = match error.status {
+            429 => "throttlingException",
+            503 => "serviceUnavailableException",
+            502 | 504 => "modelStreamErrorException",
+            400..=499 => "validationException",
+            _ => "internalServerException",
+        };
+        write_sse(out, name, &json!({"message": error.message}));
     }
 }

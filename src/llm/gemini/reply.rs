@@ -41,11 +41,7 @@ pub(super) struct Response {
 }
 
 impl Response {
-    pub(super) fn read(body: Value) -> Result<Self, Malformed> {
-        Self::of(body).map_err(|why| Malformed(why.to_string()))
-    }
-
-    fn of(body: Value) -> Result<Self, Unsupported> {
+    pub(super) fn read(body: Value) -> Result<Self, Unsupported> {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
         let mut body = open(body, Place::ROOT)?;

@@ -251,4 +251,8 @@ impl StreamWriter for Writer {
         self.tell(out);
         write_sse(out, "", &reply::write(&self.answer, &self.frame));
     }
+
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        write_sse(out, "", &error::write(error));
+    }
 }

@@ -3,15 +3,22 @@
 use serde_json::{Map, Value, json};
 
 use super::content::{self, THOUGHTS};
-use super::{OWN, merge, object, some, some_text};
-use crate::llm::Frame;
+use super::{OWN, error, merge, object, some, some_text};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part};
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place};
+use crate::llm::{Frame, Malformed};
 
 /// Reads a reply.
-pub(super) fn read(body: Value) -> Result<Answer, Unsupported> {
+pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
+    if error::is_told(&body["error"]) {
+        return Err(Malformed(format!("it is an error: {}", error::in_stream(&body["error"]).message)));
+    }
+    Ok(answer(body)?)
+}
+
+fn answer(body: Value) -> Result<Answer, Unsupported> {
     let mut body = Members::of(body, Place::ROOT)?;
     let place = Place::ROOT.name("choices");
     let mut choices = body.list("choices")?;

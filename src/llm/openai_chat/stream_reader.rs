@@ -6,10 +6,37 @@ use super::content::{self, THOUGHTS};
 use super::{DONE, OWN, error, is_blank, merge, reply};
 use crate::llm::chat::{Content, Extra, Part, Seal, SealKind, ToolCall};
 use crate::llm::members::{Members, Place};
-use crate::llm::{Answer, Delta, Event, Malformed, StreamFault, StreamReader, Unsupported};
+use crate::llm::{Answer, Delta, Event, Malformed, StreamFault, StreamReader, Terminal, Unsupported};
 
 /// Members of deltas that are lists, whose pieces follow one another.
 const LISTS: [&str; 3] = ["reasoning_details", "annotations", "images"];
+
+/// Whether a chunk ends a stream.
+pub(super) fn terminal(event: &Event) -> Option<Terminal> {
+    let data = event.data.trim();
+    if data == DONE {
+        return Some(Terminal::End);
+    }
+    if event.name == "error" {
+        return Some(Terminal::Error);
+    }
+    // Within a text the quotes would have backslashes before them.
+    let says_why = data
+        .split("\"finish_reason\"")
+        .skip(1)
+        .any(|rest| rest.trim_start().strip_prefix(':').is_some_and(|value| value.trim_start().starts_with('"')));
+    if !says_why && !data.contains("\"error\"") {
+        return None;
+    }
+    let chunk: Value = serde_json::from_str(data).ok()?;
+    if error::is_told(&chunk["error"]) {
+        return Some(Terminal::Error);
+    }
+    match chunk["choices"].as_array()?.iter().find_map(|choice| choice["finish_reason"].as_str())? {
+        "error" => Some(Terminal::Error),
+        _ => Some(Terminal::Whole),
+    }
+}
 
 /// Reads the chunks of one stream.
 ///
@@ -82,7 +109,7 @@ impl StreamReader for Reader {
         if error::is_told(&chunk["error"]) {
             return Err(StreamFault::Provider(error::in_stream(&chunk["error"])));
         }
-        self.chunk(chunk, out).map_err(|why| Malformed(why.to_string()).into())
+        Ok(self.chunk(chunk, out)?)
     }
 
     fn is_complete(&self) -> bool {

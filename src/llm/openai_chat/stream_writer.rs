@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::content::{self, THOUGHTS};
-use super::{DONE, OWN, STOOD_IN, merge, object, reply, some};
+use super::{DONE, OWN, STOOD_IN, error, merge, object, reply, some};
 use crate::llm::answer::{Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal};
 use crate::llm::event::write_sse;
-use crate::llm::{Answer, Delta, Frame, StreamWriter};
+use crate::llm::{Answer, Delta, Frame, ProviderError, StreamWriter};
 
 /// Further members of a reply that each chunk repeats. The others stand in the last one.
 const REPEATED: [&str; 2] = ["service_tier", "system_fingerprint"];
@@ -206,5 +206,9 @@ impl StreamWriter for Writer {
             write_sse(out, "", &self.around(Vec::new(), reply::write_usage(usage)).into());
         }
         out.push_str(&format!("data: {DONE}\n\n"));
+    }
+
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        write_sse(out, "", &error::write(error));
     }
 }

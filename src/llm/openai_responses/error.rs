@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::llm::ProviderError;
-use crate::llm::event::write_sse;
 
 /// The status of an error in a stream that tells nothing of its kind.
 const IN_STREAM: u16 = 502;
@@ -72,14 +71,4 @@ pub(super) fn write(error: &ProviderError) -> Value {
     };
     let code = error.code.as_deref().or(usual_code);
     json!({"error": {"message": error.message, "type": kind, "param": error.param, "code": code}})
-}
-
-/// Writes an error as an event: flat, as it is documented, and with the object that the service sends in fact, at which
-/// OpenAI's Python client raises.
-pub(super) fn write_event(error: &ProviderError, out: &mut String) {
-    let object = write(error)["error"].take();
-    let code = object["code"].as_str().or(object["type"].as_str());
-    let event = json!({"type": "error", "sequence_number": 0, "code": code, "message": error.message,
-        "param": error.param, "error": object});
-    write_sse(out, "error", &event);
 }

@@ -6,7 +6,7 @@ use super::items::{self, Side};
 use super::request::INSTRUCTIONS;
 use super::{ID, error, write_request};
 use crate::llm::chat::{Content, Extra, Part};
-use crate::llm::error::{Malformed, Unsupported};
+use crate::llm::error::Malformed;
 use crate::llm::members::Place;
 use crate::llm::{Answer, Finish, Frame, Usage};
 
@@ -37,15 +37,11 @@ pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
     let details = members.shift_remove("incomplete_details").unwrap_or_default();
     let mut answer = head(members);
     for (index, item) in output.into_iter().enumerate() {
-        let parts = items::read(item, Place::ROOT.name("output").index(index)).map_err(malformed)?;
+        let parts = items::read(item, Place::ROOT.name("output").index(index))?;
         items::append(&mut answer.parts, parts);
     }
     answer.finish = finish(&status, &details, &answer.parts);
     Ok(answer)
-}
-
-pub(super) fn malformed(why: Unsupported) -> Malformed {
-    Malformed(why.to_string())
 }
 
 /// What a response says beside its output and its end.

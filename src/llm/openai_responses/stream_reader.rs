@@ -12,7 +12,31 @@ use super::{ID, error, items, reply};
 use crate::llm::chat::{Content, Extra, Part};
 use crate::llm::error::Malformed;
 use crate::llm::members::Place;
-use crate::llm::{Delta, Event, StreamFault, StreamReader};
+use crate::llm::{Delta, Event, StreamFault, StreamReader, Terminal};
+
+/// Whether an event ends a stream.
+pub(super) fn terminal(event: &Event) -> Option<Terminal> {
+    match event.name.as_str() {
+        "" | "message" => {}
+        name => return ending(name),
+    }
+    // In the text of an answer these would stand with backslashes before their quotes.
+    let marks = ["\"response.completed\"", "\"response.incomplete\"", "\"response.done\"", "\"response.failed\""];
+    if !marks.iter().chain(["\"error\"", "\"response.cancelled\""].iter()).any(|mark| event.data.contains(mark)) {
+        return None;
+    }
+    let data: Value = serde_json::from_str(&event.data).ok()?;
+    ending(data["type"].as_str().unwrap_or_default()).or((!data["error"].is_null()).then_some(Terminal::Error))
+}
+
+/// How an event of this type ends a stream, if it does.
+fn ending(kind: &str) -> Option<Terminal> {
+    match kind {
+        "response.completed" | "response.incomplete" | "response.done" => Some(Terminal::End),
+        "response.failed" | "response.cancelled" | "error" => Some(Terminal::Error),
+        _ => None,
+    }
+}
 
 /// See [`StreamReader`].
 #[derive(Default)]
@@ -216,7 +240,7 @@ impl Reader {
         self.begin(&Value::Null, out);
         let whole = data["item"].clone();
         if whole.is_object() {
-            let parts = items::read(whole.clone(), Place::ROOT.name("item")).map_err(reply::malformed)?;
+            let parts = items::read(whole.clone(), Place::ROOT.name("item"))?;
             let kind = whole["type"].as_str().unwrap_or("message");
             let mut begun = self.parts;
             self.item(data, kind)?.reconcile(parts, &mut begun, out);
@@ -260,7 +284,7 @@ impl Reader {
         for whole in output {
             let kind = whole["type"].as_str().unwrap_or("message").to_owned();
             let id = whole["id"].as_str().unwrap_or_default().to_owned();
-            let parts = items::read(whole, Place::ROOT.name("output")).map_err(reply::malformed)?;
+            let parts = items::read(whole, Place::ROOT.name("output"))?;
             let free = |test: &dyn Fn(&Item) -> bool| {
                 let mut candidates = self.items.iter().zip(&claimed);
                 candidates.position(|(item, is_claimed)| !is_claimed && item.kind == kind && test(item))

@@ -7,10 +7,10 @@
 use serde_json::{Map, Value, json};
 
 use super::items::{self, Kind, Side};
-use super::{ID, reply};
+use super::{ID, error, reply};
 use crate::llm::chat::{Content, Part};
 use crate::llm::event::write_sse;
-use crate::llm::{Answer, Delta, Finish, Frame, StreamWriter};
+use crate::llm::{Answer, Delta, Finish, Frame, ProviderError, StreamWriter};
 
 /// See [`StreamWriter`].
 pub(super) struct Writer {
@@ -88,6 +88,15 @@ impl StreamWriter for Writer {
         let name = if reason.is_some() { "response.incomplete" } else { "response.completed" };
         let response = reply::response(&self.head, &self.frame, Some(reason), output);
         self.event(name, json!({"response": response}), out);
+    }
+
+    /// Flat, as it is documented, and with the object that the service sends in fact, at which OpenAI's Python client
+    /// raises.
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        let object = error::write(error)["error"].take();
+        let code = object["code"].as_str().or(object["type"].as_str());
+        let event = json!({"code": code, "message": error.message, "param": error.param, "error": object});
+        self.event("error", event, out);
     }
 }
 
