@@ -249,6 +249,12 @@ impl Extra {
         self.get().filter(|(of, _)| *of == format).map(|(_, members)| members)
     }
 
+    /// A copy of the members, where they are of `format`.
+    #[must_use]
+    pub fn members(&self, format: FormatId) -> Map<String, Value> {
+        self.of(format).cloned().unwrap_or_default()
+    }
+
     /// One member, where it is of `format`.
     #[must_use]
     pub fn member(&self, format: FormatId, name: &str) -> Option<&Value> {

@@ -103,9 +103,51 @@ impl<'p> Members<'p> {
         }
     }
 
+    /// Takes out those of `names` that are there.
+    pub(super) fn take_all<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) -> Map<String, Value> {
+        names.into_iter().filter_map(|name| Some((name.to_owned(), self.take(name)?))).collect()
+    }
+
     /// Puts a member back, for the [`rest`](Self::rest).
     pub(super) fn put_back(&mut self, name: &str, value: Value) {
         self.members.insert(name.to_owned(), value);
+    }
+
+    /// Puts back what is left of the object `name`.
+    pub(super) fn put_back_rest(&mut self, name: &str, rest: Map<String, Value>) {
+        let rest = object(rest.into());
+        if !rest.is_empty() {
+            self.put_back(name, rest.into());
+        }
+    }
+
+    /// Reads the object `name`, where there is one. What is not understood in it stays there.
+    ///
+    /// # Errors
+    /// Where it is no object, or what `read` says.
+    pub(super) fn within<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Members<'_>) -> Result<T, Unsupported>,
+    ) -> Result<Option<T>, Unsupported> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let mut inner = Members::of(value, self.place.name(name))?;
+        let found = read(&mut inner)?;
+        let rest = inner.members;
+        self.put_back_rest(name, rest);
+        Ok(Some(found))
+    }
+
+    /// The same of an object that must be there.
+    ///
+    /// # Errors
+    /// Where it isn't, too.
+    pub(super) fn within_required<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Members<'_>) -> Result<T, Unsupported>,
+    ) -> Result<T, Unsupported> {
+        self.within(name, read)?.ok_or_else(|| self.place.name(name).wrong("is missing"))
     }
 
     /// A text.
@@ -163,6 +205,36 @@ impl<'p> Members<'p> {
         Ok(list?.unwrap_or_default())
     }
 
+    /// What `read` makes of each item of a list; none is an empty one.
+    ///
+    /// # Errors
+    /// Where it is something else, or what `read` says.
+    pub(super) fn each<T>(
+        &mut self,
+        name: &str,
+        mut read: impl FnMut(Value, Place<'_>) -> Result<T, Unsupported>,
+    ) -> Result<Vec<T>, Unsupported> {
+        let (items, place) = (self.list(name)?, self.place.name(name));
+        items.into_iter().enumerate().map(|(index, item)| read(item, place.index(index))).collect()
+    }
+
+    /// A list of texts; none is an empty one.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Unsupported> {
+        let texts = self.list(name)?.into_iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<_>>();
+        texts.ok_or_else(|| self.place.name(name).wrong("must be a list of texts"))
+    }
+
+    /// A call's arguments, as JSON: some write them as it and not as a text.
+    pub(super) fn arguments(&mut self, name: &str) -> Option<String> {
+        self.take(name).map(|arguments| match arguments {
+            Value::String(text) => text,
+            arguments => arguments.to_string(),
+        })
+    }
+
     /// What is left.
     #[must_use]
     pub(super) fn rest(self, format: FormatId) -> Extra {
@@ -183,6 +255,29 @@ impl<'p> Members<'p> {
     ) -> Result<Option<T>, Unsupported> {
         let Some(value) = self.take(name) else { return Ok(None) };
         of(value).map(Some).ok_or_else(|| self.place.name(name).wrong(format_args!("must be {what}")))
+    }
+}
+
+/// The members of an object that say something; none where `value` isn't one.
+pub(super) fn object(value: Value) -> Map<String, Value> {
+    let Value::Object(mut members) = value else { return Map::new() };
+    members.retain(|_, value| !value.is_null());
+    members
+}
+
+/// A text, a list or an object, where there is anything in it.
+pub(super) fn some<T: Default + PartialEq>(value: T) -> Option<T> {
+    (value != T::default()).then_some(value)
+}
+
+/// Adds `more` to `members`, and in its place what both have. Objects are merged, unless the new one has a `type` and so is
+/// whole.
+pub(super) fn merge(members: &mut Map<String, Value>, more: &Map<String, Value>) {
+    for (name, value) in more {
+        match (members.get_mut(name), value) {
+            (Some(Value::Object(inner)), Value::Object(more)) if !more.contains_key("type") => merge(inner, more),
+            _ => drop(members.insert(name.clone(), value.clone())),
+        }
     }
 }
 

@@ -68,28 +68,19 @@ pub(super) fn read_all(content: Value, place: &Place<'_>) -> Result<Vec<Part>, U
 }
 
 fn source(members: &mut Members<'_>) -> Result<Source, Unsupported> {
-    let place = members.place();
-    let mut inner = Members::of(members.take("source").unwrap_or_default(), place.name("source"))?;
-    let source = match inner.required_text("type")?.as_str() {
-        "base64" => {
-            Source::Base64 { media_type: inner.required_text("media_type")?, data: inner.required_text("data")? }
-        }
-        "text" => {
-            inner.drop_if("media_type", "text/plain");
-            Source::Text(inner.required_text("data")?)
-        }
-        "url" => Source::Url(inner.required_text("url")?),
-        _ => Source::File(inner.required_text("file_id")?),
-    };
-    put_back(members, "source", inner);
-    Ok(source)
-}
-
-/// Puts back what was not understood of a member, for the extra members of what it stands in.
-pub(super) fn put_back(members: &mut Members<'_>, name: &str, rest: Members<'_>) {
-    if let Some((_, rest)) = rest.rest(FormatId::Anthropic).get() {
-        members.put_back(name, rest.clone().into());
-    }
+    members.within_required("source", |inner| {
+        Ok(match inner.required_text("type")?.as_str() {
+            "base64" => {
+                Source::Base64 { media_type: inner.required_text("media_type")?, data: inner.required_text("data")? }
+            }
+            "text" => {
+                inner.drop_if("media_type", "text/plain");
+                Source::Text(inner.required_text("data")?)
+            }
+            "url" => Source::Url(inner.required_text("url")?),
+            _ => Source::File(inner.required_text("file_id")?),
+        })
+    })
 }
 
 /// A search result, or a document that is given in blocks, as a text with a title, for APIs that know no such thing.

@@ -10,9 +10,10 @@ mod thinking;
 mod turns;
 mod write_request;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::chat::Extra;
+use super::members::merge;
 use super::{Format, FormatId};
 
 pub use turns::without_unsigned_thinking;
@@ -46,16 +47,6 @@ fn with_extra(mut object: Value, extra: &Extra) -> Value {
         None => {}
     }
     object
-}
-
-/// Adds `more` to `members`. Objects with the same name are merged, unless the new one has a `type` and so is whole.
-fn merge(members: &mut Map<String, Value>, more: &Map<String, Value>) {
-    for (name, value) in more {
-        match (members.get_mut(name), value) {
-            (Some(Value::Object(inner)), Value::Object(more)) if !more.contains_key("type") => merge(inner, more),
-            _ => drop(members.insert(name.clone(), value.clone())),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{block, error, merge};
+use super::{block, error};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Part};
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, merge};
 use crate::llm::{FormatId, Frame, Malformed};
 
 /// Reads a message.
@@ -109,10 +109,8 @@ pub(super) fn is_told(part: &Part, finish: &Finish) -> bool {
 
 /// A message with this content, which ends as `stop` says.
 pub(super) fn message(answer: &Answer, frame: &Frame, content: Vec<Value>, stop: &Value, usage: &Value) -> Value {
-    let or = |own: &str, other: &str| if own.is_empty() { other.to_owned() } else { own.to_owned() };
-    let id = or(&answer.id, &frame.id);
-    let id = if id.starts_with("msg_") { id } else { format!("msg_{id}") };
-    let model = or(&answer.model, &frame.model);
+    let (id, model) = (frame.id_of(answer), frame.model_of(answer));
+    let id = if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{id}") };
     let mut message = json!({"id": id, "type": "message", "role": "assistant", "model": model, "content": content,
         "stop_reason": stop["stop_reason"], "stop_sequence": stop["stop_sequence"], "usage": usage});
     if let (Some(members), Some(own)) = (message.as_object_mut(), answer.extra.of(FormatId::Anthropic)) {
@@ -123,7 +121,7 @@ pub(super) fn message(answer: &Answer, frame: &Frame, content: Vec<Value>, stop:
 
 /// Writes a message.
 pub(super) fn write(answer: &Answer, frame: &Frame) -> Value {
-    let id = if answer.id.is_empty() { &frame.id } else { &answer.id };
+    let id = frame.id_of(answer);
     let parts = answer.parts.iter().enumerate().filter(|(_, part)| is_told(part, &answer.finish));
     let content = parts.filter_map(|(position, part)| block::told(part, id, position)).collect();
     let stop = stop(&answer.finish, answer.parts.iter());

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{block, error, merge, reply};
+use super::{block, error, reply};
 use crate::llm::chat::{Content, Extra, Part, Seal, SealKind};
-use crate::llm::members::Place;
+use crate::llm::members::{Place, merge};
 use crate::llm::{Delta, Event, FormatId, Malformed, StreamFault, StreamReader, Terminal};
 
 /// Whether an event ends a stream.
@@ -110,7 +110,7 @@ impl Reader {
         let answer = reply::head(message);
         self.usage =
             answer.usage.as_ref().and_then(|usage| usage.raw_of(FormatId::Anthropic)).cloned().unwrap_or_default();
-        self.extra = answer.extra.of(FormatId::Anthropic).cloned().unwrap_or_default();
+        self.extra = answer.extra.members(FormatId::Anthropic);
         out.push(Delta::Begin(answer));
     }
 
@@ -122,7 +122,7 @@ impl Reader {
             _ => None,
         };
         let signature = part.seal.take_if(|seal| seal.kind == SealKind::Signature).map(|seal| seal.value);
-        let extra = part.extra.of(FormatId::Anthropic).cloned().unwrap_or_default();
+        let extra = part.extra.members(FormatId::Anthropic);
         let index = self.begin_part(part, out);
         Ok(Block::Part { index, arguments, signature: signature.unwrap_or_default(), extra })
     }

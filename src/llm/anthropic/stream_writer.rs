@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{block, error, merge, reply};
+use super::{block, error, reply};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Part, SealKind};
 use crate::llm::event::write_sse;
+use crate::llm::members::merge;
 use crate::llm::{Delta, FormatId, Frame, ProviderError, StreamWriter};
 
 /// Writes a stream.
@@ -90,7 +91,7 @@ impl StreamWriter for Writer {
             }
             Delta::Usage(usage) => self.usage = Some(usage.clone()),
             Delta::Finish(finish) => self.finish = finish.clone(),
-            Delta::Extra(extra) => self.late = extra.of(FormatId::Anthropic).cloned().unwrap_or_default(),
+            Delta::Extra(extra) => self.late = extra.members(FormatId::Anthropic),
             Delta::PartBegin { .. } | Delta::Lossy(_) => {}
         }
         self.advance(false, out);

@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::thinking::Thinking;
 use super::turns::{Conversation, may_think};
-use super::{merge, with_extra};
+use super::with_extra;
 use crate::llm::FormatId;
 use crate::llm::chat::{Chat, Extra, Output, Tool, ToolChoice};
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, merge};
 use crate::llm::models::{self, Family};
 use crate::llm::schema::closed;
 

@@ -2,30 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{OWN, STOOD_IN, merge_extra, object};
+use super::{OWN, STOOD_IN, merge_extra};
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal, SealKind, Source, ToolCall};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object};
 
 /// Where thoughts stand: DeepSeek and most others, and OpenRouter, newer vLLM and Ollama.
 pub(super) const THOUGHTS: [&str; 2] = ["reasoning_content", "reasoning"];
-
-/// Reads the object `name` of `members`. What is not understood in it stays there.
-pub(super) fn within<T>(
-    members: &mut Members<'_>,
-    name: &str,
-    read: impl FnOnce(&mut Members<'_>) -> Result<T, Unsupported>,
-) -> Result<T, Unsupported> {
-    let place = members.place();
-    let place = place.name(name);
-    let mut inner = Members::of(members.take(name).ok_or_else(|| place.wrong("is missing"))?, place)?;
-    let found = read(&mut inner)?;
-    if let Some((_, rest)) = inner.rest(OWN).get() {
-        members.put_back(name, rest.clone().into());
-    }
-    Ok(found)
-}
 
 /// Reads a content: a text, or a list of parts. Parts of types that aren't known stay whole.
 pub(super) fn read(content: Option<Value>, place: Place<'_>) -> Result<Vec<Part>, Unsupported> {
@@ -56,7 +40,7 @@ fn read_part(part: Value, place: Place<'_>) -> Result<Part, Unsupported> {
                 part.put_back("image_url", json!({"url": url}));
             }
             let has_own = part.get("detail").is_some();
-            let (source, detail) = within(&mut part, "image_url", |image| {
+            let (source, detail) = part.within_required("image_url", |image| {
                 image.drop_if("detail", "auto");
                 let detail = if has_own { None } else { image.take("detail") };
                 Ok((Source::of_address(&image.required_text("url")?), detail))
@@ -64,10 +48,10 @@ fn read_part(part: Value, place: Place<'_>) -> Result<Part, Unsupported> {
             detail.into_iter().for_each(|detail| part.put_back("detail", detail));
             Content::Image(source)
         }
-        "input_audio" => within(&mut part, "input_audio", |audio| {
+        "input_audio" => part.within_required("input_audio", |audio| {
             Ok(Content::Audio { data: audio.required_text("data")?, format: audio.required_text("format")? })
         })?,
-        "file" => within(&mut part, "file", |file| {
+        "file" => part.within_required("file", |file| {
             let name = file.text("filename")?;
             let source = match file.text("file_id")? {
                 Some(id) => Source::File(id),
@@ -257,11 +241,8 @@ fn read_call(call: Value, place: Place<'_>, index: usize, reply_id: Option<&str>
     call.drop_if("index", index);
     let id = call.text("id")?.unwrap_or_default();
     let id = reply_id.map_or(id.clone(), |reply| call_id(&id, reply, index));
-    let (name, arguments) = within(&mut call, "function", |function| {
-        let arguments = match function.take("arguments") {
-            Some(Value::String(text)) => text,
-            arguments => arguments.map(|arguments| arguments.to_string()).unwrap_or_default(),
-        };
+    let (name, arguments) = call.within_required("function", |function| {
+        let arguments = function.arguments("arguments").unwrap_or_default();
         Ok((function.required_text("name")?, arguments))
     })?;
     if name.is_empty() {

@@ -37,23 +37,6 @@ pub(super) const FORMAT: Format = Format {
     write_error: error::write,
 };
 
-/// The members of an object that say something.
-fn object(value: Value) -> Map<String, Value> {
-    let Value::Object(mut members) = value else { return Map::new() };
-    members.retain(|_, value| !value.is_null());
-    members
-}
-
-/// A list, where there is anything in it.
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
-    (!list.is_empty()).then_some(list)
-}
-
-/// A text, where it says anything.
-fn some_text(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
-}
-
 /// Adds members of this format to an object.
 fn merge_extra(object: &mut Map<String, Value>, extra: &Extra) {
     extra.of(OWN).into_iter().for_each(|more| merge(object, more));

@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, within};
-use super::{OWN, object, write_request};
+use super::content;
+use super::{OWN, write_request};
 use crate::llm::FormatId;
 use crate::llm::chat::{
     Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Tool, ToolChoice,
     ToolResult,
 };
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object};
 
 /// Members that no model sees. `prediction` makes the answer come sooner, and not another one.
 const UNSEEN: [&str; 7] = [
@@ -46,18 +46,12 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     let mut members = Members::of(body, Place::ROOT)?;
     drop_defaults(&mut members);
     let mut chat = Chat { format: OWN, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
-    let place = Place::ROOT.name("messages");
-    for (index, message) in members.list("messages")?.into_iter().enumerate() {
-        let message = read_message(message, place.index(index), &mut chat)?;
-        chat.messages.push(message);
-    }
+    let messages = members.each("messages", |message, place| read_message(message, place, &mut chat))?;
+    chat.messages = messages;
     if chat.messages.is_empty() {
         chat.uncacheable = Some("there are no messages");
     }
-    let place = Place::ROOT.name("tools");
-    for (index, tool) in members.list("tools")?.into_iter().enumerate() {
-        chat.tools.push(read_tool(tool, place.index(index))?);
-    }
+    chat.tools = members.each("tools", read_tool)?;
     if chat.tools.iter().any(|tool| matches!(tool, Tool::Foreign(..))) {
         chat.uncacheable = Some(HOSTED);
     }
@@ -67,9 +61,7 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     chat.output = members.take("response_format").map(read_output).unwrap_or_default();
     chat.reasoning = read_reasoning(&mut members)?;
     chat.delivery = read_delivery(&mut members, &mut chat.unseen)?;
-    for name in UNSEEN {
-        chat.unseen.extend(members.take(name).map(|value| (name.to_owned(), value)));
-    }
+    chat.unseen.append(&mut members.take_all(UNSEEN));
     let of_metadata = || chat.unseen.get("metadata")?["user_id"].as_str().map(str::to_owned);
     chat.user = members.text("user")?.or_else(of_metadata);
     // It is said to Refrain, and no provider knows it.
@@ -152,7 +144,7 @@ fn read_tool(tool: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     }
     let mut tool = Members::of(tool, place)?;
     tool.take("type");
-    let (name, description, parameters, strict, mark) = within(&mut tool, "function", |function| {
+    let (name, description, parameters, strict, mark) = tool.within_required("function", |function| {
         function.drop_if("strict", false);
         let name = function.required_text("name")?;
         let description = function.text("description")?;

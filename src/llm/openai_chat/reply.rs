@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::content::{self, THOUGHTS};
-use super::{OWN, error, merge, object, some, some_text};
+use super::{OWN, error, merge};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object, some};
 use crate::llm::{Frame, Malformed};
 
 /// Reads a reply.
@@ -44,9 +44,8 @@ fn answer(body: Value) -> Result<Answer, Unsupported> {
     word.into_iter().for_each(|word| choice.put_back("finish_reason", word.into()));
     let usage = body.take("usage").and_then(read_usage);
     let created = body.take("created").and_then(|created| created.as_u64());
-    for (name, members) in [("message", message), ("choice", choice)] {
-        members.rest(OWN).get().into_iter().for_each(|(_, rest)| body.put_back(name, rest.clone().into()));
-    }
+    body.put_back_rest("message", message.into_map());
+    body.put_back_rest("choice", choice.into_map());
     Ok(Answer { id, model, created, parts, finish, usage, extra: body.rest(OWN), lossy })
 }
 
@@ -102,8 +101,6 @@ fn is_refusal(part: &Part) -> bool {
 
 /// Reads counts, in the members of OpenAI, DeepSeek, LiteLLM and OpenRouter.
 pub(super) fn read_usage(usage: Value) -> Option<Usage> {
-    let Value::Object(raw) = usage else { return None };
-    let usage = Value::Object(raw);
     let count = |places: &[&str]| places.iter().find_map(|place| usage.pointer(place)?.as_u64()).unwrap_or(0);
     let input = count(&["/prompt_tokens"]);
     let reasoning = count(&["/completion_tokens_details/reasoning_tokens"]);
@@ -114,9 +111,8 @@ pub(super) fn read_usage(usage: Value) -> Option<Usage> {
     let written = ["/cache_creation_input_tokens", "/prompt_tokens_details/cache_write_tokens"];
     let (cached_input, cache_write) = (count(&cached).min(input), count(&written).min(input));
     let Value::Object(raw) = usage else { return None };
-    let is_empty = raw.is_empty();
-    let read = Usage { input, cached_input, cache_write, output: output.max(rest), reasoning, raw: Some((OWN, raw)) };
-    (!is_empty).then_some(read)
+    let raw = Some((OWN, some(raw)?));
+    Some(Usage { input, cached_input, cache_write, output: output.max(rest), reasoning, raw })
 }
 
 /// Writes counts.
@@ -135,8 +131,8 @@ pub(super) fn write_usage(usage: &Usage) -> Value {
 /// What a reply and each chunk of a stream begin with.
 pub(super) fn write_frame(answer: &Answer, frame: &Frame, kind: &str) -> Map<String, Value> {
     let id = if answer.id.is_empty() { format!("chatcmpl-{}", frame.id) } else { answer.id.clone() };
-    let model = if answer.model.is_empty() { &frame.model } else { &answer.model };
-    object(json!({"id": id, "object": kind, "created": answer.created.unwrap_or(frame.created), "model": model}))
+    let (created, model) = (answer.created.unwrap_or(frame.created), frame.model_of(answer));
+    object(json!({"id": id, "object": kind, "created": created, "model": model}))
 }
 
 /// Writes a reply.
@@ -165,7 +161,7 @@ pub(super) fn write_choice(name: &str, told: Value, finish: Value) -> Map<String
 
 /// Further members of the reply, of the message and of the choice.
 pub(super) fn split_extra(extra: &Extra) -> (Map<String, Value>, Map<String, Value>, Map<String, Value>) {
-    let mut rest = extra.of(OWN).cloned().unwrap_or_default();
+    let mut rest = extra.members(OWN);
     let mut take = |name: &str| match rest.shift_remove(name) {
         Some(Value::Object(members)) => members,
         _ => Map::new(),
@@ -213,12 +209,12 @@ fn write_message(answer: &Answer) -> Map<String, Value> {
     let thoughts = content::thoughts_of(&answer.parts);
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), if is_list { listed.into() } else { some_text(text).into() });
-    message.insert("refusal".into(), some_text(refusal).into());
+    message.insert("content".into(), if is_list { listed.into() } else { some(text).into() });
+    message.insert("refusal".into(), some(refusal).into());
     message.extend(object(json!({
         "annotations": some(annotations),
         "tool_calls": some(calls),
-        name.unwrap_or(THOUGHTS[0]): some_text(thoughts),
+        name.unwrap_or(THOUGHTS[0]): some(thoughts),
         "thinking_blocks": some(blocks),
         "extra_content": content::write_google_seal(seal),
     })));

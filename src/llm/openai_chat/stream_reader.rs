@@ -188,10 +188,8 @@ impl Reader {
         delta.take("role");
         // LiteLLM repeats there what it says elsewhere.
         if let Some(Value::Object(mut fields)) = delta.take("provider_specific_fields") {
-            fields.retain(|name, value| !value.is_null() && delta.get(name) != Some(value));
-            if !fields.is_empty() {
-                delta.put_back("provider_specific_fields", fields.into());
-            }
+            fields.retain(|name, value| delta.get(name) != Some(value));
+            delta.put_back_rest("provider_specific_fields", fields);
         }
         self.read_thoughts(&mut delta, out);
         match delta.take("content") {
@@ -310,13 +308,8 @@ impl Reader {
         let id = piece.text("id")?.unwrap_or_default();
         let mut function = Members::of(piece.take("function").unwrap_or(Map::new().into()), place)?;
         let name = function.text("name")?.unwrap_or_default();
-        let more = match function.take("arguments") {
-            Some(Value::String(more)) => more,
-            arguments => arguments.map(|arguments| arguments.to_string()).unwrap_or_default(),
-        };
-        if let Some((_, rest)) = function.rest(OWN).get() {
-            piece.put_back("function", rest.clone().into());
-        }
+        let more = function.arguments("arguments").unwrap_or_default();
+        piece.put_back_rest("function", function.into_map());
         let seal = content::take_google_seal(&mut piece);
 
         let position = self.position(index, &id, &name, !more.trim().is_empty(), out);

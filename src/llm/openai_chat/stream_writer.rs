@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::content::{self, THOUGHTS};
-use super::{DONE, OWN, STOOD_IN, error, merge, object, reply, some};
+use super::{DONE, OWN, STOOD_IN, error, merge, reply};
 use crate::llm::answer::{Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal};
 use crate::llm::event::write_sse;
+use crate::llm::members::{object, some};
 use crate::llm::{Answer, Delta, Frame, ProviderError, StreamWriter};
 
 /// Further members of a reply that each chunk repeats. The others stand in the last one.
@@ -142,7 +143,7 @@ impl Writer {
             (Kind::Text(start), _) => {
                 let annotations = some(content::annotations(extra, *start, self.characters));
                 let delta = object(json!({"annotations": annotations, "extra_content": google}));
-                (!delta.is_empty()).then(|| delta.into())
+                some(delta).map(Value::from)
             }
             _ => google.map(|seal| json!({"extra_content": seal})),
         };

@@ -5,13 +5,13 @@ use std::fmt::Display;
 use serde_json::{Map, Value, json};
 
 use super::content::{self, THOUGHTS};
-use super::{OWN, merge, merge_extra, object, some, some_text};
+use super::{OWN, merge, merge_extra};
 use crate::llm::FormatId;
 use crate::llm::chat::{
     Chat, Content, Delivery, Issuer, Message, Output, Part, ReasoningMode, Role, Source, Tool, ToolChoice, ToolResult,
 };
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, object, some};
 use crate::llm::models::{self, Family, Maker, Thinking};
 
 /// Characters of the end user's name that OpenAI takes.
@@ -248,8 +248,8 @@ impl Writer<'_> {
         written.insert("role".into(), "assistant".into());
         written.insert("content".into(), self.content(&said, Some(""), place)?.unwrap_or_else(nothing));
         written.extend(object(json!({
-            "refusal": some_text(refusal),
-            name.unwrap_or(THOUGHTS[0]): some_text(thoughts),
+            "refusal": some(refusal),
+            name.unwrap_or(THOUGHTS[0]): some(thoughts),
             "thinking_blocks": some(blocks),
             "tool_calls": some(calls),
             "extra_content": content::write_google_seal(seal),

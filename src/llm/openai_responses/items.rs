@@ -11,7 +11,7 @@ use super::ID;
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal, SealKind, Source, ToolCall};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object};
 
 /// The member of a part's extra that holds the members of its item.
 pub(super) const ITEM: &str = "item";
@@ -85,7 +85,7 @@ pub(super) fn append(parts: &mut Vec<Part>, mut item: Vec<Part>) {
 }
 
 pub(super) fn mark(part: &mut Part, item: Map<String, Value>) {
-    let mut members = part.extra.of(ID).cloned().unwrap_or_default();
+    let mut members = part.extra.members(ID);
     members.insert(ITEM.into(), item.into());
     part.extra = Extra::new(ID, members);
 }
@@ -119,16 +119,12 @@ pub(super) fn read(item: Value, place: Place<'_>) -> Result<Vec<Part>, Unsupport
         _ => {
             let id = members.text("call_id")?.or_else(|| members.get("id")?.as_str().map(str::to_owned));
             let id = id.ok_or_else(|| place.name("call_id").wrong("is missing"))?;
-            let arguments = match members.take("arguments") {
-                Some(Value::String(text)) => text,
-                arguments => arguments.map(|arguments| arguments.to_string()).unwrap_or_default(),
-            };
+            let arguments = members.arguments("arguments").unwrap_or_default();
             let name = members.required_text("name")?;
             vec![Part::new(Content::ToolCall(ToolCall { id, name, arguments }))]
         }
     };
-    let mut rest = members.into_map();
-    rest.retain(|_, value| !value.is_null());
+    let mut rest = object(members.into_map().into());
     if let Some(Value::String(id)) = rest.get_mut("id")
         && let Some((prefix, _)) = id.split_once(MADE)
     {
@@ -222,10 +218,9 @@ fn read_part(part: Value, place: Place<'_>, usual: &str) -> Result<Part, Unsuppo
             };
             Content::Document { source, name }
         }
-        _ => {
-            let mut audio = Members::of(members.take("input_audio").unwrap_or_default(), place.name("input_audio"))?;
-            Content::Audio { data: audio.required_text("data")?, format: audio.required_text("format")? }
-        }
+        _ => members.within_required("input_audio", |audio| {
+            Ok(Content::Audio { data: audio.required_text("data")?, format: audio.required_text("format")? })
+        })?,
     };
     Ok(Part { content, seal: None, extra: members.rest(ID) })
 }

@@ -129,9 +129,9 @@ pub(super) fn mark_cut(item: &mut Value) {
 
 /// The response object: in progress, or ended with the reason for which it is incomplete, if it is.
 pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, output: Vec<Value>) -> Value {
-    let own = head.extra.of(ID);
+    let own = head.extra.members(ID);
     let id = match head.id.as_str() {
-        id if !id.is_empty() && (own.is_some() || id.starts_with("resp_")) => id.to_owned(),
+        id if !id.is_empty() && (!own.is_empty() || id.starts_with("resp_")) => id.to_owned(),
         _ => format!("resp_{}", frame.id),
     };
     let status = match end {
@@ -144,7 +144,7 @@ pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, 
         "background": false, "error": null,
         "incomplete_details": end.flatten().map(|reason| json!({"reason": reason})),
         "instructions": null, "max_output_tokens": null, "max_tool_calls": null,
-        "model": if head.model.is_empty() { &frame.model } else { &head.model },
+        "model": frame.model_of(head),
         "output": output, "parallel_tool_calls": true, "previous_response_id": null, "prompt_cache_key": null,
         "reasoning": {"effort": null, "summary": null}, "safety_identifier": null, "service_tier": "default",
         "store": false, "temperature": 1.0, "text": {"format": {"type": "text"}, "verbosity": "medium"},
@@ -163,7 +163,7 @@ pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, 
             _ => {}
         }
     }
-    members.extend(own.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+    members.extend(own);
     response
 }
 

@@ -39,10 +39,8 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
         None if chat.indispensable.is_some() => {}
         None => return Err(Place::ROOT.name("input").wrong("is missing")),
         Some(Value::Array(list)) => {
-            let place = Place::ROOT.name("input");
-            for (index, each) in list.into_iter().enumerate() {
-                item(&mut chat, each, place.index(index))?;
-            }
+            members.put_back("input", list.into());
+            members.each("input", |each, place| item(&mut chat, each, place))?;
         }
         Some(text @ Value::String(_)) => {
             members.put_back("input", text);
@@ -51,12 +49,9 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
         }
         Some(_) => return Err(Place::ROOT.name("input").wrong("must be a text or a list of items")),
     }
-    for (index, value) in members.list("tools")?.into_iter().enumerate() {
-        let tool = tool(value, Place::ROOT.name("tools").index(index))?;
-        if matches!(&tool, Tool::Foreign(_, whole) if !is_callers(whole)) {
-            chat.uncacheable = Some("a tool runs at the provider, and what it finds changes");
-        }
-        chat.tools.push(tool);
+    chat.tools = members.each("tools", tool)?;
+    if chat.tools.iter().any(|tool| matches!(tool, Tool::Foreign(_, whole) if !is_callers(whole))) {
+        chat.uncacheable = Some("a tool runs at the provider, and what it finds changes");
     }
     chat.tool_choice = members.take("tool_choice").map_or(ToolChoice::Auto, tool_choice);
     chat.parallel_tool_calls = members.flag("parallel_tool_calls")?.filter(|parallel| !parallel);
@@ -68,14 +63,9 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
         chat.delivery = Delivery::StreamWithUsage;
     }
     chat.user = members.text("user")?;
-    for name in UNSEEN {
-        if let Some(value) = members.take(name) {
-            chat.unseen.insert(name.to_owned(), value);
-        }
-    }
-    for (name, usual) in [("truncation", "disabled".into()), ("include", Value::Array(Vec::new()))] {
-        members.drop_if(name, usual);
-    }
+    chat.unseen = members.take_all(UNSEEN);
+    members.drop_if("truncation", "disabled");
+    members.drop_if("include", Value::Array(Vec::new()));
     chat.extra = members.rest(ID);
     Ok(chat)
 }
@@ -275,45 +265,33 @@ fn sampling(members: &mut Members<'_>, chat: &mut Chat) -> Result<(), Unsupporte
 }
 
 fn output(members: &mut Members<'_>) -> Result<Output, Unsupported> {
-    let Some(text) = members.take("text") else { return Ok(Output::Text) };
-    let place = Place::ROOT.name("text");
-    let mut text = Members::of(text, place)?;
-    text.drop_if("verbosity", "medium");
-    let format = text.take("format");
-    let output = match format.as_ref().map(|format| (format["type"].as_str(), format.as_object().map_or(0, Map::len))) {
-        None | Some((Some("text"), 1)) => Output::Text,
-        Some((Some("json_object"), 1)) => Output::JsonObject,
-        Some((Some("json_schema"), _)) => {
-            let mut format = Members::of(format.unwrap_or_default(), place.name("format"))?;
-            format.take("type");
-            let (name, description) = (format.text("name")?, format.text("description")?);
-            let strict = format.flag("strict")?.filter(|strict| *strict);
-            let schema = format.take("schema").ok_or_else(|| place.name("format").wrong("must have a schema"))?;
-            let rest = format.into_map();
-            if !rest.is_empty() {
-                text.put_back("format", rest.into());
+    let output = members.within("text", |text| {
+        text.drop_if("verbosity", "medium");
+        let format = text.get("format").cloned().unwrap_or_default();
+        Ok(match (format["type"].as_str(), format.as_object().map_or(0, Map::len)) {
+            (Some("json_schema"), _) => text.within_required("format", |format| {
+                format.take("type");
+                let schema = format.take("schema").ok_or_else(|| format.place().wrong("must have a schema"))?;
+                let (name, description) = (format.text("name")?, format.text("description")?);
+                let strict = format.flag("strict")?.filter(|strict| *strict);
+                Ok(Output::JsonSchema { name, description, schema, strict })
+            })?,
+            (kind, count) => {
+                text.take("format");
+                match (kind, count) {
+                    (None, 0) | (Some("text"), 1) => Output::Text,
+                    (Some("json_object"), 1) => Output::JsonObject,
+                    _ => Output::Foreign(ID, format),
+                }
             }
-            Output::JsonSchema { name, description, schema, strict }
-        }
-        Some(_) => Output::Foreign(ID, format.unwrap_or_default()),
-    };
-    put_rest(members, "text", text);
-    Ok(output)
+        })
+    });
+    Ok(output?.unwrap_or_default())
 }
 
 fn reasoning(members: &mut Members<'_>) -> Result<Reasoning, Unsupported> {
-    let Some(value) = members.take("reasoning") else { return Ok(Reasoning::default()) };
-    let mut inner = Members::of(value, Place::ROOT.name("reasoning"))?;
-    let reasoning =
-        Reasoning { effort: inner.text("effort")?, summary: inner.text("summary")?, ..Reasoning::default() };
-    put_rest(members, "reasoning", inner);
-    Ok(reasoning)
-}
-
-fn put_rest(members: &mut Members<'_>, name: &str, rest: Members<'_>) {
-    let mut rest = rest.into_map();
-    rest.retain(|_, value| !value.is_null());
-    if !rest.is_empty() {
-        members.put_back(name, rest.into());
-    }
+    let reasoning = members.within("reasoning", |inner| {
+        Ok(Reasoning { effort: inner.text("effort")?, summary: inner.text("summary")?, ..Reasoning::default() })
+    });
+    Ok(reasoning?.unwrap_or_default())
 }

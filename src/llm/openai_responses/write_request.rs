@@ -264,7 +264,7 @@ fn tool(tool: &Tool, is_own: bool) -> Option<Value> {
             out.insert("strict".into(), (*strict == Some(true)).into());
         }
     }
-    out.extend(extra.of(ID).into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+    out.extend(extra.members(ID));
     if extra.member(ID, "strict").is_some() {
         out.shift_remove("strict");
     }
