@@ -13,7 +13,10 @@ mod write;
 use serde_json::{Map, Value};
 
 use super::members::{Members, Place};
-use super::{Format, Unsupported};
+use super::{Format, FormatId, Unsupported};
+
+/// This format.
+const OWN: FormatId = FormatId::Gemini;
 
 /// Google's `generateContent`.
 pub(super) const FORMAT: Format = Format {
@@ -60,14 +63,6 @@ fn open(value: Value, place: Place<'_>) -> Result<Members<'_>, Unsupported> {
     Members::of(named.into(), place)
 }
 
-/// Puts what is left of the member `name` back, so that it stays among the members that only this format knows.
-fn put_back_rest(members: &mut Members<'_>, name: &str, mut rest: Map<String, Value>) {
-    rest.retain(|_, value| !value.is_null());
-    if !rest.is_empty() {
-        members.put_back(name, rest.into());
-    }
-}
-
 /// The object `name`, which stays among the members that only this format knows as well, so that it goes out as it
 /// came.
 fn copy_of<'p>(members: &mut Members<'_>, name: &str, place: Place<'p>) -> Result<Option<Members<'p>>, Unsupported> {
@@ -75,21 +70,6 @@ fn copy_of<'p>(members: &mut Members<'_>, name: &str, place: Place<'p>) -> Resul
     let object = open(value, place)?.into_map();
     members.put_back(name, object.clone().into());
     Members::of(object.into(), place).map(Some)
-}
-
-/// Adds the members of `extra` to `target`, objects member by member.
-fn merge(target: &mut Map<String, Value>, extra: Option<&Map<String, Value>>) {
-    for (name, value) in extra.into_iter().flatten() {
-        match (target.get_mut(name), value) {
-            (Some(Value::Object(target)), Value::Object(value)) => merge(target, Some(value)),
-            _ => _ = target.insert(name.clone(), value.clone()),
-        }
-    }
-}
-
-/// `value`, which is an object, as its members.
-fn members_of(value: Value) -> Map<String, Value> {
-    if let Value::Object(members) = value { members } else { Map::new() }
 }
 
 /// The id of the call number `index`, where Google gives it none. `seed` tells the reply that it is in. At most 40
