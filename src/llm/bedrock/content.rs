@@ -4,10 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::llm::FormatId;
+use super::OWN;
 use crate::llm::chat::{Content, Extra, Issuer, Part, Role, Seal, SealKind, Source, ToolCall, ToolResult};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object};
 
 /// Bedrock's names of formats of images, by media type.
 pub(super) const IMAGES: [(&str, &str); 5] =
@@ -40,9 +40,11 @@ pub(super) fn read_blocks(blocks: Vec<Value>, place: &Place<'_>, role: Role) -> 
 
 /// Reads a block that `role` says. One that only Converse has, or that isn't understood, is kept whole.
 pub(super) fn read_block(block: Value, place: &Place<'_>, role: Role) -> Result<Part, Unsupported> {
-    let Value::Object(mut members) = block else { return Err(place.wrong("must be an object")) };
-    members.retain(|_, value| !value.is_null());
-    let whole = |members| Ok(Part::new(Content::Foreign(FormatId::Bedrock, Value::Object(members))));
+    if !block.is_object() {
+        return Err(place.wrong("must be an object"));
+    }
+    let mut members = object(block);
+    let whole = |members| Ok(Part::new(Content::Foreign(OWN, Value::Object(members))));
     // A block is a union of one member.
     let (1, Some((name, value))) = (members.len(), members.iter_mut().next()) else { return whole(members) };
     let place = place.name(name);
@@ -56,7 +58,7 @@ pub(super) fn read_block(block: Value, place: &Place<'_>, role: Role) -> Result<
         "toolResult" if role == Role::User => tool_result(value.take(), place),
         "json" if role == Role::Tool => {
             let text = value.to_string();
-            Ok(Part { extra: Extra::new(FormatId::Bedrock, members), ..Part::text(text) })
+            Ok(Part { extra: Extra::new(OWN, members), ..Part::text(text) })
         }
         _ => whole(members),
     }
@@ -83,7 +85,7 @@ fn media(kind: &str, value: &mut Value) -> Option<Part> {
     // A text in the request has no media type, so its format stays, unless it is plain.
     let keeps_format = is_text && format != "txt";
     members.retain(|name, _| name != "source" && (name != "format" || keeps_format));
-    Some(Part { extra: Extra::new(FormatId::Bedrock, std::mem::take(members)), ..Part::new(content) })
+    Some(Part { extra: Extra::new(OWN, std::mem::take(members)), ..Part::new(content) })
 }
 
 fn taken_text(members: &mut Map<String, Value>, name: &str) -> Option<String> {
@@ -105,7 +107,7 @@ fn reasoning(value: &mut Value) -> Option<Part> {
     let text = taken_text(members, "text").unwrap_or_default();
     let signature = taken_text(members, "signature").filter(|signature| !signature.is_empty());
     let seal = signature.map(|value| claudes(SealKind::Signature, value));
-    let extra = Extra::new(FormatId::Bedrock, std::mem::take(members));
+    let extra = Extra::new(OWN, std::mem::take(members));
     Some(Part { content: Content::Reasoning(text), seal, extra })
 }
 
@@ -131,7 +133,7 @@ fn cited(value: &mut Value) -> Option<Part> {
     let pieces = members.get("content")?.as_array()?.iter();
     let text = pieces.map(|piece| piece["text"].as_str().filter(|_| is_single(piece))).collect::<Option<String>>()?;
     members.shift_remove("content");
-    Some(Part { extra: Extra::new(FormatId::Bedrock, std::mem::take(members)), ..Part::text(text) })
+    Some(Part { extra: Extra::new(OWN, std::mem::take(members)), ..Part::text(text) })
 }
 
 fn is_single(value: &Value) -> bool {
@@ -142,13 +144,9 @@ fn tool_use(value: Value, place: Place<'_>) -> Result<Part, Unsupported> {
     let mut members = Members::of(value, place)?;
     let (id, name) = (filled(&mut members, "toolUseId")?, filled(&mut members, "name")?);
     members.drop_if("type", "tool_use");
-    let arguments = match members.take("input") {
-        None => "{}".to_owned(),
-        Some(Value::String(text)) => text,
-        Some(input) => input.to_string(),
-    };
+    let arguments = members.arguments("input").unwrap_or_else(|| "{}".to_owned());
     let content = Content::ToolCall(ToolCall { id, name, arguments });
-    Ok(Part { extra: members.rest(FormatId::Bedrock), ..Part::new(content) })
+    Ok(Part { extra: members.rest(OWN), ..Part::new(content) })
 }
 
 pub(super) fn filled(members: &mut Members<'_>, name: &str) -> Result<String, Unsupported> {
@@ -164,18 +162,18 @@ fn tool_result(value: Value, place: Place<'_>) -> Result<Part, Unsupported> {
     members.drop_if("status", "success");
     members.drop_if("status", "error");
     let content = Content::ToolResult(ToolResult { call_id, parts, is_error });
-    Ok(Part { extra: members.rest(FormatId::Bedrock), ..Part::new(content) })
+    Ok(Part { extra: members.rest(OWN), ..Part::new(content) })
 }
 
 /// Marks what has `extra` as `point` says; false where that is no cache point, or there is a mark already.
 pub(super) fn set_mark(extra: &mut Extra, point: &Value) -> bool {
     let Some(Value::Object(point)) = point.get("cachePoint").filter(|_| is_single(point)) else { return false };
-    let mut members = extra.of(FormatId::Bedrock).cloned().unwrap_or_default();
+    let mut members = extra.members(OWN);
     if members.contains_key(MARK) {
         return false;
     }
     members.insert(MARK.into(), renamed(point, "default", "ephemeral").into());
-    *extra = Extra::new(FormatId::Bedrock, members);
+    *extra = Extra::new(OWN, members);
     true
 }
 
@@ -203,7 +201,7 @@ pub(super) fn mark(extra: &Extra) -> Option<&Value> {
 
 /// `{name: members}`, with what the block of a Converse request or reply said beside.
 pub(super) fn block(name: &str, mut members: Value, extra: &Extra) -> Value {
-    for (name, value) in extra.of(FormatId::Bedrock).into_iter().flatten().filter(|(name, _)| *name != MARK) {
+    for (name, value) in extra.of(OWN).into_iter().flatten().filter(|(name, _)| *name != MARK) {
         if let Value::Object(members) = &mut members {
             members.entry(name).or_insert_with(|| value.clone());
         }
@@ -213,9 +211,9 @@ pub(super) fn block(name: &str, mut members: Value, extra: &Extra) -> Value {
 
 /// The block of a text.
 pub(super) fn text_block(text: &str, extra: &Extra) -> Value {
-    if let Some(json) = extra.member(FormatId::Bedrock, "json") {
+    if let Some(json) = extra.member(OWN, "json") {
         json!({"json": json})
-    } else if extra.of(FormatId::Bedrock).is_some_and(|own| own.keys().any(|name| name != MARK)) {
+    } else if extra.of(OWN).is_some_and(|own| own.keys().any(|name| name != MARK)) {
         block("citationsContent", json!({"content": [{"text": text}]}), extra)
     } else {
         json!({"text": text})

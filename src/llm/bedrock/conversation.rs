@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
+use super::OWN;
 use super::content::{DOCUMENTS, IMAGES, block, cache_point, claudes_seal, mark, reasoning_block, text_block, wrapped};
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Message, Part, Role, Source, ToolCall, ToolResult};
@@ -109,7 +110,7 @@ impl Conversation {
     }
 
     /// Converse's messages.
-    pub(super) fn into_messages(self) -> Value {
+    pub(super) fn into_messages(self) -> Vec<Value> {
         let message = |turn: Turn| {
             let content = self.target.with_points(turn.blocks, CachePoints::Prompt);
             let mut message = Map::from_iter([("role".into(), turn.role.into()), ("content".into(), content.into())]);
@@ -132,7 +133,7 @@ impl Conversation {
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        let beside = message.extra.of(FormatId::Bedrock).cloned().unwrap_or_default();
+        let beside = message.extra.members(OWN);
         match self.turns.last_mut() {
             _ if blocks.is_empty() => {}
             Some(turn) if turn.role == role => {
@@ -159,7 +160,7 @@ impl Conversation {
             (Content::Text(text) | Content::Refusal(text), _) => {
                 (!text.trim().is_empty()).then(|| text_block(text, &part.extra))
             }
-            (Content::Foreign(FormatId::Bedrock, block), _) => Some(block.clone()),
+            (Content::Foreign(OWN, block), _) => Some(block.clone()),
             (Content::Reasoning(text), Role::Assistant) => {
                 self.takes_thoughts(part).then(|| reasoning_block(text, part.seal.as_ref(), &part.extra))
             }
@@ -245,10 +246,9 @@ impl Conversation {
                 let why = "must be an image (png, jpeg, gif or webp) or a document of a type that Bedrock knows";
                 (known.ok_or_else(|| place.wrong(why))?.1, source)
             }
-            Source::Text(text) if self.target.is_own => (
-                part.extra.member(FormatId::Bedrock, "format").and_then(Value::as_str).unwrap_or("txt"),
-                json!({"text": text}),
-            ),
+            Source::Text(text) if self.target.is_own => {
+                (part.extra.member(OWN, "format").and_then(Value::as_str).unwrap_or("txt"), json!({"text": text}))
+            }
             // Not every model takes it as text.
             Source::Text(text) => ("txt", json!({"bytes": wrapped(text)})),
             Source::Url(_) | Source::File(_) => {

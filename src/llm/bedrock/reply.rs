@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::OWN;
 use super::content::{block, claudes_seal, read_block, reasoning_block, text_block};
-use crate::llm::FormatId;
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Part, Role};
 use crate::llm::error::Malformed;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, object};
 
 /// Reads a whole reply. It has neither an id nor a time, and doesn't name the model.
 pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
@@ -41,7 +41,7 @@ pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
     }
     answer.finish = finish(&mut members, answer.calls_tools()).map_err(Malformed)?;
     answer.usage = members.shift_remove("usage").and_then(usage);
-    answer.extra = Extra::new(FormatId::Bedrock, members);
+    answer.extra = Extra::new(OWN, members);
     Ok(answer)
 }
 
@@ -61,7 +61,7 @@ pub(super) fn finish(members: &mut Map<String, Value>, calls_tools: bool) -> Res
         "guardrail_intervened" | "content_filtered" => Finish::ContentFilter,
         "refusal" => Finish::Refusal,
         "malformed_model_output" | "malformed_tool_use" => return Err(format!("the model failed ({word})")),
-        other => Finish::Other(FormatId::Bedrock, other.to_owned()),
+        other => Finish::Other(OWN, other.to_owned()),
     };
     if word == stop_reason(&finish) {
         members.shift_remove("stopReason");
@@ -89,14 +89,14 @@ pub(super) fn usage(usage: Value) -> Option<Usage> {
     let (cached_input, cache_write) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
     let input = count("inputTokens").saturating_add(cached_input).saturating_add(cache_write);
     let output = count("outputTokens");
-    Some(Usage { input, cached_input, cache_write, output, reasoning: 0, raw: Some((FormatId::Bedrock, raw)) })
+    Some(Usage { input, cached_input, cache_write, output, reasoning: 0, raw: Some((OWN, raw)) })
 }
 
 /// Usage in Converse's words, where clients expect one always.
 pub(super) fn write_usage(usage: Option<&Usage>) -> Value {
     let none = Usage::default();
     let usage = usage.unwrap_or(&none);
-    if let Some(raw) = usage.raw_of(FormatId::Bedrock) {
+    if let Some(raw) = usage.raw_of(OWN) {
         return raw.clone().into();
     }
     let fresh = usage.input.saturating_sub(usage.cached_input).saturating_sub(usage.cache_write);
@@ -112,10 +112,9 @@ pub(super) fn write_usage(usage: Option<&Usage>) -> Value {
 
 /// Writes a whole reply.
 pub(super) fn write(answer: &Answer) -> Value {
-    let mut body = answer.extra.of(FormatId::Bedrock).cloned().unwrap_or_default();
-    let inner = |value: Option<Value>| value.and_then(|value| value.as_object().cloned()).unwrap_or_default();
-    let mut output = inner(body.shift_remove("output"));
-    let mut message = inner(output.shift_remove("message"));
+    let mut body = answer.extra.members(OWN);
+    let mut output = object(body.shift_remove("output").unwrap_or_default());
+    let mut message = object(output.shift_remove("message").unwrap_or_default());
     message.insert("role".into(), "assistant".into());
     message.insert("content".into(), answer.parts.iter().filter_map(write_block).collect());
     output.insert("message".into(), message.into());
@@ -138,7 +137,7 @@ pub(super) fn write_block(part: &Part) -> Option<Value> {
             let told = json!({"toolUseId": call.id, "name": call.name, "input": input, "type": "tool_use"});
             Some(block("toolUse", told, &part.extra))
         }
-        Content::Foreign(FormatId::Bedrock, block) => Some(block.clone()),
+        Content::Foreign(OWN, block) => Some(block.clone()),
         _ => None,
     }
 }

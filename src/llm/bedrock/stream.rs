@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::content::{block, claudes, claudes_seal, read_block, unwrapped, wrapped};
-use super::{error, reply};
+use super::{OWN, error, reply};
 use crate::llm::answer::Finish;
 use crate::llm::chat::{Content, Extra, Part, Role, Seal, SealKind};
 use crate::llm::error::{Malformed, ProviderError, StreamFault};
 use crate::llm::event::write_sse;
 use crate::llm::members::Place;
-use crate::llm::{Answer, Delta, Event, FormatId, StreamReader, StreamWriter, Terminal, Usage};
+use crate::llm::{Answer, Delta, Event, StreamReader, StreamWriter, Terminal, Usage};
 
 /// How an event ends a stream. The usage follows the reason to stop.
 pub(super) fn terminal(event: &Event) -> Option<Terminal> {
@@ -143,7 +143,7 @@ impl Reader {
     fn tell_extra(&mut self, members: Map<String, Value>, out: &mut Vec<Delta>) {
         self.extra.extend(members.into_iter().filter(|(name, value)| name != "p" && !value.is_null()));
         if !self.extra.is_empty() {
-            out.push(Delta::Extra(Extra::new(FormatId::Bedrock, self.extra.clone())));
+            out.push(Delta::Extra(Extra::new(OWN, self.extra.clone())));
         }
     }
 
@@ -242,7 +242,7 @@ impl Reader {
             Kind::Theirs => return,
             _ => {}
         }
-        out.push(Delta::PartEnd { index, seal, extra: Extra::new(FormatId::Bedrock, extra) });
+        out.push(Delta::PartEnd { index, seal, extra: Extra::new(OWN, extra) });
     }
 }
 
@@ -306,7 +306,7 @@ impl Waiting {
         if let (Some(told), Content::Reasoning(_)) = (told, &self.part.content) {
             self.say("contentBlockDelta", "delta", &json!({"reasoningContent": told}));
         }
-        for citation in extra.member(FormatId::Bedrock, "citations").and_then(Value::as_array).into_iter().flatten() {
+        for citation in extra.member(OWN, "citations").and_then(Value::as_array).into_iter().flatten() {
             self.say("contentBlockDelta", "delta", &json!({"citation": citation}));
         }
         write_sse(&mut self.events, "contentBlockStop", &json!({"contentBlockIndex": self.index}));
@@ -356,7 +356,7 @@ impl StreamWriter for Writer {
             part.end(None, &Extra::default());
             out.push_str(&part.events);
         }
-        let mut rest = self.extra.of(FormatId::Bedrock).cloned().unwrap_or_default();
+        let mut rest = self.extra.members(OWN);
         rest.shift_remove("output");
         let mut stop = json!({"stopReason": reply::stop_reason(&self.finish)});
         for name in ["stopReason", "additionalModelResponseFields"] {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::OWN;
 use super::content::{MARK, mark};
 use super::conversation::{Conversation, Marked, Target};
 use crate::llm::FormatId;
 use crate::llm::chat::{Chat, Output, Reasoning, ReasoningMode, Sampling, Tool, ToolChoice};
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, object, some};
 use crate::llm::models::{self, CachePoints, Family, Maker, Thinking};
 use crate::llm::schema::closed;
 
@@ -38,8 +39,8 @@ const NO_CALLS: &str = "Don't call any tool now. Answer in words.";
 /// Members without counterpart that only tune are dropped: penalties, `seed`, `parallel_tool_calls`, `strict` and the
 /// like. A schema for the answer is sent to every model; those that can't keep to one refuse it.
 pub(super) fn request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-    chat.may_become(FormatId::Bedrock)?;
-    let target = Target { family: models::family(model), is_own: chat.format == FormatId::Bedrock };
+    chat.may_become(OWN)?;
+    let target = Target { family: models::family(model), is_own: chat.format == OWN };
     let mut conversation = Conversation::of(&chat.messages, target, mark(&chat.extra))?;
     let tools = tools(chat, &conversation.called, target)?;
     if let Some(sentence) = &tools.instruction {
@@ -52,7 +53,7 @@ pub(super) fn request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
             None
         }
         Output::JsonSchema { name, description, schema, .. } => Some(format(name, description, schema)),
-        Output::Foreign(FormatId::Bedrock, format) => Some(format.clone()),
+        Output::Foreign(OWN, format) => Some(format.clone()),
         Output::Foreign(..) => return Err(Unsupported::new("response_format", "has a form that Bedrock doesn't know")),
     };
     let fields = if target.is_own {
@@ -61,20 +62,15 @@ pub(super) fn request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
         Fields::of(chat, &target.family, conversation.may_think(), tools.is_forced)?
     };
 
-    let mut body = Map::new();
     let system = target.with_points(std::mem::take(&mut conversation.system), CachePoints::Prompt);
-    let mut put = |name: &str, value: Value| {
-        let is_empty = value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
-        if !is_empty {
-            body.insert(name.to_owned(), value);
-        }
-    };
-    put("system", system.into());
-    put("messages", conversation.into_messages());
-    put("inferenceConfig", inference(&chat.sampling, &fields, target)?.into());
-    put("toolConfig", tools.config.into());
-    put("additionalModelRequestFields", fields.members.into());
-    put("outputConfig", format.map_or(json!({}), |format| json!({"textFormat": format})));
+    let mut body = object(json!({
+        "system": some(system),
+        "messages": some(conversation.into_messages()),
+        "inferenceConfig": some(inference(&chat.sampling, &fields, target)?),
+        "toolConfig": some(tools.config),
+        "additionalModelRequestFields": some(fields.members),
+        "outputConfig": format.map(|format| json!({"textFormat": format})),
+    }));
     let own = chat.unseen.iter().chain(chat.extra.get().into_iter().flat_map(|(_, members)| members));
     for (name, value) in own.filter(|(name, _)| CONVERSES.contains(&name.as_str()) || target.is_own && *name != MARK) {
         match (body.get_mut(name), value) {
@@ -203,22 +199,19 @@ fn inference(asked: &Sampling, fields: &Fields, target: Target) -> Result<Map<St
             (temperature, top_p) = if is_whole { (None, top_p) } else { (temperature, None) };
         }
     }
-    let mut config = Map::new();
-    config.extend(max_tokens.map(|limit| ("maxTokens".to_owned(), limit.into())));
-    config.extend(temperature.map(|number| ("temperature".to_owned(), json!(number))));
-    config.extend(top_p.map(|number| ("topP".to_owned(), json!(number))));
-    if !asked.stop.is_empty() {
-        config.insert("stopSequences".into(), json!(asked.stop));
-    }
-    Ok(config)
+    Ok(object(json!({
+        "maxTokens": max_tokens,
+        "temperature": temperature,
+        "topP": top_p,
+        "stopSequences": some(asked.stop.clone()),
+    })))
 }
 
 /// Converse's `textFormat`, which has the schema as text.
 fn format(name: &Option<String>, description: &Option<String>, schema: &Value) -> Value {
-    let mut told = Map::from_iter([("schema".to_owned(), closed(schema).to_string().into())]);
-    for (member, text) in [("name", name), ("description", description)] {
-        told.extend(text.as_ref().filter(|text| !text.is_empty()).map(|text| (member.to_owned(), text.clone().into())));
-    }
+    let text = |text: &Option<String>| text.clone().and_then(some);
+    let schema = closed(schema).to_string();
+    let told = object(json!({"schema": schema, "name": text(name), "description": text(description)}));
     json!({"type": "json_schema", "structure": {"jsonSchema": told}})
 }
 
@@ -243,7 +236,7 @@ fn tools(chat: &Chat, called: &BTreeSet<String>, target: Target) -> Result<Tools
     for (index, tool) in chat.tools.iter().enumerate() {
         specs.push(match tool {
             Tool::Function { extra, .. } => (spec(tool, target), mark(extra).cloned()),
-            Tool::Foreign(FormatId::Bedrock, tool) => (tool.clone(), None),
+            Tool::Foreign(OWN, tool) => (tool.clone(), None),
             Tool::Foreign(..) => return Err(place.index(index).wrong("must be a function for a Bedrock model")),
         });
     }
@@ -268,7 +261,7 @@ fn tools(chat: &Chat, called: &BTreeSet<String>, target: Target) -> Result<Tools
             }
             required.then(|| json!({"any": {}}))
         }
-        ToolChoice::Foreign(FormatId::Bedrock, choice) => Some(choice.clone()),
+        ToolChoice::Foreign(OWN, choice) => Some(choice.clone()),
         ToolChoice::Foreign(..) => return Err(Unsupported::new("tool_choice", "is not known to Bedrock")),
     };
     let goes = target.is_own || target.family.forced_tools;
@@ -282,8 +275,7 @@ fn tools(chat: &Chat, called: &BTreeSet<String>, target: Target) -> Result<Tools
     };
     let choice = choice.filter(|_| goes);
     let is_forced = choice.is_some();
-    let mut config = Map::from_iter([("tools".to_owned(), target.with_points(specs, CachePoints::Tools).into())]);
-    config.extend(choice.map(|choice| ("toolChoice".to_owned(), choice)));
+    let config = object(json!({"tools": target.with_points(specs, CachePoints::Tools), "toolChoice": choice}));
     Ok(Tools { config, is_forced, instruction })
 }
 
@@ -292,7 +284,7 @@ fn spec(tool: &Tool, target: Target) -> Value {
     let mut spec = tool_spec(name, description.as_deref(), parameters.as_ref());
     if let (true, Some(spec)) = (target.is_own, spec["toolSpec"].as_object_mut()) {
         spec.extend(strict.map(|strict| ("strict".to_owned(), strict.into())));
-        let own = extra.of(FormatId::Bedrock).into_iter().flatten().filter(|(name, _)| *name != MARK);
+        let own = extra.of(OWN).into_iter().flatten().filter(|(name, _)| *name != MARK);
         spec.extend(own.map(|(name, value)| (name.clone(), value.clone())));
     }
     spec
@@ -305,9 +297,7 @@ fn tool_spec(name: &str, description: Option<&str>, parameters: Option<&Value>) 
     if schema["type"].is_null() {
         schema["type"] = "object".into();
     }
-    let mut spec = Map::from_iter([("name".to_owned(), name.into())]);
     let description = description.filter(|description| !description.trim().is_empty());
-    spec.extend(description.map(|description| ("description".to_owned(), description.into())));
-    spec.insert("inputSchema".into(), json!({"json": schema}));
+    let spec = object(json!({"name": name, "description": description, "inputSchema": {"json": schema}}));
     json!({"toolSpec": spec})
 }
