@@ -64,11 +64,8 @@ impl Chat {
     /// Whether an earlier turn of the model has thoughts that Anthropic didn't sign, and so wouldn't take.
     #[must_use]
     pub fn has_unsigned_thinking(&self) -> bool {
-        let is_signed = |seal: &Seal| seal.issuer == Issuer::Anthropic && !seal.value.is_empty();
-        self.messages
-            .iter()
-            .flat_map(|message| &message.parts)
-            .any(|part| matches!(part.content, Content::Reasoning(_)) && !part.seal.as_ref().is_some_and(is_signed))
+        let is_unsigned = |part: &Part| matches!(part.content, Content::Reasoning(_)) && part.claudes_seal().is_none();
+        self.messages.iter().flat_map(|message| &message.parts).any(is_unsigned)
     }
 
     /// A top-level member that only the format of the request knows, where that is `format`.
@@ -431,7 +428,21 @@ impl Source {
     }
 }
 
+impl Seal {
+    /// One of Claude's; none where it is empty.
+    #[must_use]
+    pub fn of_claude(kind: SealKind, value: String) -> Option<Self> {
+        (!value.is_empty()).then_some(Self { issuer: Issuer::Anthropic, kind, value })
+    }
+}
+
 impl Part {
+    /// The seal, where it is one that Claude can read.
+    #[must_use]
+    pub fn claudes_seal(&self) -> Option<&Seal> {
+        self.seal.as_ref().filter(|seal| seal.issuer == Issuer::Anthropic && !seal.value.is_empty())
+    }
+
     /// A part without opaque state.
     #[must_use]
     pub fn new(content: Content) -> Self {
@@ -448,6 +459,18 @@ impl Part {
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         if let Content::Text(text) = &self.content { Some(text) } else { None }
+    }
+}
+
+impl ToolCall {
+    /// The arguments, where they are a JSON object; none at all are an empty one.
+    #[must_use]
+    pub fn input(&self) -> Option<Value> {
+        let arguments = self.arguments.trim();
+        match serde_json::from_str(if arguments.is_empty() { "{}" } else { arguments }).ok()? {
+            Value::Null => Some(Value::Object(Map::new())),
+            input => Some(input).filter(Value::is_object),
+        }
     }
 }
 

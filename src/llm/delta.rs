@@ -74,10 +74,7 @@ impl Assembler {
             }
             Delta::PartEnd { index, seal, extra } => {
                 if let Some(part) = self.answer.parts.get_mut(index) {
-                    part.seal = seal.or(part.seal.take());
-                    if !extra.is_empty() {
-                        part.extra = extra;
-                    }
+                    part.end(seal, extra);
                 }
             }
             Delta::Usage(usage) => self.answer.usage = Some(usage),
@@ -104,6 +101,14 @@ impl Part {
             Content::Text(text) | Content::Refusal(text) | Content::Reasoning(text) => text.push_str(more),
             Content::ToolCall(call) => call.arguments.push_str(more),
             _ => {}
+        }
+    }
+
+    /// Adds what became known with the end of the part.
+    pub fn end(&mut self, seal: Option<Seal>, extra: Extra) {
+        self.seal = seal.or(self.seal.take());
+        if !extra.is_empty() {
+            self.extra = extra;
         }
     }
 

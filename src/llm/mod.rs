@@ -21,6 +21,7 @@ pub mod storable;
 
 mod anthropic;
 mod bedrock;
+mod claude;
 mod gemini;
 mod openai_chat;
 mod openai_responses;

@@ -6,7 +6,6 @@ mod read_request;
 mod reply;
 mod stream_reader;
 mod stream_writer;
-mod thinking;
 mod turns;
 mod write_request;
 
@@ -15,6 +14,9 @@ use serde_json::Value;
 use super::chat::Extra;
 use super::members::merge;
 use super::{Format, FormatId};
+
+/// This format.
+const OWN: FormatId = FormatId::Anthropic;
 
 pub use turns::without_unsigned_thinking;
 
@@ -38,8 +40,8 @@ fn with_extra(mut object: Value, extra: &Extra) -> Value {
     let Some(members) = object.as_object_mut() else { return object };
     members.retain(|_, value| !value.is_null());
     match extra.get() {
-        Some((FormatId::Anthropic, own)) if own.contains_key("type") => members.clone_from(own),
-        Some((FormatId::Anthropic, own)) => merge(members, own),
+        Some((OWN, own)) if own.contains_key("type") => members.clone_from(own),
+        Some((OWN, own)) => merge(members, own),
         Some((_, others)) => {
             let mark = others.get_key_value("cache_control");
             members.extend(mark.map(|(name, mark)| (name.clone(), mark.clone())));

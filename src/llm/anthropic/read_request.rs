@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::OWN;
 use super::block::read_all;
-use crate::llm::FormatId;
 use crate::llm::chat::{
     Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Tool, ToolChoice,
 };
@@ -21,7 +21,7 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     members.drop_if("mcp_servers", json!([]));
     members.drop_if("top_p", 1);
     let mut chat = Chat {
-        format: FormatId::Anthropic,
+        format: OWN,
         model: members.text("model")?.unwrap_or_default(),
         messages: messages(&mut members)?,
         tools: members.each("tools", tool)?,
@@ -44,7 +44,7 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     }
     chat.unseen = members.take_all(["metadata", "service_tier"]);
     chat.user = chat.unseen.get("metadata").and_then(|metadata| metadata["user_id"].as_str()).map(str::to_owned);
-    chat.extra = members.rest(FormatId::Anthropic);
+    chat.extra = members.rest(OWN);
     chat.uncacheable = uncacheable(&chat);
     Ok(chat)
 }
@@ -67,7 +67,7 @@ fn messages(members: &mut Members<'_>) -> Result<Vec<Message>, Unsupported> {
             _ => return Err(place.name("role").wrong("must be user or assistant")),
         };
         let parts = read_all(members.take("content").unwrap_or_default(), &place.name("content"))?;
-        add(role, parts, members.rest(FormatId::Anthropic), &mut messages);
+        add(role, parts, members.rest(OWN), &mut messages);
         Ok(())
     })?;
     Ok(messages)
@@ -87,7 +87,7 @@ fn add(role: Role, parts: Vec<Part>, extra: Extra, messages: &mut Vec<Message>) 
 
 fn tool(value: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     if !value["type"].is_null() && value["type"] != "custom" {
-        return Ok(Tool::Foreign(FormatId::Anthropic, value));
+        return Ok(Tool::Foreign(OWN, value));
     }
     let mut members = Members::of(value, place)?;
     members.drop_if("type", "custom");
@@ -97,7 +97,7 @@ fn tool(value: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
         description: members.text("description")?,
         parameters: members.take("input_schema"),
         strict: members.flag("strict")?,
-        extra: members.rest(FormatId::Anthropic),
+        extra: members.rest(OWN),
     })
 }
 
@@ -110,10 +110,10 @@ fn tool_choice(members: &mut Members<'_>, chat: &mut Chat) -> Result<(), Unsuppo
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Named(choice.required_text("name")?),
-        _ => ToolChoice::Foreign(FormatId::Anthropic, whole.clone()),
+        _ => ToolChoice::Foreign(OWN, whole.clone()),
     };
     chat.parallel_tool_calls = is_single.then_some(false);
-    if !choice.rest(FormatId::Anthropic).is_empty() {
+    if !choice.rest(OWN).is_empty() {
         members.put_back("tool_choice", whole);
     }
     Ok(())
@@ -151,7 +151,7 @@ fn output(members: &mut Members<'_>) -> Result<Output, Unsupported> {
         Some(mut format) if is_schema(&format) => {
             Output::JsonSchema { name: None, description: None, schema: format["schema"].take(), strict: None }
         }
-        Some(format) => Output::Foreign(FormatId::Anthropic, format),
+        Some(format) => Output::Foreign(OWN, format),
     })
 }
 

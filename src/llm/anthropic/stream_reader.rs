@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{block, error, reply};
+use super::{OWN, block, error, reply};
 use crate::llm::chat::{Content, Extra, Part, Seal, SealKind};
 use crate::llm::members::{Place, merge};
-use crate::llm::{Delta, Event, FormatId, Malformed, StreamFault, StreamReader, Terminal};
+use crate::llm::{Delta, Event, Malformed, StreamFault, StreamReader, Terminal};
 
 /// Whether an event ends a stream.
 pub(super) fn terminal(event: &Event) -> Option<Terminal> {
@@ -108,9 +108,8 @@ impl Reader {
     fn begin(&mut self, message: Value, out: &mut Vec<Delta>) {
         self.has_begun = true;
         let answer = reply::head(message);
-        self.usage =
-            answer.usage.as_ref().and_then(|usage| usage.raw_of(FormatId::Anthropic)).cloned().unwrap_or_default();
-        self.extra = answer.extra.members(FormatId::Anthropic);
+        self.usage = answer.usage.as_ref().and_then(|usage| usage.raw_of(OWN)).cloned().unwrap_or_default();
+        self.extra = answer.extra.members(OWN);
         out.push(Delta::Begin(answer));
     }
 
@@ -122,7 +121,7 @@ impl Reader {
             _ => None,
         };
         let signature = part.seal.take_if(|seal| seal.kind == SealKind::Signature).map(|seal| seal.value);
-        let extra = part.extra.members(FormatId::Anthropic);
+        let extra = part.extra.members(OWN);
         let index = self.begin_part(part, out);
         Ok(Block::Part { index, arguments, signature: signature.unwrap_or_default(), extra })
     }
@@ -158,7 +157,7 @@ impl Reader {
         let (index, seal, extra): (usize, Option<Seal>, _) = match block {
             Some(Block::Part { index, arguments, signature, extra }) => {
                 grow(index, arguments.as_deref().unwrap_or_default(), out);
-                (index, block::own_seal(SealKind::Signature, signature), extra)
+                (index, Seal::of_claude(SealKind::Signature, signature), extra)
             }
             Some(Block::Foreign { mut whole, input }) => {
                 match (serde_json::from_str::<Value>(&input), whole.as_object_mut()) {
@@ -166,11 +165,11 @@ impl Reader {
                     _ if input.is_empty() => {}
                     _ => out.push(Delta::Lossy("input_json_delta".into())),
                 }
-                (self.begin_part(Part::new(Content::Foreign(FormatId::Anthropic, whole)), out), None, Map::new())
+                (self.begin_part(Part::new(Content::Foreign(OWN, whole)), out), None, Map::new())
             }
             None => return,
         };
-        out.push(Delta::PartEnd { index, seal, extra: Extra::new(FormatId::Anthropic, extra) });
+        out.push(Delta::PartEnd { index, seal, extra: Extra::new(OWN, extra) });
     }
 
     /// Why the message ended, what it used (each count is of the whole message so far), and members that came late.
@@ -198,7 +197,7 @@ impl Reader {
         members.retain(|_, value| !value.is_null());
         if !members.is_empty() {
             self.extra.append(&mut members);
-            out.push(Delta::Extra(Extra::new(FormatId::Anthropic, self.extra.clone())));
+            out.push(Delta::Extra(Extra::new(OWN, self.extra.clone())));
         }
     }
 }

@@ -328,7 +328,7 @@ fn a_chat_of_another_format() {
         })
     );
     let object = Chat { output: Output::JsonObject, ..hi() };
-    assert_eq!(written(&object)["system"], json!([text(super::write_request::JSON_ONLY)]));
+    assert_eq!(written(&object)["system"], json!([text(crate::llm::claude::JSON_ONLY)]));
 }
 
 #[test]

@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::thinking::Thinking;
 use super::turns::{Conversation, may_think};
-use super::with_extra;
-use crate::llm::FormatId;
+use super::{OWN, with_extra};
 use crate::llm::chat::{Chat, Extra, Output, Tool, ToolChoice};
+use crate::llm::claude::{JSON_ONLY, Thinking};
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Place, merge};
 use crate::llm::models::{self, Family};
@@ -17,17 +16,14 @@ const MAX_TOKENS: u64 = 4096;
 /// What Anthropic knows and OpenAI doesn't, and so can only be meant for Anthropic.
 const PASSED: [&str; 7] =
     ["cache_control", "container", "context_management", "inference_geo", "mcp_servers", "output_config", "speed"];
-/// What a JSON mode asks for; Anthropic has none without a schema.
-pub(super) const JSON_ONLY: &str =
-    "Answer with one valid JSON object and nothing else: no words around it, no code fence.";
 
 /// The body that asks `model` for what `chat` asks for.
 ///
 /// Left out is what doesn't change what an answer means: penalties, `seed`, `strict` of other formats' functions, and
 /// whatever their extra members are.
 pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-    chat.may_become(FormatId::Anthropic)?;
-    let is_own = chat.format == FormatId::Anthropic;
+    chat.may_become(OWN)?;
+    let is_own = chat.format == OWN;
     let family = models::family(model);
     let mut conversation = Conversation::of(chat)?;
     let tools = tools(chat)?;
@@ -73,7 +69,7 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
         let passed = extra.iter().filter(|(name, _)| is_own || PASSED.contains(&name.as_str()));
         merge(members, &passed.map(|(name, value)| (name.clone(), value.clone())).collect());
     }
-    Ok(with_extra(body, &Extra::new(FormatId::Anthropic, unseen(chat))))
+    Ok(with_extra(body, &Extra::new(OWN, unseen(chat))))
 }
 
 /// The limit, raised to hold thoughts as well: Anthropic counts them, and refuses a budget that leaves no room.
@@ -102,7 +98,7 @@ fn sampling(chat: &Chat, family: &Family) -> (Option<f64>, Option<f64>) {
 
 /// The tools, of which only those are left that the request allows.
 fn tools(chat: &Chat) -> Result<Vec<Value>, Unsupported> {
-    let is_own = chat.format == FormatId::Anthropic;
+    let is_own = chat.format == OWN;
     let mut tools = Vec::new();
     for (index, tool) in chat.tools.iter().enumerate() {
         tools.push(match (tool, &chat.tool_choice) {
@@ -117,7 +113,7 @@ fn tools(chat: &Chat) -> Result<Vec<Value>, Unsupported> {
                 let tool = json!({"name": name, "description": description, "input_schema": schema, "strict": strict});
                 with_extra(tool, extra)
             }
-            (Tool::Foreign(FormatId::Anthropic, whole), _) => whole.clone(),
+            (Tool::Foreign(OWN, whole), _) => whole.clone(),
             (Tool::Foreign(_, whole), _) => {
                 let kind = whole["type"].as_str().unwrap_or("unknown");
                 let why = format_args!("is of type `{kind}`, which an Anthropic model doesn't have");
@@ -133,7 +129,7 @@ fn tool_choice(choice: &ToolChoice, parallel: Option<bool>) -> Result<Option<Val
     let (kind, name) = match choice {
         ToolChoice::Auto | ToolChoice::Allowed { required: false, .. } if single.is_none() => return Ok(None),
         ToolChoice::None => return Ok(Some(json!({"type": "none"}))),
-        ToolChoice::Foreign(FormatId::Anthropic, whole) => return Ok(Some(whole.clone())),
+        ToolChoice::Foreign(OWN, whole) => return Ok(Some(whole.clone())),
         ToolChoice::Foreign(..) => {
             return Err(Unsupported::new("tool_choice", "is of a type that an Anthropic model doesn't know"));
         }
@@ -154,10 +150,10 @@ fn format(chat: &Chat, conversation: &mut Conversation) -> Result<Option<Value>,
             None
         }
         Output::JsonSchema { schema, .. } => {
-            let schema = if chat.format == FormatId::Anthropic { schema.clone() } else { closed(schema) };
+            let schema = if chat.format == OWN { schema.clone() } else { closed(schema) };
             Some(json!({"type": "json_schema", "schema": schema}))
         }
-        Output::Foreign(FormatId::Anthropic, whole) => Some(whole.clone()),
+        Output::Foreign(OWN, whole) => Some(whole.clone()),
         Output::Foreign(..) => {
             return Err(Unsupported::new("response_format", "is of a type that an Anthropic model doesn't know"));
         }
@@ -167,7 +163,7 @@ fn format(chat: &Chat, conversation: &mut Conversation) -> Result<Option<Value>,
 /// What no model sees. Of other formats' metadata only the user's name stays, because Anthropic refuses any other
 /// member; of their tiers `auto`, which both have, and OpenAI's `default`, which means not to take the dear one.
 fn unseen(chat: &Chat) -> Map<String, Value> {
-    if chat.format == FormatId::Anthropic {
+    if chat.format == OWN {
         return chat.unseen.clone();
     }
     let metadata = chat.unseen.get("metadata").and_then(|metadata| metadata["user_id"].as_str());

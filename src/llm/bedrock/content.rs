@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::OWN;
-use crate::llm::chat::{Content, Extra, Issuer, Part, Role, Seal, SealKind, Source, ToolCall, ToolResult};
+use crate::llm::chat::{Content, Extra, Part, Role, Seal, SealKind, Source, ToolCall, ToolResult};
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place, object};
 
@@ -100,20 +100,14 @@ fn taken_text(members: &mut Map<String, Value>, name: &str) -> Option<String> {
 fn reasoning(value: &mut Value) -> Option<Part> {
     let (name, inner) = value.as_object_mut().filter(|members| members.len() == 1)?.iter_mut().next()?;
     if name == "redactedContent" {
-        let seal = Some(claudes(SealKind::Encrypted, unwrapped(inner.as_str()?)?));
+        let seal = Seal::of_claude(SealKind::Encrypted, unwrapped(inner.as_str()?)?);
         return Some(Part { seal, ..Part::new(Content::Reasoning(String::new())) });
     }
     let members = inner.as_object_mut().filter(|_| name == "reasoningText")?;
     let text = taken_text(members, "text").unwrap_or_default();
-    let signature = taken_text(members, "signature").filter(|signature| !signature.is_empty());
-    let seal = signature.map(|value| claudes(SealKind::Signature, value));
+    let seal = taken_text(members, "signature").and_then(|value| Seal::of_claude(SealKind::Signature, value));
     let extra = Extra::new(OWN, std::mem::take(members));
     Some(Part { content: Content::Reasoning(text), seal, extra })
-}
-
-/// A seal of Claude's.
-pub(super) fn claudes(kind: SealKind, value: String) -> Seal {
-    Seal { issuer: Issuer::Anthropic, kind, value }
 }
 
 /// Claude's own spelling of encrypted thoughts, which Converse wraps in base64 once more.
@@ -220,21 +214,14 @@ pub(super) fn text_block(text: &str, extra: &Extra) -> Value {
     }
 }
 
-/// A seal that Claude can read, where it is one.
-pub(super) fn claudes_seal(seal: Option<&Seal>) -> Option<&Seal> {
-    seal.filter(|seal| seal.issuer == Issuer::Anthropic && !seal.value.is_empty())
-}
-
 /// The block of thoughts, with the seal if it is Claude's.
-pub(super) fn reasoning_block(text: &str, seal: Option<&Seal>, extra: &Extra) -> Value {
-    match claudes_seal(seal) {
+pub(super) fn reasoning_block(text: &str, part: &Part) -> Value {
+    let told = match part.claudes_seal() {
         Some(Seal { kind: SealKind::Encrypted, value, .. }) => {
-            json!({"reasoningContent": {"redactedContent": wrapped(value)}})
+            return json!({"reasoningContent": {"redactedContent": wrapped(value)}});
         }
-        Some(seal) => {
-            let told = json!({"text": text, "signature": seal.value});
-            json!({"reasoningContent": block("reasoningText", told, extra)})
-        }
-        None => json!({"reasoningContent": block("reasoningText", json!({"text": text}), extra)}),
-    }
+        Some(seal) => json!({"text": text, "signature": seal.value}),
+        None => json!({"text": text}),
+    };
+    json!({"reasoningContent": block("reasoningText", told, &part.extra)})
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::OWN;
-use super::content::{block, claudes_seal, read_block, reasoning_block, text_block};
+use super::content::{block, read_block, reasoning_block, text_block};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Part, Role};
 use crate::llm::error::Malformed;
@@ -130,8 +130,8 @@ pub(super) fn write_block(part: &Part) -> Option<Value> {
     match &part.content {
         Content::Text(text) | Content::Refusal(text) => Some(text_block(text, &part.extra)),
         // Thoughts that another provider keeps to itself.
-        Content::Reasoning(text) if text.is_empty() && claudes_seal(part.seal.as_ref()).is_none() => None,
-        Content::Reasoning(text) => Some(reasoning_block(text, part.seal.as_ref(), &part.extra)),
+        Content::Reasoning(text) if text.is_empty() && part.claudes_seal().is_none() => None,
+        Content::Reasoning(text) => Some(reasoning_block(text, part)),
         Content::ToolCall(call) => {
             let input: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!(call.arguments));
             let told = json!({"toolUseId": call.id, "name": call.name, "input": input, "type": "tool_use"});

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::content::{block, claudes, claudes_seal, read_block, unwrapped, wrapped};
+use super::content::{block, read_block, unwrapped, wrapped};
 use super::{OWN, error, reply};
 use crate::llm::answer::Finish;
 use crate::llm::chat::{Content, Extra, Part, Role, Seal, SealKind};
@@ -200,7 +200,10 @@ impl Reader {
                     };
                     let thoughts = Part::new(Content::Reasoning(String::new()));
                     let block = self.open(place, Kind::Thoughts, Some(thoughts), out);
-                    block.seal.get_or_insert_with(|| claudes(kind, String::new())).value.push_str(&sealed);
+                    match &mut block.seal {
+                        Some(seal) => seal.value.push_str(&sealed),
+                        seal => *seal = Seal::of_claude(kind, sealed),
+                    }
                 }
             }
             "toolUse" => {
@@ -294,19 +297,20 @@ impl Waiting {
         }
     }
 
-    fn end(&mut self, seal: Option<&Seal>, extra: &Extra) {
+    fn end(&mut self, seal: Option<Seal>, extra: Extra) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
-        let told = match claudes_seal(seal.or(self.part.seal.as_ref())) {
-            Some(Seal { kind: SealKind::Signature, value, .. }) => Some(json!({"signature": value})),
-            Some(Seal { value, .. }) => Some(json!({"redactedContent": wrapped(value)})),
-            None => None,
-        };
+        self.part.end(seal, extra);
+        let told = self.part.claudes_seal().map(|Seal { kind, value, .. }| match kind {
+            SealKind::Signature => json!({"signature": value}),
+            SealKind::Encrypted => json!({"redactedContent": wrapped(value)}),
+        });
         if let (Some(told), Content::Reasoning(_)) = (told, &self.part.content) {
             self.say("contentBlockDelta", "delta", &json!({"reasoningContent": told}));
         }
-        for citation in extra.member(OWN, "citations").and_then(Value::as_array).into_iter().flatten() {
+        let citations = self.part.extra.member(OWN, "citations").and_then(Value::as_array).cloned();
+        for citation in citations.into_iter().flatten() {
             self.say("contentBlockDelta", "delta", &json!({"citation": citation}));
         }
         write_sse(&mut self.events, "contentBlockStop", &json!({"contentBlockIndex": self.index}));
@@ -334,7 +338,7 @@ impl StreamWriter for Writer {
             }
             Delta::PartEnd { index, seal, extra } => {
                 if let Some(part) = self.parts.get_mut(*index) {
-                    part.end(seal.as_ref(), extra);
+                    part.end(seal.clone(), extra.clone());
                 }
             }
             Delta::Usage(usage) => self.usage = Some(usage.clone()),
@@ -353,7 +357,7 @@ impl StreamWriter for Writer {
 
     fn finish(&mut self, out: &mut String) {
         for part in self.parts.iter_mut().skip(self.told) {
-            part.end(None, &Extra::default());
+            part.end(None, Extra::default());
             out.push_str(&part.events);
         }
         let mut rest = self.extra.members(OWN);

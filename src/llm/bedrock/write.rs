@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 use super::OWN;
 use super::content::{MARK, mark};
 use super::conversation::{Conversation, Marked, Target};
-use crate::llm::FormatId;
-use crate::llm::chat::{Chat, Output, Reasoning, ReasoningMode, Sampling, Tool, ToolChoice};
+use crate::llm::chat::{Chat, Output, Sampling, Tool, ToolChoice};
+use crate::llm::claude::{JSON_ONLY, Thinking};
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Place, object, some};
-use crate::llm::models::{self, CachePoints, Family, Maker, Thinking};
+use crate::llm::models::{self, CachePoints, Family, Maker};
 use crate::llm::schema::closed;
 
 /// Converse's own members, which callers of other APIs may give as they are.
@@ -29,8 +29,6 @@ const CONVERSES: [&str; 9] = [
 /// Tokens for the answer of a model that thinks, where the caller names no limit: the thoughts count too, and what a
 /// model writes at most by default may be less than they take.
 const ANSWER: u64 = 4096;
-/// What OpenAI's JSON mode asks for; Converse has no mode for JSON without a schema.
-const JSON_ONLY: &str = "Answer with one valid JSON object and nothing else: no words around it, no code fence.";
 /// What the choice of no tool asks for, where the tools have to stay.
 const NO_CALLS: &str = "Don't call any tool now. Answer in words.";
 
@@ -97,80 +95,30 @@ struct Fields {
 impl Fields {
     /// Models that aren't known to take an effort or `top_k` aren't sent them: most refuse what they don't know.
     fn of(chat: &Chat, family: &Family, may_think: bool, is_forced: bool) -> Result<Self, Unsupported> {
-        let asked = &chat.reasoning;
-        let word = asked.effort.as_deref();
-        if word.is_some_and(|word| !models::EFFORTS.contains(&word)) {
-            let why = format_args!("must be one of {}", models::EFFORTS.join(", "));
-            return Err(Unsupported::new("reasoning_effort", why));
+        let is_claude = family.maker == Maker::Anthropic;
+        let mut thinking = Thinking::of(chat, family, may_think, is_forced && is_claude)?;
+        let is_enabled = thinking.member["type"] == "enabled";
+        if let Some(member) = thinking.member.as_object_mut().filter(|_| is_enabled) {
+            // Models that think by a budget show their thoughts anyway.
+            member.shift_remove("display");
         }
-        let is_on = match (asked.mode, word, asked.budget) {
-            (Some(mode), ..) => Some(mode != ReasoningMode::Disabled),
-            // Anthropic's own effort counts for the answer as well, and asks for no thoughts.
-            (None, Some(_), _) if chat.format == FormatId::Anthropic => None,
-            (None, Some(word), _) => Some(!matches!(word, "none" | "minimal")),
-            (None, None, budget) => budget.map(|budget| budget > 0),
-        };
-        let by_budget = |budget| models::effort_of_budget(budget, chat.sampling.max_tokens);
-        let effort = word.or(asked.budget.map(by_budget)).and_then(|word| family.effort(word));
-        let mut fields = Self::default();
-        match family.maker {
-            Maker::Anthropic => {
-                let is_on = is_on.filter(|is_on| !is_on || may_think || family.thinking == Thinking::Effort);
-                fields.think(asked, family, is_on, is_forced, effort);
+        let top_k = chat.sampling.top_k;
+        let members = object(match family.maker {
+            Maker::Anthropic => json!({
+                "thinking": thinking.member,
+                "output_config": thinking.effort.as_ref().map(|effort| json!({"effort": effort})),
+                "top_k": top_k.filter(|_| !thinking.is_on() && family.sampling),
+            }),
+            // These can't but think, so the least is what `minimal` asks for.
+            Maker::OpenAi if chat.reasoning.effort.as_deref() == Some("minimal") => {
+                json!({"reasoning_effort": family.efforts.first()})
             }
-            Maker::OpenAi if is_on == Some(true) || word == Some("minimal") => {
-                fields.say("reasoning_effort", effort.into());
-            }
-            _ => {}
-        }
-        match (family.maker, chat.sampling.top_k) {
-            (Maker::Anthropic, Some(top_k)) if !fields.thinks && family.sampling => fields.say("top_k", top_k.into()),
-            (Maker::Amazon, Some(top_k)) => fields.say("inferenceConfig", json!({"topK": top_k})),
-            _ => {}
-        }
-        Ok(fields)
-    }
-
-    /// Makes Claude think as it is asked to. Where it has to call a tool it refuses to, and the call matters more.
-    fn think(
-        &mut self,
-        asked: &Reasoning,
-        family: &Family,
-        is_on: Option<bool>,
-        is_forced: bool,
-        effort: Option<&str>,
-    ) {
-        let goes_off = family.thinks_unasked && (is_forced || is_on == Some(false));
-        let goes_on = is_on == Some(true) && !is_forced;
-        let (thinking, effort) = match (family.thinking, family.off) {
-            (Thinking::Budget, _) if goes_on => {
-                let by_effort = || models::budget_of_effort(asked.effort.as_deref().unwrap_or("high"));
-                self.budget = asked.budget.or_else(by_effort).map(|budget| budget.max(family.budget.0));
-                (Some(json!({"type": "enabled", "budget_tokens": self.budget})), None)
-            }
-            (Thinking::Effort, _) if goes_on => (Some(json!({"type": "adaptive"})), effort),
-            (Thinking::Effort, Some(word)) if goes_off => (Some(json!({"type": word})), None),
-            // What can't be stopped from thinking thinks little.
-            (Thinking::Effort, None) if goes_off => (None, family.efforts.first().copied()),
-            (Thinking::Effort, _) => (None, effort.filter(|_| is_on.is_none())),
-            _ => (None, None),
-        };
-        self.thinks = goes_on && thinking.is_some();
-        if let Some(mut thinking) = thinking {
-            // The newest models show no thoughts unless they are asked to, the older ones show them anyway.
-            let shows = asked.summary.as_deref().map(|word| if word == "omitted" { word } else { "summarized" });
-            if let Some(shows) = shows.filter(|_| goes_on && family.thinking == Thinking::Effort) {
-                thinking["display"] = shows.into();
-            }
-            self.say("thinking", thinking);
-        }
-        if let Some(effort) = effort {
-            self.say("output_config", json!({"effort": effort}));
-        }
-    }
-
-    fn say(&mut self, name: &str, value: Value) {
-        self.members.insert(name.to_owned(), value);
+            Maker::OpenAi => json!({"reasoning_effort": thinking.effort}),
+            Maker::Amazon => json!({"inferenceConfig": top_k.map(|top_k| json!({"topK": top_k}))}),
+            Maker::Google | Maker::Other => Value::Null,
+        });
+        let budget = (is_claude && is_enabled).then_some(thinking.budget);
+        Ok(Self { members, budget, thinks: is_claude && thinking.is_on() })
     }
 }
 

@@ -153,9 +153,9 @@ pub(super) fn write(
         Content::Text(text) | Content::Refusal(text) => json!({"text": text}),
         Content::Reasoning(text) => json!({"text": text, "thought": true}),
         Content::ToolCall(call) => {
-            let mut written = object(json!({"name": call.name, "args": arguments(&call.arguments, place)?}));
-            written.extend(id.map(|id| ("id".to_owned(), id.into())));
-            json!({"functionCall": written})
+            let wrong = || place.wrong("calls a tool with arguments that are no JSON object");
+            let input = call.input().ok_or_else(wrong)?;
+            json!({"functionCall": object(json!({"name": call.name, "args": input, "id": id}))})
         }
         Content::Image(source) => file(source, IMAGE, place)?,
         Content::Document { source, .. } => file(source, DOCUMENT, place)?,
@@ -171,14 +171,6 @@ pub(super) fn write(
     }
     merge(&mut written, &part.extra.members(OWN));
     Ok(Some(written))
-}
-
-fn arguments(text: &str, place: Place<'_>) -> Result<Value, Unsupported> {
-    match serde_json::from_str(if text.trim().is_empty() { "{}" } else { text }) {
-        Ok(Value::Null) => Ok(json!({})),
-        Ok(arguments @ Value::Object(_)) => Ok(arguments),
-        _ => Err(place.wrong("calls a tool with arguments that are no JSON object")),
-    }
 }
 
 fn file(source: &Source, unless_told: &str, place: Place<'_>) -> Result<Value, Unsupported> {

@@ -231,10 +231,7 @@ impl StreamWriter for Writer {
             Delta::PartEnd { index, seal, extra } => {
                 if let Some(growing) = self.parts.get_mut(*index) {
                     growing.is_whole = true;
-                    growing.part.seal = seal.clone().or(growing.part.seal.take());
-                    if !extra.is_empty() {
-                        growing.part.extra = extra.clone();
-                    }
+                    growing.part.end(seal.clone(), extra.clone());
                 }
             }
             Delta::Usage(usage) => self.answer.usage = Some(usage.clone()),

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{OWN, STOOD_IN, merge_extra};
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal, SealKind, Source, ToolCall};
+use crate::llm::claude::thinking_block;
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place, object};
 
@@ -187,19 +188,13 @@ pub(super) fn read_thinking_block(block: &Value) -> Option<Part> {
         "redacted_thinking" => (String::new(), SealKind::Encrypted, take("data")),
         _ => return None,
     };
-    let seal = (!value.is_empty()).then_some(Seal { issuer: Issuer::Anthropic, kind, value });
+    let seal = Seal::of_claude(kind, value);
     Some(Part { content: Content::Reasoning(text), seal, extra: Extra::new(OWN, rest) })
 }
 
 /// Writes thoughts that Claude has sealed as a block.
 pub(super) fn write_thinking_block(text: &str, seal: &Seal, extra: &Extra) -> Option<Value> {
-    let mut block = object(match (seal.issuer, seal.kind) {
-        (Issuer::Anthropic, SealKind::Signature) => {
-            json!({"type": "thinking", "thinking": text, "signature": seal.value})
-        }
-        (Issuer::Anthropic, SealKind::Encrypted) => json!({"type": "redacted_thinking", "data": seal.value}),
-        _ => return None,
-    });
+    let mut block = (seal.issuer == Issuer::Anthropic).then(|| object(thinking_block(text, seal)))?;
     merge_extra(&mut block, extra);
     Some(block.into())
 }

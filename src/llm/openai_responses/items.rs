@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ID;
+use super::OWN;
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal, SealKind, Source, ToolCall};
 use crate::llm::error::Unsupported;
@@ -36,8 +36,8 @@ pub(super) fn kind(part: &Part) -> Option<Kind> {
         Content::Text(_) | Content::Refusal(_) => Some(Kind::Message),
         Content::Reasoning(_) => Some(Kind::Reasoning),
         Content::ToolCall(_) => Some(Kind::Call),
-        Content::Foreign(ID, _) if part.extra.member(ID, ITEM).is_some() => Some(Kind::Foreign),
-        Content::Foreign(ID, _) => Some(Kind::Message),
+        Content::Foreign(OWN, _) if part.extra.member(OWN, ITEM).is_some() => Some(Kind::Foreign),
+        Content::Foreign(OWN, _) => Some(Kind::Message),
         _ => None,
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn kind(part: &Part) -> Option<Kind> {
 /// Whether `part` begins an item, where it stands behind `before`. A seal is always on an item's last part.
 pub(super) fn begins(before: &Part, part: &Part) -> bool {
     let may_go_on = kind(before) == kind(part) && matches!(kind(part), Some(Kind::Message | Kind::Reasoning));
-    !may_go_on || before.seal.is_some() || part.extra.member(ID, ITEM).is_some()
+    !may_go_on || before.seal.is_some() || part.extra.member(OWN, ITEM).is_some()
 }
 
 /// The parts by items, without those that this format can't say.
@@ -64,7 +64,7 @@ pub(super) fn groups(parts: &[Part]) -> Vec<Vec<&Part>> {
 pub(super) fn is_callers(part: &Part) -> bool {
     match &part.content {
         Content::ToolCall(_) => true,
-        Content::Foreign(ID, item) => item["type"].as_str().is_some_and(|kind| CALLERS.contains(&kind)),
+        Content::Foreign(OWN, item) => item["type"].as_str().is_some_and(|kind| CALLERS.contains(&kind)),
         _ => false,
     }
 }
@@ -85,16 +85,16 @@ pub(super) fn append(parts: &mut Vec<Part>, mut item: Vec<Part>) {
 }
 
 pub(super) fn mark(part: &mut Part, item: Map<String, Value>) {
-    let mut members = part.extra.members(ID);
+    let mut members = part.extra.members(OWN);
     members.insert(ITEM.into(), item.into());
-    part.extra = Extra::new(ID, members);
+    part.extra = Extra::new(OWN, members);
 }
 
 /// Reads an item that the model wrote.
 pub(super) fn read(item: Value, place: Place<'_>) -> Result<Vec<Part>, Unsupported> {
     let kind = item["type"].as_str().unwrap_or("message").to_owned();
     if !item.is_object() || !matches!(kind.as_str(), "message" | "reasoning" | "function_call") {
-        let mut part = Part::new(Content::Foreign(ID, item));
+        let mut part = Part::new(Content::Foreign(OWN, item));
         mark(&mut part, Map::new());
         return Ok(vec![part]);
     }
@@ -173,7 +173,7 @@ fn read_part(part: Value, place: Place<'_>, usual: &str) -> Result<Part, Unsuppo
         _ => is_text,
     };
     if !part.is_object() || !is_known {
-        return Ok(Part::new(Content::Foreign(ID, part)));
+        return Ok(Part::new(Content::Foreign(OWN, part)));
     }
     let mut members = Members::of(part, place)?;
     members.take("type");
@@ -222,7 +222,7 @@ fn read_part(part: Value, place: Place<'_>, usual: &str) -> Result<Part, Unsuppo
             Ok(Content::Audio { data: audio.required_text("data")?, format: audio.required_text("format")? })
         })?,
     };
-    Ok(Part { content, seal: None, extra: members.rest(ID) })
+    Ok(Part { content, seal: None, extra: members.rest(OWN) })
 }
 
 /// Where an item is written to.
@@ -237,7 +237,7 @@ pub(super) enum Side<'a> {
 /// Writes the item of which these are the parts. None where it says nothing that may go there.
 pub(super) fn write(parts: &[&Part], side: Side<'_>) -> Option<Value> {
     let (first, last) = (parts.first()?, parts.last()?);
-    let (seal, members) = (last.seal.as_ref(), first.extra.member(ID, ITEM).and_then(Value::as_object));
+    let (seal, members) = (last.seal.as_ref(), first.extra.member(OWN, ITEM).and_then(Value::as_object));
     let mut rest = members.cloned().unwrap_or_default();
     let given = rest.shift_remove("id").filter(|id| !id.as_str().is_some_and(|id| id.ends_with(MADE)));
     let is_made = given.is_none() && members.is_some_and(|members| members.contains_key("id"));
@@ -299,7 +299,7 @@ pub(super) fn write(parts: &[&Part], side: Side<'_>) -> Option<Value> {
 
 /// The text of a part that says nothing beside it.
 pub(super) fn plain_text(part: &Part) -> Option<&str> {
-    part.as_text().filter(|_| part.extra.of(ID).is_none_or(|members| members.keys().all(|name| name == ITEM)))
+    part.as_text().filter(|_| part.extra.of(OWN).is_none_or(|members| members.keys().all(|name| name == ITEM)))
 }
 
 /// A summary or a text of reasoning; none where it is empty, because only the sealed form is known.
@@ -336,7 +336,7 @@ pub(super) fn write_part(part: &Part, text: &str) -> Option<Value> {
         Content::Audio { data, format } => {
             json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
         }
-        Content::Foreign(ID, whole) => return Some(whole.clone()),
+        Content::Foreign(OWN, whole) => return Some(whole.clone()),
         _ => return None,
     };
     Some(with_extra(written, part))
@@ -353,7 +353,7 @@ fn citations(part: &Part, text: &str) -> Vec<Value> {
 }
 
 fn with_extra(mut written: Value, part: &Part) -> Value {
-    if let (Some(all), Some(extra)) = (written.as_object_mut(), part.extra.of(ID)) {
+    if let (Some(all), Some(extra)) = (written.as_object_mut(), part.extra.of(OWN)) {
         all.extend(extra.iter().filter(|(name, _)| *name != ITEM).map(|(name, value)| (name.clone(), value.clone())));
     } else if let Some(detail) = part.extra.member(FormatId::OpenAiChat, "detail") {
         written["detail"] = detail.clone();

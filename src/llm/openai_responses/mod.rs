@@ -17,7 +17,7 @@ mod tests;
 
 use crate::llm::{Format, FormatId};
 
-const ID: FormatId = FormatId::OpenAiResponses;
+const OWN: FormatId = FormatId::OpenAiResponses;
 
 /// OpenAI's Responses API.
 pub(super) const FORMAT: Format = Format {

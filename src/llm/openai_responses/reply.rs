@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::items::{self, Side};
 use super::request::INSTRUCTIONS;
-use super::{ID, error, write_request};
+use super::{OWN, error, write_request};
 use crate::llm::chat::{Content, Extra, Part};
 use crate::llm::error::Malformed;
 use crate::llm::members::Place;
@@ -58,7 +58,7 @@ pub(super) fn head(mut members: Map<String, Value>) -> Answer {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since 1970, saturating")]
     let created = created.map(|created| created as u64);
     let usage = members.shift_remove("usage").and_then(usage);
-    Answer { id, model, created, usage, extra: Extra::new(ID, members), ..Answer::default() }
+    Answer { id, model, created, usage, extra: Extra::new(OWN, members), ..Answer::default() }
 }
 
 fn usage(value: Value) -> Option<Usage> {
@@ -72,7 +72,7 @@ fn usage(value: Value) -> Option<Usage> {
         raw: None,
     };
     let Value::Object(raw) = value else { return None };
-    Some(Usage { raw: Some((ID, raw)), ..usage })
+    Some(Usage { raw: Some((OWN, raw)), ..usage })
 }
 
 /// Why an answer of these parts ended.
@@ -81,7 +81,7 @@ pub(super) fn finish(status: &str, details: &Value, parts: &[Part]) -> Finish {
         return match details["reason"].as_str() {
             None | Some("max_output_tokens" | "max_tokens") => Finish::Length,
             Some("content_filter") => Finish::ContentFilter,
-            Some(reason) => Finish::Other(ID, reason.to_owned()),
+            Some(reason) => Finish::Other(OWN, reason.to_owned()),
         };
     }
     if parts.iter().any(items::is_callers) {
@@ -129,7 +129,7 @@ pub(super) fn mark_cut(item: &mut Value) {
 
 /// The response object: in progress, or ended with the reason for which it is incomplete, if it is.
 pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, output: Vec<Value>) -> Value {
-    let own = head.extra.members(ID);
+    let own = head.extra.members(OWN);
     let id = match head.id.as_str() {
         id if !id.is_empty() && (!own.is_empty() || id.starts_with("resp_")) => id.to_owned(),
         _ => format!("resp_{}", frame.id),
@@ -170,7 +170,7 @@ pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, 
 /// The usage as it came, or as it is counted here. Clients want one, so an answer that nobody generated used nothing.
 fn written_usage(usage: Option<&Usage>) -> Value {
     let usage = usage.cloned().unwrap_or_default();
-    if let Some(raw) = usage.raw_of(ID) {
+    if let Some(raw) = usage.raw_of(OWN) {
         return raw.clone().into();
     }
     json!({"input_tokens": usage.input, "input_tokens_details": {"cached_tokens": usage.cached_input},

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ID, items};
+use super::{OWN, items};
 use crate::llm::chat::{
     Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, Retention, Role, Tool, ToolChoice, ToolResult,
 };
@@ -28,11 +28,11 @@ const LOGPROBS: &str = "message.output_text.logprobs";
 /// Reads a request.
 pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     let mut members = Members::of(body, Place::ROOT)?;
-    let mut chat = Chat { format: ID, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
+    let mut chat = Chat { format: OWN, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
     kept(&mut members, &mut chat)?;
     if let Some(text) = members.text(INSTRUCTIONS)?.filter(|text| !text.is_empty()) {
         let mark = Map::from_iter([(INSTRUCTIONS.to_owned(), true.into())]);
-        let extra = Extra::new(ID, mark);
+        let extra = Extra::new(OWN, mark);
         chat.messages.push(Message { role: Role::System, parts: vec![Part::text(text)], extra });
     }
     match members.take("input") {
@@ -66,7 +66,7 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     chat.unseen = members.take_all(UNSEEN);
     members.drop_if("truncation", "disabled");
     members.drop_if("include", Value::Array(Vec::new()));
-    chat.extra = members.rest(ID);
+    chat.extra = members.rest(OWN);
     Ok(chat)
 }
 
@@ -126,7 +126,7 @@ fn item(chat: &mut Chat, item: Value, place: Place<'_>) -> Result<(), Unsupporte
             members.drop_if("status", "completed");
             let parts = items::content(&mut members, "content", "input_text")?;
             foreign(chat, &parts);
-            chat.messages.push(Message { role, parts, extra: members.rest(ID) });
+            chat.messages.push(Message { role, parts, extra: members.rest(OWN) });
         }
         (Some("function_call_output"), _) => {
             let mut members = Members::of(item, place)?;
@@ -136,7 +136,7 @@ fn item(chat: &mut Chat, item: Value, place: Place<'_>) -> Result<(), Unsupporte
             let parts = items::content(&mut members, "output", "input_text")?;
             foreign(chat, &parts);
             let result = Part::new(Content::ToolResult(ToolResult { call_id, parts, is_error: false }));
-            chat.messages.push(Message { role: Role::Tool, parts: vec![result], extra: members.rest(ID) });
+            chat.messages.push(Message { role: Role::Tool, parts: vec![result], extra: members.rest(OWN) });
         }
         (Some("message"), None) => return Err(place.name("role").wrong("is missing")),
         (None, None) if item["id"].is_null() => return Err(place.name("type").wrong("is missing")),
@@ -185,7 +185,7 @@ fn is_callers(tool: &Value) -> bool {
 
 fn tool(value: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     if value["type"] != "function" {
-        return if value.is_object() { Ok(Tool::Foreign(ID, value)) } else { Err(place.wrong("must be an object")) };
+        return if value.is_object() { Ok(Tool::Foreign(OWN, value)) } else { Err(place.wrong("must be an object")) };
     }
     let mut members = Members::of(value, place)?;
     members.take("type");
@@ -196,7 +196,7 @@ fn tool(value: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     if said.is_none() && strict.is_none() {
         members.put_back("strict", "if possible".into());
     }
-    Ok(Tool::Function { name, description, parameters, strict, extra: members.rest(ID) })
+    Ok(Tool::Function { name, description, parameters, strict, extra: members.rest(OWN) })
 }
 
 /// Whether the objects of a schema allow and require what they name, and nothing else.
@@ -232,7 +232,7 @@ fn tool_choice(choice: Value) -> ToolChoice {
         {
             ToolChoice::Allowed { names, required: mode == "required" }
         }
-        _ => ToolChoice::Foreign(ID, choice),
+        _ => ToolChoice::Foreign(OWN, choice),
     }
 }
 
@@ -281,7 +281,7 @@ fn output(members: &mut Members<'_>) -> Result<Output, Unsupported> {
                 match (kind, count) {
                     (None, 0) | (Some("text"), 1) => Output::Text,
                     (Some("json_object"), 1) => Output::JsonObject,
-                    _ => Output::Foreign(ID, format),
+                    _ => Output::Foreign(OWN, format),
                 }
             }
         })

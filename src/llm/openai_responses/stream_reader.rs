@@ -8,7 +8,7 @@ use std::mem::discriminant;
 
 use serde_json::{Map, Value, json};
 
-use super::{ID, error, items, reply};
+use super::{OWN, error, items, reply};
 use crate::llm::chat::{Content, Extra, Part};
 use crate::llm::error::Malformed;
 use crate::llm::members::Place;
@@ -382,7 +382,7 @@ impl Item {
         let mut taken = vec![false; self.pieces.len()];
         for part in parts {
             let like = |piece: &Piece| {
-                let same_type = piece.part.extra.member(ID, "type") == part.extra.member(ID, "type");
+                let same_type = piece.part.extra.member(OWN, "type") == part.extra.member(OWN, "type");
                 discriminant(&piece.part.content) == discriminant(&part.content) && same_type
             };
             let found = self.pieces.iter().zip(&taken).position(|(piece, is_taken)| !is_taken && like(piece));

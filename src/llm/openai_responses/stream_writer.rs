@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::items::{self, Kind, Side};
-use super::{ID, error, reply};
+use super::{OWN, error, reply};
 use crate::llm::chat::{Content, Part};
 use crate::llm::event::write_sse;
 use crate::llm::{Answer, Delta, Finish, Frame, ProviderError, StreamWriter};
@@ -58,10 +58,7 @@ impl StreamWriter for Writer {
             Delta::PartEnd { index, seal, extra } => {
                 let Some(place) = self.places.get(*index).copied() else { return };
                 if let Some(state) = self.parts.get_mut(place) {
-                    state.part.seal = seal.clone().or(state.part.seal.take());
-                    if !extra.is_empty() {
-                        state.part.extra = extra.clone();
-                    }
+                    state.part.end(seal.clone(), extra.clone());
                     state.has_ended = true;
                     self.advance(out);
                 }
@@ -326,7 +323,7 @@ fn is_open_ended(part: &Part) -> bool {
 }
 
 fn is_summary(part: &Part) -> bool {
-    matches!(part.content, Content::Reasoning(_)) && part.extra.member(ID, "type").is_none()
+    matches!(part.content, Content::Reasoning(_)) && part.extra.member(OWN, "type").is_none()
 }
 
 /// The name that events about a part's text have.

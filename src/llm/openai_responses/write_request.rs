@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ID;
+use super::OWN;
 use super::items::{self, Side};
 use super::request::INSTRUCTIONS;
 use crate::llm::FormatId;
@@ -21,8 +21,8 @@ const OF_CHAT: [&str; 4] = ["service_tier", "safety_identifier", "prompt_cache_k
 /// Writes a request. What this API doesn't have and what changes the sampling only, such as penalties, is left out
 /// where the request came in another format.
 pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-    chat.may_become(ID)?;
-    let is_own = chat.format == ID;
+    chat.may_become(OWN)?;
+    let is_own = chat.format == OWN;
     let mut out = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -70,7 +70,7 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
             put(name, chat.unseen.get(name).cloned());
         }
     }
-    for (name, value) in chat.extra.of(ID).into_iter().flatten() {
+    for (name, value) in chat.extra.of(OWN).into_iter().flatten() {
         if !matches!(name.as_str(), "text" | "reasoning") {
             put(name, Some(value.clone()));
         }
@@ -84,8 +84,8 @@ fn instructions(chat: &Chat) -> (Option<String>, &[Message]) {
     let is_text = |message: &Message| message.parts.iter().all(|part| part.as_text().is_some());
     match chat.messages.split_first() {
         Some((first, rest)) if first.role == Role::System => {
-            let is_marked = first.extra.member(ID, INSTRUCTIONS).is_some();
-            if is_marked || chat.format != ID && is_text(first) && !rest.is_empty() {
+            let is_marked = first.extra.member(OWN, INSTRUCTIONS).is_some();
+            if is_marked || chat.format != OWN && is_text(first) && !rest.is_empty() {
                 (Some(first.text("\n\n")).filter(|text| !text.is_empty()), rest)
             } else {
                 (None, &chat.messages)
@@ -138,7 +138,7 @@ fn input(chat: &Chat, messages: &[Message]) -> Result<Option<Value>, Unsupported
 }
 
 fn with_extra(mut item: Value, message: &Message) -> Value {
-    if let (Some(members), Some(extra)) = (item.as_object_mut(), message.extra.of(ID)) {
+    if let (Some(members), Some(extra)) = (item.as_object_mut(), message.extra.of(OWN)) {
         members.extend(extra.clone());
     }
     item
@@ -152,9 +152,9 @@ fn content(chat: &Chat, parts: &[Part], place: Place<'_>) -> Result<Value, Unsup
         parts => {
             let part = |(index, part): (usize, &Part)| {
                 let written =
-                    items::write_part(part, "input_text").filter(|_| chat.format == ID || is_reachable(chat, part));
+                    items::write_part(part, "input_text").filter(|_| chat.format == OWN || is_reachable(chat, part));
                 let mut written = written.ok_or_else(|| unsupported(place, index))?;
-                if chat.format != ID {
+                if chat.format != OWN {
                     name_file(&mut written);
                 }
                 Ok(written)
@@ -206,19 +206,19 @@ fn assistant(chat: &Chat, message: &Message, place: Place<'_>, list: &mut Vec<Va
     if let Some(index) = message.parts.iter().position(|part| items::kind(part).is_none()) {
         return Err(unsupported(place, index));
     }
-    if message.parts.is_empty() && chat.format == ID {
+    if message.parts.is_empty() && chat.format == OWN {
         list.push(json!({"type": "message", "role": "assistant", "content": ""}));
     }
     for group in items::groups(&message.parts) {
         let is_thought = group.first().is_some_and(|part| items::kind(part) == Some(items::Kind::Reasoning));
-        if is_thought && chat.format != ID && group.last().is_none_or(|part| part.seal.is_none()) {
+        if is_thought && chat.format != OWN && group.last().is_none_or(|part| part.seal.is_none()) {
             continue;
         }
         let Some(mut item) = items::write(&group, Side::Input) else { continue };
         if let Some(Value::String(id)) = item.get_mut("call_id") {
             *id = fit(chat, id);
         }
-        if item["arguments"] == "" && chat.format != ID {
+        if item["arguments"] == "" && chat.format != OWN {
             item["arguments"] = "{}".into();
         }
         list.push(item);
@@ -228,7 +228,7 @@ fn assistant(chat: &Chat, message: &Message, place: Place<'_>, list: &mut Vec<Va
 
 /// A call's id that isn't too long. Different ones stay different.
 fn fit(chat: &Chat, id: &str) -> String {
-    if chat.format == ID || id.len() <= LONGEST_ID {
+    if chat.format == OWN || id.len() <= LONGEST_ID {
         return id.to_owned();
     }
     // FNV-1a
@@ -241,7 +241,7 @@ fn fit(chat: &Chat, id: &str) -> String {
 
 fn tool(tool: &Tool, is_own: bool) -> Option<Value> {
     let (name, description, parameters, strict, extra) = match tool {
-        Tool::Foreign(ID, whole) => return Some(whole.clone()),
+        Tool::Foreign(OWN, whole) => return Some(whole.clone()),
         Tool::Foreign(..) => return None,
         Tool::Function { name, description, parameters, strict, extra } => {
             (name, description, parameters, strict, extra)
@@ -264,8 +264,8 @@ fn tool(tool: &Tool, is_own: bool) -> Option<Value> {
             out.insert("strict".into(), (*strict == Some(true)).into());
         }
     }
-    out.extend(extra.members(ID));
-    if extra.member(ID, "strict").is_some() {
+    out.extend(extra.members(OWN));
+    if extra.member(OWN, "strict").is_some() {
         out.shift_remove("strict");
     }
     Some(out.into())
@@ -283,13 +283,13 @@ fn tool_choice(choice: &ToolChoice) -> Result<Option<Value>, Unsupported> {
             let mode = if *required { "required" } else { "auto" };
             Some(json!({"type": "allowed_tools", "mode": mode, "tools": tools}))
         }
-        ToolChoice::Foreign(ID, whole) => Some(whole.clone()),
+        ToolChoice::Foreign(OWN, whole) => Some(whole.clone()),
         ToolChoice::Foreign(..) => return Err(Unsupported::new("tool_choice", "is another API's")),
     })
 }
 
 fn object(chat: &Chat, name: &str) -> Map<String, Value> {
-    chat.extra_member(ID, name).and_then(Value::as_object).cloned().unwrap_or_default()
+    chat.extra_member(OWN, name).and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
 fn text(chat: &Chat) -> Result<Option<Value>, Unsupported> {
@@ -314,7 +314,7 @@ fn text(chat: &Chat) -> Result<Option<Value>, Unsupported> {
             }
             Some(format)
         }
-        Output::Foreign(ID, whole) => Some(whole.clone()),
+        Output::Foreign(OWN, whole) => Some(whole.clone()),
         Output::Foreign(..) => return Err(Unsupported::new("response_format", "is another API's")),
     };
     if let Some(format) = format {
@@ -326,7 +326,7 @@ fn text(chat: &Chat) -> Result<Option<Value>, Unsupported> {
 fn reasoning(chat: &Chat, model: &str) -> Option<Value> {
     let (said, mut out) = (&chat.reasoning, object(chat, "reasoning"));
     let effort = match (&said.effort, said.budget) {
-        (Some(effort), _) if matches!(chat.format, ID | FormatId::OpenAiChat) => Some(effort.as_str()),
+        (Some(effort), _) if matches!(chat.format, OWN | FormatId::OpenAiChat) => Some(effort.as_str()),
         (Some(effort), _) => family(model).effort(effort),
         (None, Some(budget)) => family(model).effort(effort_of_budget(budget, chat.sampling.max_tokens)),
         (None, None) => None,

@@ -1,11 +1,25 @@
-//! How a model is asked to think, by what it accepts.
+//! What Anthropic's API and Amazon's have in common: Claude, which both were made for.
 
 use serde_json::{Value, json};
 
-use crate::llm::FormatId;
-use crate::llm::chat::{Chat, Reasoning, ReasoningMode};
-use crate::llm::error::Unsupported;
-use crate::llm::models::{self, EFFORTS, Family};
+use super::FormatId;
+use super::chat::{Chat, Reasoning, ReasoningMode, Seal, SealKind};
+use super::error::Unsupported;
+use super::models::{self, EFFORTS, Family};
+
+/// What the user says where the assistant spoke first.
+pub(super) const OPENING: &str = "(The assistant begins.)";
+/// What a JSON mode asks for; there is none without a schema.
+pub(super) const JSON_ONLY: &str =
+    "Answer with one valid JSON object and nothing else: no words around it, no code fence.";
+
+/// Thoughts that Claude sealed, as the block that it takes back.
+pub(super) fn thinking_block(text: &str, seal: &Seal) -> Value {
+    match seal.kind {
+        SealKind::Signature => json!({"type": "thinking", "thinking": text, "signature": seal.value}),
+        SealKind::Encrypted => json!({"type": "redacted_thinking", "data": seal.value}),
+    }
+}
 
 /// What a request says about thinking.
 #[derive(Debug, Default)]
