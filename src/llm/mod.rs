@@ -23,6 +23,7 @@ mod anthropic;
 mod bedrock;
 mod claude;
 mod gemini;
+mod openai;
 mod openai_chat;
 mod openai_responses;
 

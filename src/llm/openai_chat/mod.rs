@@ -1,7 +1,6 @@
 //! OpenAI's chat completions, and the dialects of those who offer the same API.
 
 mod content;
-mod error;
 mod read_request;
 mod reply;
 mod stream_reader;
@@ -13,7 +12,7 @@ mod write_request;
 use serde_json::{Map, Value};
 
 use crate::llm::chat::Extra;
-use crate::llm::{Format, FormatId};
+use crate::llm::{Format, FormatId, openai};
 
 /// This format.
 const OWN: FormatId = FormatId::OpenAiChat;
@@ -33,8 +32,8 @@ pub(super) const FORMAT: Format = Format {
     stream_reader: || Box::<stream_reader::Reader>::default(),
     stream_writer: |frame| Box::new(stream_writer::Writer::new(frame)),
     terminal: stream_reader::terminal,
-    read_error: |status, _, body| error::read(status, body),
-    write_error: error::write,
+    read_error: |status, _, body| openai::read_error(status, body),
+    write_error: |error| openai::write_error(error, None),
 };
 
 /// Adds members of this format to an object.
@@ -52,16 +51,5 @@ fn merge(object: &mut Map<String, Value>, more: &Map<String, Value>) {
                 object.insert(name.clone(), value.clone());
             }
         }
-    }
-}
-
-/// Whether a member says nothing.
-fn is_blank(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.values().all(Value::is_null),
-        Value::Bool(_) | Value::Number(_) => false,
     }
 }

@@ -11,17 +11,7 @@ use crate::llm::chat::{
 };
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place, object};
-
-/// Members that no model sees. `prediction` makes the answer come sooner, and not another one.
-const UNSEEN: [&str; 7] = [
-    "metadata",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "prediction",
-    "store",
-];
+use crate::llm::openai;
 
 const HOSTED: &str = "a tool runs at the provider";
 
@@ -61,7 +51,9 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     chat.output = members.take("response_format").map(read_output).unwrap_or_default();
     chat.reasoning = read_reasoning(&mut members)?;
     chat.delivery = read_delivery(&mut members, &mut chat.unseen)?;
-    chat.unseen.append(&mut members.take_all(UNSEEN));
+    chat.unseen.append(&mut members.take_all(["metadata"].into_iter().chain(openai::UNSEEN)));
+    // A prediction makes the answer come sooner, and not another one.
+    chat.unseen.append(&mut members.take_all(["prediction", "store"]));
     let of_metadata = || chat.unseen.get("metadata")?["user_id"].as_str().map(str::to_owned);
     chat.user = members.text("user")?.or_else(of_metadata);
     // It is said to Refrain, and no provider knows it.
@@ -188,29 +180,7 @@ fn read_sampling(members: &mut Members<'_>, unseen: &mut Map<String, Value>) -> 
         None => members.integer("max_tokens")?,
         Some(_) => newer,
     };
-    let stop = match members.take("stop") {
-        None => Vec::new(),
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(texts)) => {
-            let texts = texts.into_iter().map(|text| if let Value::String(text) = text { Some(text) } else { None });
-            texts.collect::<Option<_>>().ok_or_else(|| Place::ROOT.name("stop").wrong("must hold texts only"))?
-        }
-        Some(_) => return Err(Place::ROOT.name("stop").wrong("must be a text or a list of texts")),
-    };
-    let seed = members.get("seed").and_then(Value::as_i64);
-    if seed.is_some() {
-        members.take("seed");
-    }
-    Ok(Sampling {
-        max_tokens,
-        temperature: members.number("temperature")?,
-        top_p: members.number("top_p")?,
-        top_k: members.integer("top_k")?,
-        stop,
-        seed,
-        frequency_penalty: members.number("frequency_penalty")?,
-        presence_penalty: members.number("presence_penalty")?,
-    })
+    openai::sampling(members, max_tokens)
 }
 
 /// A form that has more to it than is understood stays whole.

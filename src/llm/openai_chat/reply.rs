@@ -3,17 +3,17 @@
 use serde_json::{Map, Value, json};
 
 use super::content::{self, THOUGHTS};
-use super::{OWN, error, merge};
+use super::{OWN, merge};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part};
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place, object, some};
-use crate::llm::{Frame, Malformed};
+use crate::llm::{Frame, Malformed, openai};
 
 /// Reads a reply.
 pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
-    if error::is_told(&body["error"]) {
-        return Err(Malformed(format!("it is an error: {}", error::in_stream(&body["error"]).message)));
+    if openai::is_told(&body["error"]) {
+        return Err(Malformed(format!("it is an error: {}", openai::error_in_stream(&body["error"]).message)));
     }
     Ok(answer(body)?)
 }

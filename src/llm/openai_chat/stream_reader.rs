@@ -3,9 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::content::{self, THOUGHTS};
-use super::{DONE, OWN, error, is_blank, merge, reply};
+use super::{DONE, OWN, merge, reply};
 use crate::llm::chat::{Content, Extra, Part, Seal, SealKind, ToolCall};
 use crate::llm::members::{Members, Place};
+use crate::llm::openai::{self, is_blank};
 use crate::llm::{Answer, Delta, Event, Malformed, StreamFault, StreamReader, Terminal, Unsupported};
 
 /// Members of deltas that are lists, whose pieces follow one another.
@@ -29,7 +30,7 @@ pub(super) fn terminal(event: &Event) -> Option<Terminal> {
         return None;
     }
     let chunk: Value = serde_json::from_str(data).ok()?;
-    if error::is_told(&chunk["error"]) {
+    if openai::is_told(&chunk["error"]) {
         return Some(Terminal::Error);
     }
     match chunk["choices"].as_array()?.iter().find_map(|choice| choice["finish_reason"].as_str())? {
@@ -102,12 +103,12 @@ impl StreamReader for Reader {
         let parsed = serde_json::from_str(data);
         if event.name == "error" {
             let told: Value = parsed.unwrap_or_else(|_| data.into());
-            let error = if error::is_told(&told["error"]) { &told["error"] } else { &told };
-            return Err(StreamFault::Provider(error::in_stream(error)));
+            let error = if openai::is_told(&told["error"]) { &told["error"] } else { &told };
+            return Err(StreamFault::Provider(openai::error_in_stream(error)));
         }
         let chunk: Value = parsed.map_err(|why| Malformed(format!("an event is no JSON ({why})")))?;
-        if error::is_told(&chunk["error"]) {
-            return Err(StreamFault::Provider(error::in_stream(&chunk["error"])));
+        if openai::is_told(&chunk["error"]) {
+            return Err(StreamFault::Provider(openai::error_in_stream(&chunk["error"])));
         }
         Ok(self.chunk(chunk, out)?)
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::content::{self, THOUGHTS};
-use super::{DONE, OWN, STOOD_IN, error, merge, reply};
+use super::{DONE, FORMAT, OWN, STOOD_IN, merge, reply};
 use crate::llm::answer::{Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal};
 use crate::llm::event::write_sse;
@@ -210,6 +210,6 @@ impl StreamWriter for Writer {
     }
 
     fn fail(&mut self, error: &ProviderError, out: &mut String) {
-        write_sse(out, "", &error::write(error));
+        write_sse(out, "", &FORMAT.write_error(error));
     }
 }

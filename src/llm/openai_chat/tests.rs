@@ -354,7 +354,7 @@ fn what_cannot_be_cached_or_said_elsewhere_is_known() {
             "`messages[0].tool_calls[0].function` is missing",
         ),
         (json!({"tools": [{"type": "function", "function": {}}]}), "`tools[0].function.name` is missing"),
-        (json!({"stop": [1]}), "`stop` must hold texts only"),
+        (json!({"stop": [1]}), "`stop` must be a list of texts"),
     ] {
         let told = FORMAT.read_request(body).unwrap_err().to_string();
         assert!(told.contains(why), "{told}");

@@ -13,13 +13,12 @@ use crate::llm::chat::{
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Place, object, some};
 use crate::llm::models::{self, Family, Maker, Thinking};
+use crate::llm::openai;
 
 /// Characters of the end user's name that OpenAI takes.
 const USER: usize = 64;
 /// Bytes of a call's id that OpenAI takes.
 const CALL_ID: usize = 40;
-/// Members that no model sees and that OpenAI's other API has, too.
-const OF_RESPONSES: [&str; 4] = ["service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 /// A document's name, which OpenAI demands.
 const FILENAME: &str = "document.pdf";
 /// A schema's name, which OpenAI demands.
@@ -63,7 +62,7 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
             body.shift_remove("stream_options");
         }
     } else if writer.is_openais() && family.maker == Maker::OpenAi {
-        let shared = chat.unseen.iter().filter(|(name, _)| OF_RESPONSES.contains(&name.as_str()));
+        let shared = chat.unseen.iter().filter(|(name, _)| openai::UNSEEN.contains(&name.as_str()));
         body.extend(shared.map(|(name, value)| (name.clone(), value.clone())));
     }
     Ok(body.into())
@@ -262,11 +261,7 @@ impl Writer<'_> {
         if self.is_own || id.len() <= CALL_ID {
             return id.to_owned();
         }
-        // FNV-1a, 64 bits.
-        let hash = id
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        format!("call_{hash:016x}")
+        format!("call_{:016x}", openai::hash(id))
     }
 
     /// The tools, and the choice of them.

@@ -15,7 +15,7 @@ mod write_request;
 #[cfg(test)]
 mod tests;
 
-use crate::llm::{Format, FormatId};
+use crate::llm::{Format, FormatId, openai};
 
 const OWN: FormatId = FormatId::OpenAiResponses;
 
@@ -30,5 +30,5 @@ pub(super) const FORMAT: Format = Format {
     stream_writer: |frame| Box::new(stream_writer::Writer::new(frame)),
     terminal: stream_reader::terminal,
     read_error: |status, _, body| error::read(status, body),
-    write_error: error::write,
+    write_error: |error| openai::write_error(error, Some("server_error")),
 };

@@ -8,19 +8,10 @@ use crate::llm::chat::{
 };
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place};
+use crate::llm::openai;
 
 /// The member of a message's extra that says that it came as `instructions`.
 pub(super) const INSTRUCTIONS: &str = "instructions";
-/// Members that no model sees. `store` is here too, because it says only what [`Retention`] says.
-const UNSEEN: [&str; 7] = [
-    "metadata",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "store",
-    "stream_options",
-];
 /// Tools that the caller runs, though only this format has them.
 const CALLERS: [&str; 3] = ["custom", "local_shell", "apply_patch"];
 const LOGPROBS: &str = "message.output_text.logprobs";
@@ -55,7 +46,12 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     }
     chat.tool_choice = members.take("tool_choice").map_or(ToolChoice::Auto, tool_choice);
     chat.parallel_tool_calls = members.flag("parallel_tool_calls")?.filter(|parallel| !parallel);
-    sampling(&mut members, &mut chat)?;
+    // The service itself has no more than temperature, `top_p` and a limit. Other servers of this API take the rest too.
+    for (name, usual) in [("top_p", 1), ("frequency_penalty", 0), ("presence_penalty", 0)] {
+        members.drop_if(name, usual);
+    }
+    let limit = members.integer("max_output_tokens")?;
+    chat.sampling = openai::sampling(&mut members, limit)?;
     chat.output = output(&mut members)?;
     chat.reasoning = reasoning(&mut members)?;
     if members.flag("stream")? == Some(true) {
@@ -63,7 +59,9 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
         chat.delivery = Delivery::StreamWithUsage;
     }
     chat.user = members.text("user")?;
-    chat.unseen = members.take_all(UNSEEN);
+    chat.unseen = members.take_all(["metadata"].into_iter().chain(openai::UNSEEN));
+    // What `store` says, only [`Retention`] says.
+    chat.unseen.append(&mut members.take_all(["store", "stream_options"]));
     members.drop_if("truncation", "disabled");
     members.drop_if("include", Value::Array(Vec::new()));
     chat.extra = members.rest(OWN);
@@ -234,34 +232,6 @@ fn tool_choice(choice: Value) -> ToolChoice {
         }
         _ => ToolChoice::Foreign(OWN, choice),
     }
-}
-
-/// The service itself has no more than temperature, `top_p` and a limit. Other servers of this API take the rest too.
-fn sampling(members: &mut Members<'_>, chat: &mut Chat) -> Result<(), Unsupported> {
-    for (name, usual) in [("top_p", 1), ("frequency_penalty", 0), ("presence_penalty", 0)] {
-        members.drop_if(name, usual);
-    }
-    let sampling = &mut chat.sampling;
-    sampling.max_tokens = members.integer("max_output_tokens")?;
-    sampling.temperature = members.number("temperature")?;
-    sampling.top_p = members.number("top_p")?;
-    sampling.top_k = members.integer("top_k")?;
-    sampling.frequency_penalty = members.number("frequency_penalty")?;
-    sampling.presence_penalty = members.number("presence_penalty")?;
-    if let Some(seed) = members.get("seed").and_then(Value::as_i64) {
-        members.take("seed");
-        sampling.seed = Some(seed);
-    }
-    let stop = match members.get("stop") {
-        Some(Value::String(text)) => Some(vec![text.clone()]),
-        Some(Value::Array(texts)) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
-        _ => None,
-    };
-    if let Some(stop) = stop {
-        members.take("stop");
-        sampling.stop = stop;
-    }
-    Ok(())
 }
 
 fn output(members: &mut Members<'_>) -> Result<Output, Unsupported> {

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::items::{self, Kind, Side};
-use super::{OWN, error, reply};
+use super::{FORMAT, OWN, reply};
 use crate::llm::chat::{Content, Part};
 use crate::llm::event::write_sse;
 use crate::llm::{Answer, Delta, Finish, Frame, ProviderError, StreamWriter};
@@ -90,7 +90,7 @@ impl StreamWriter for Writer {
     /// Flat, as it is documented, and with the object that the service sends in fact, at which OpenAI's Python client
     /// raises.
     fn fail(&mut self, error: &ProviderError, out: &mut String) {
-        let object = error::write(error)["error"].take();
+        let object = FORMAT.write_error(error)["error"].take();
         let code = object["code"].as_str().or(object["type"].as_str());
         let event = json!({"code": code, "message": error.message, "param": error.param, "error": object});
         self.event("error", event, out);

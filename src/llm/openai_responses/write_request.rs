@@ -10,13 +10,12 @@ use crate::llm::chat::{Chat, Content, Message, Output, Part, Retention, Role, So
 use crate::llm::error::Unsupported;
 use crate::llm::members::Place;
 use crate::llm::models::{effort_of_budget, family};
+use crate::llm::openai;
 
 /// The least that `max_output_tokens` may be.
 const LEAST_TOKENS: u64 = 16;
 /// Characters of a call's id, and of a user's name, at most.
 const LONGEST_ID: usize = 64;
-/// Members of a chat completion that mean the same here.
-const OF_CHAT: [&str; 4] = ["service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 
 /// Writes a request. What this API doesn't have and what changes the sampling only, such as penalties, is left out
 /// where the request came in another format.
@@ -66,7 +65,7 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
     } else {
         put("user", chat.user.as_deref().map(|user| user.chars().take(LONGEST_ID).collect::<String>().into()));
         put("store", (chat.retention == Retention::Nothing).then(|| false.into()));
-        for name in OF_CHAT.into_iter().filter(|_| chat.format == FormatId::OpenAiChat) {
+        for name in openai::UNSEEN.into_iter().filter(|_| chat.format == FormatId::OpenAiChat) {
             put(name, chat.unseen.get(name).cloned());
         }
     }
@@ -231,12 +230,8 @@ fn fit(chat: &Chat, id: &str) -> String {
     if chat.format == OWN || id.len() <= LONGEST_ID {
         return id.to_owned();
     }
-    // FNV-1a
-    let hash = id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let begin: String = id.chars().filter(char::is_ascii).take(40).collect();
-    format!("{begin}_{hash:016x}")
+    format!("{begin}_{:016x}", openai::hash(id))
 }
 
 fn tool(tool: &Tool, is_own: bool) -> Option<Value> {

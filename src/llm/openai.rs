@@ -1,10 +1,15 @@
-//! Errors.
+//! What OpenAI's two APIs have in common, and those who offer either.
 
 use serde_json::{Value, json};
 
-use super::is_blank;
-use crate::llm::ProviderError;
+use super::ProviderError;
+use super::chat::Sampling;
+use super::error::Unsupported;
+use super::members::Members;
 
+/// Members that no model sees and that both APIs have.
+pub(super) const UNSEEN: [&str; 4] =
+    ["service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 /// The code that agents look for when they shorten their history.
 const TOO_LONG: &str = "context_length_exceeded";
 /// How OpenAI, vLLM, Mistral, DeepSeek, OpenRouter and others say the same in words.
@@ -17,7 +22,50 @@ const TOO_LONG_WORDS: [&str; 6] = [
     "too large for model with",
 ];
 /// The status of an error in a stream that doesn't tell one.
-const IN_STREAM: u16 = 502;
+pub(super) const IN_STREAM: u16 = 502;
+
+/// How an answer is sampled, but for its limit, which each API calls by another name. What isn't said says nothing, and
+/// neither does a seed that is no whole number.
+pub(super) fn sampling(members: &mut Members<'_>, max_tokens: Option<u64>) -> Result<Sampling, Unsupported> {
+    let stop = match members.take("stop") {
+        None => Vec::new(),
+        Some(Value::String(one)) => vec![one],
+        Some(several) => {
+            members.put_back("stop", several);
+            members.texts("stop")?
+        }
+    };
+    let seed = members.get("seed").and_then(Value::as_i64);
+    if seed.is_some() {
+        members.take("seed");
+    }
+    Ok(Sampling {
+        max_tokens,
+        temperature: members.number("temperature")?,
+        top_p: members.number("top_p")?,
+        top_k: members.integer("top_k")?,
+        stop,
+        seed,
+        frequency_penalty: members.number("frequency_penalty")?,
+        presence_penalty: members.number("presence_penalty")?,
+    })
+}
+
+/// A number that stands for the id of a call: FNV-1a, 64 bits.
+pub(super) fn hash(id: &str) -> u64 {
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Whether a member says nothing.
+pub(super) fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.values().all(Value::is_null),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
 
 /// Whether `error` is one. Some providers write `"error": null` into every reply.
 pub(super) fn is_told(error: &Value) -> bool {
@@ -25,7 +73,7 @@ pub(super) fn is_told(error: &Value) -> bool {
 }
 
 /// Reads the body of a refusal.
-pub(super) fn read(status: u16, body: &[u8]) -> ProviderError {
+pub(super) fn read_error(status: u16, body: &[u8]) -> ProviderError {
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     // Google's endpoint puts it into a list.
     let parsed = parsed.get(0).unwrap_or(&parsed);
@@ -34,13 +82,18 @@ pub(super) fn read(status: u16, body: &[u8]) -> ProviderError {
 }
 
 /// Reads an error that a stream, or a reply with the status 200, tells.
-pub(super) fn in_stream(error: &Value) -> ProviderError {
+pub(super) fn error_in_stream(error: &Value) -> ProviderError {
+    let status = status_in(error).unwrap_or(IN_STREAM);
+    of_object(status, error).unwrap_or_else(|| ProviderError::new(status, "the provider doesn't say why"))
+}
+
+/// The status that an error object has, if it has one.
+pub(super) fn status_in(error: &Value) -> Option<u16> {
     let told = ["status", "status_code", "code"].iter().find_map(|name| {
         let status = &error[name];
         status.as_u64().or_else(|| status.as_str()?.parse().ok()).and_then(|status| u16::try_from(status).ok())
     });
-    let status = told.filter(|status| (400..600).contains(status)).unwrap_or(IN_STREAM);
-    of_object(status, error).unwrap_or_else(|| ProviderError::new(status, "the provider doesn't say why"))
+    told.filter(|status| (400..600).contains(status))
 }
 
 /// Reads an error object, or what stands in its place: a text, or what FastAPI and its like say.
@@ -57,13 +110,13 @@ fn of_object(status: u16, error: &Value) -> Option<ProviderError> {
     Some(ProviderError { code, param: text(&error["param"]), ..ProviderError::new(status, message) })
 }
 
-/// Writes an error.
-pub(super) fn write(error: &ProviderError) -> Value {
+/// Writes an error. `of_server` is the code of those that are the server's.
+pub(super) fn write_error(error: &ProviderError, of_server: Option<&str>) -> Value {
     let (kind, usual_code) = match error.status {
         401 => ("authentication_error", Some("invalid_api_key")),
         403 => ("permission_error", None),
         404 => ("not_found_error", None),
-        408 | 424 | 500.. => ("server_error", None),
+        408 | 424 | 500.. => ("server_error", of_server),
         429 => ("rate_limit_error", Some("rate_limit_exceeded")),
         _ => ("invalid_request_error", None),
     };
