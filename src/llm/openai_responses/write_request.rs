@@ -8,7 +8,7 @@ use super::request::INSTRUCTIONS;
 use crate::llm::FormatId;
 use crate::llm::chat::{Chat, Content, Message, Output, Part, Retention, Role, Source, Tool, ToolChoice, ToolResult};
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, object, some};
 use crate::llm::models::{effort_of_budget, family};
 use crate::llm::openai;
 
@@ -22,58 +22,48 @@ const LONGEST_ID: usize = 64;
 pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
     chat.may_become(OWN)?;
     let is_own = chat.format == OWN;
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            out.insert(name.to_owned(), value);
-        }
-    };
-    put("model", Some(model).filter(|model| !model.is_empty()).map(Value::from));
     let (instructions, messages) = instructions(chat);
-    put("instructions", instructions.map(Value::from));
-    put("input", input(chat, messages)?);
-    let (mut tools, place) = (Vec::new(), Place::ROOT.name("tools"));
-    for (index, each) in chat.tools.iter().enumerate() {
-        tools.push(tool(each, is_own).ok_or_else(|| place.index(index).wrong("is a tool of another API's"))?);
-    }
-    put("tools", (!tools.is_empty()).then(|| tools.into()));
-    put("tool_choice", tool_choice(&chat.tool_choice)?);
-    put("parallel_tool_calls", chat.parallel_tool_calls.map(Value::from));
+    let place = Place::ROOT.name("tools");
+    let tools =
+        chat.tools.iter().enumerate().map(|(index, each)| {
+            tool(each, is_own).ok_or_else(|| place.index(index).wrong("is a tool of another API's"))
+        });
     let sampling = &chat.sampling;
-    let limit = sampling.max_tokens.map(|limit| if is_own { limit } else { limit.max(LEAST_TOKENS) });
-    put("max_output_tokens", limit.map(Value::from));
-    if is_own || family(model).sampling {
-        put("temperature", sampling.temperature.map(Value::from));
-        put("top_p", sampling.top_p.map(Value::from));
-    }
-    let stop = Some(&sampling.stop).filter(|stop| !stop.is_empty());
-    if is_own {
-        put("top_k", sampling.top_k.map(Value::from));
-        put("frequency_penalty", sampling.frequency_penalty.map(Value::from));
-        put("presence_penalty", sampling.presence_penalty.map(Value::from));
-        put("seed", sampling.seed.map(Value::from));
-        put("stop", stop.map(|stop| stop.clone().into()));
-    } else if stop.is_some() {
+    if !is_own && !sampling.stop.is_empty() {
         return Err(Unsupported::new("stop", "can't be said to the Responses API"));
     }
-    put("text", text(chat)?);
-    put("reasoning", reasoning(chat, model));
-    put("stream", chat.delivery.is_stream().then(|| true.into()));
-    if is_own {
-        put("user", chat.user.clone().map(Value::from));
-        chat.unseen.iter().for_each(|(name, value)| put(name, Some(value.clone())));
-    } else {
-        put("user", chat.user.as_deref().map(|user| user.chars().take(LONGEST_ID).collect::<String>().into()));
-        put("store", (chat.retention == Retention::Nothing).then(|| false.into()));
-        for name in openai::UNSEEN.into_iter().filter(|_| chat.format == FormatId::OpenAiChat) {
-            put(name, chat.unseen.get(name).cloned());
-        }
-    }
-    for (name, value) in chat.extra.of(OWN).into_iter().flatten() {
-        if !matches!(name.as_str(), "text" | "reasoning") {
-            put(name, Some(value.clone()));
-        }
-    }
+    let takes_sampling = is_own || family(model).sampling;
+    let user = |user: &str| user.chars().take(if is_own { usize::MAX } else { LONGEST_ID }).collect::<String>();
+    let mut out = object(json!({
+        "model": some(model),
+        "instructions": instructions,
+        "input": input(chat, messages)?,
+        "tools": some(tools.collect::<Result<Vec<Value>, _>>()?),
+        "tool_choice": tool_choice(&chat.tool_choice)?,
+        "parallel_tool_calls": chat.parallel_tool_calls,
+        "max_output_tokens": sampling.max_tokens.map(|limit| if is_own { limit } else { limit.max(LEAST_TOKENS) }),
+        "temperature": sampling.temperature.filter(|_| takes_sampling),
+        "top_p": sampling.top_p.filter(|_| takes_sampling),
+        "top_k": sampling.top_k.filter(|_| is_own),
+        "frequency_penalty": sampling.frequency_penalty.filter(|_| is_own),
+        "presence_penalty": sampling.presence_penalty.filter(|_| is_own),
+        "seed": sampling.seed.filter(|_| is_own),
+        "stop": some(sampling.stop.clone()),
+        "text": text(chat)?,
+        "reasoning": reasoning(chat, model),
+        "stream": chat.delivery.is_stream().then_some(true),
+        "user": chat.user.as_deref().map(user),
+        "store": (!is_own && chat.retention == Retention::Nothing).then_some(false),
+    }));
+    let is_kept = |name: &str| match chat.format {
+        OWN => true,
+        FormatId::OpenAiChat => openai::UNSEEN.contains(&name),
+        _ => false,
+    };
+    out.extend(chat.unseen.clone().into_iter().filter(|(name, _)| is_kept(name)));
+    let mut rest = chat.extra.members(OWN);
+    rest.retain(|name, _| !matches!(name.as_str(), "text" | "reasoning"));
+    out.extend(rest);
     Ok(out.into())
 }
 
@@ -242,23 +232,16 @@ fn tool(tool: &Tool, is_own: bool) -> Option<Value> {
             (name, description, parameters, strict, extra)
         }
     };
-    let mut out = Map::new();
-    out.insert("type".into(), "function".into());
-    out.insert("name".into(), name.as_str().into());
-    if let Some(description) = description {
-        out.insert("description".into(), description.as_str().into());
-    }
-    match parameters {
-        Some(parameters) => out.insert("parameters".into(), parameters.clone()),
-        None if is_own => None,
-        None => out.insert("parameters".into(), json!({"type": "object", "properties": {}})),
-    };
-    match strict {
-        Some(true) if is_own => {}
-        strict => {
-            out.insert("strict".into(), (*strict == Some(true)).into());
-        }
-    }
+    let nothing = || (!is_own).then(|| json!({"type": "object", "properties": {}}));
+    let is_strict = *strict == Some(true);
+    let mut out = object(json!({
+        "type": "function",
+        "name": name,
+        "description": description,
+        "parameters": parameters.clone().or_else(nothing),
+        // Where nothing is said, it is strict if it can be.
+        "strict": (!is_own || !is_strict).then_some(is_strict),
+    }));
     out.extend(extra.members(OWN));
     if extra.member(OWN, "strict").is_some() {
         out.shift_remove("strict");
@@ -283,43 +266,33 @@ fn tool_choice(choice: &ToolChoice) -> Result<Option<Value>, Unsupported> {
     })
 }
 
-fn object(chat: &Chat, name: &str) -> Map<String, Value> {
-    chat.extra_member(OWN, name).and_then(Value::as_object).cloned().unwrap_or_default()
+/// What of the member `name` only this format knows.
+fn rest_of(chat: &Chat, name: &str) -> Map<String, Value> {
+    object(chat.extra_member(OWN, name).cloned().unwrap_or_default())
 }
 
-fn text(chat: &Chat) -> Result<Option<Value>, Unsupported> {
-    let mut text = object(chat, "text");
-    if let Some(verbosity) = chat.extra_member(FormatId::OpenAiChat, "verbosity") {
-        text.insert("verbosity".into(), verbosity.clone());
-    }
+fn text(chat: &Chat) -> Result<Option<Map<String, Value>>, Unsupported> {
+    let mut text = rest_of(chat, "text");
+    let verbosity = chat.extra_member(FormatId::OpenAiChat, "verbosity");
     let format = match &chat.output {
-        Output::Text => None,
-        Output::JsonObject => Some(json!({"type": "json_object"})),
+        Output::Text => Value::Null,
+        Output::JsonObject => json!({"type": "json_object"}),
         Output::JsonSchema { name, description, schema, strict } => {
-            let mut format =
-                json!({"type": "json_schema", "name": name.as_deref().unwrap_or("answer"), "schema": schema});
-            if let Some(description) = description {
-                format["description"] = description.as_str().into();
-            }
-            if let Some(strict) = strict {
-                format["strict"] = (*strict).into();
-            }
-            if let (Some(all), Some(Value::Object(rest))) = (format.as_object_mut(), text.get("format")) {
-                all.extend(rest.clone());
-            }
-            Some(format)
+            let name = name.as_deref().unwrap_or("answer");
+            let mut format = object(json!({"type": "json_schema", "name": name, "schema": schema,
+                "description": description, "strict": strict}));
+            format.extend(object(text.get("format").cloned().unwrap_or_default()));
+            format.into()
         }
-        Output::Foreign(OWN, whole) => Some(whole.clone()),
+        Output::Foreign(OWN, whole) => whole.clone(),
         Output::Foreign(..) => return Err(Unsupported::new("response_format", "is another API's")),
     };
-    if let Some(format) = format {
-        text.insert("format".into(), format);
-    }
-    Ok((!text.is_empty()).then(|| text.into()))
+    text.extend(object(json!({"verbosity": verbosity, "format": format})));
+    Ok(some(text))
 }
 
-fn reasoning(chat: &Chat, model: &str) -> Option<Value> {
-    let (said, mut out) = (&chat.reasoning, object(chat, "reasoning"));
+fn reasoning(chat: &Chat, model: &str) -> Option<Map<String, Value>> {
+    let said = &chat.reasoning;
     let effort = match (&said.effort, said.budget) {
         (Some(effort), _) if matches!(chat.format, OWN | FormatId::OpenAiChat) => Some(effort.as_str()),
         (Some(effort), _) => family(model).effort(effort),
@@ -332,10 +305,7 @@ fn reasoning(chat: &Chat, model: &str) -> Option<Value> {
         Some("omitted") => None,
         summary => summary,
     };
-    for (name, value) in [("effort", effort), ("summary", summary)] {
-        if let Some(value) = value {
-            out.insert(name.into(), value.into());
-        }
-    }
-    (!out.is_empty()).then(|| out.into())
+    let mut reasoning = rest_of(chat, "reasoning");
+    reasoning.extend(object(json!({"effort": effort, "summary": summary})));
+    some(reasoning)
 }
