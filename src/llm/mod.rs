@@ -41,6 +41,7 @@ pub use delta::{Assembler, Delta, playback};
 pub use document::{Document, without_lone_surrogates};
 pub use error::{Malformed, ProviderError, StreamFault, Unsupported};
 pub use event::Event;
+pub use openai_chat::with_fitting_call_ids;
 
 /// The formats that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

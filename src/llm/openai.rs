@@ -56,6 +56,20 @@ pub(super) fn hash(id: &str) -> u64 {
     id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// An id of exactly so many letters and digits, and the same one for the same `id`: `id` itself where it is one.
+pub(super) fn exact_id(id: &str, length: usize) -> String {
+    if id.len() == length && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return id.to_owned();
+    }
+    let mut rest = hash(id);
+    let digits = std::iter::repeat_with(|| {
+        let digit = u32::try_from(rest % 36).ok().and_then(|digit| char::from_digit(digit, 36));
+        rest /= 36;
+        digit.unwrap_or('0')
+    });
+    digits.take(length).collect()
+}
+
 /// Whether a member says nothing.
 pub(super) fn is_blank(value: &Value) -> bool {
     match value {

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use super::adjust::fit;
 use super::provider::Provider;
 use crate::config::ProviderKind;
+use crate::llm::chat::Role;
+use crate::llm::models;
 use crate::llm::{self, Chat, Document, FormatId, Frame, Unsupported};
 
 /// Paths that Azure has below each deployment; all others are the resource's.
@@ -96,6 +98,9 @@ pub(super) fn prepare(
     if provider.speaks(request.format) {
         let body = match &request.chat {
             Some(chat) if request.format == FormatId::Anthropic => signed_only(chat, body),
+            Some(chat) if request.format == FormatId::OpenAiChat => {
+                fit(&provider.preset.chat, with_call_ids(chat, model.unwrap_or_default(), body))
+            }
             _ if request.format == FormatId::OpenAiChat => fit(&provider.preset.chat, body),
             _ => body,
         };
@@ -140,6 +145,15 @@ fn signed_only(chat: &Chat, body: Bytes) -> Bytes {
         return body;
     }
     let patched = serde_json::from_slice(&body).ok().and_then(|value| llm::without_unsigned_thinking(&value));
+    patched.map_or(body, |patched| patched.to_string().into())
+}
+
+/// A body whose ids of calls the model takes, though another provider's may have made them.
+fn with_call_ids(chat: &Chat, model: &str, body: Bytes) -> Bytes {
+    if models::family(model).call_id.is_none() || !chat.messages.iter().any(|message| message.role == Role::Tool) {
+        return body;
+    }
+    let patched = serde_json::from_slice(&body).ok().and_then(|value| llm::with_fitting_call_ids(&value, model));
     patched.map_or(body, |patched| patched.to_string().into())
 }
 

@@ -12,6 +12,9 @@ use crate::llm::members::{Members, Place, object};
 /// Where thoughts stand: DeepSeek and most others, and OpenRouter, newer vLLM and Ollama.
 pub(super) const THOUGHTS: [&str; 2] = ["reasoning_content", "reasoning"];
 
+/// Stands between thoughts of several parts.
+pub(super) const BETWEEN_THOUGHTS: &str = "\n\n";
+
 /// Reads a content: a text, or a list of parts. Parts of types that aren't known stay whole.
 pub(super) fn read(content: Option<Value>, place: Place<'_>) -> Result<Vec<Part>, Unsupported> {
     match content {
@@ -143,7 +146,8 @@ fn read_thoughts(message: &mut Members<'_>) -> Vec<Part> {
     let sealed = |block: &Value| read_thinking_block(block).filter(|part| part.seal.is_some());
     if let Some(parts) = blocks.and_then(|blocks| blocks.iter().map(sealed).collect::<Option<Vec<Part>>>()) {
         message.take("thinking_blocks");
-        message.drop_if(THOUGHTS[0], thoughts_of(&parts));
+        message.drop_if(THOUGHTS[0], thoughts_of(&parts, BETWEEN_THOUGHTS));
+        message.drop_if(THOUGHTS[0], thoughts_of(&parts, ""));
         return parts;
     }
     for name in THOUGHTS {
@@ -167,12 +171,12 @@ pub(super) fn where_it_stood(part: &Part) -> &str {
 }
 
 /// All thoughts, joined.
-pub(super) fn thoughts_of(parts: &[Part]) -> String {
-    let texts = parts.iter().filter(|part| where_it_stood(part) != "content").map(|part| match &part.content {
-        Content::Reasoning(text) => text.as_str(),
-        _ => "",
+pub(super) fn thoughts_of(parts: &[Part], separator: &str) -> String {
+    let texts = parts.iter().filter_map(|part| match &part.content {
+        Content::Reasoning(text) if !text.is_empty() && where_it_stood(part) != "content" => Some(text.as_str()),
+        _ => None,
     });
-    texts.collect()
+    texts.collect::<Vec<_>>().join(separator)
 }
 
 /// A block of Claude's thoughts; in a stream, a piece of one.

@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 use crate::llm::chat::Extra;
 use crate::llm::{Format, FormatId, openai};
 
+pub use write_request::with_fitting_call_ids;
+
 /// This format.
 const OWN: FormatId = FormatId::OpenAiChat;
 /// The member of an [`Extra`] that tells in which member of its message a part stood, where that

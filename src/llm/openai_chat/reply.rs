@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, THOUGHTS};
+use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
 use super::{OWN, merge};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part};
@@ -206,7 +206,7 @@ fn write_message(answer: &Answer) -> Map<String, Value> {
         }
     }
     let name = answer.parts.iter().map(content::where_it_stood).find(|name| THOUGHTS.contains(name));
-    let thoughts = content::thoughts_of(&answer.parts);
+    let thoughts = content::thoughts_of(&answer.parts, BETWEEN_THOUGHTS);
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     message.insert("content".into(), if is_list { listed.into() } else { some(text).into() });

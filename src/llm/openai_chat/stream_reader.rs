@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::content::{self, THOUGHTS};
+use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
 use super::{DONE, OWN, merge, reply};
 use crate::llm::chat::{Content, Extra, Part, Seal, SealKind, ToolCall};
 use crate::llm::members::{Members, Place};
@@ -59,6 +59,7 @@ pub(super) struct Reader {
     count: usize,
     /// The thoughts that are open, and their text.
     thoughts: Option<(usize, String)>,
+    has_thought: bool,
     text: Option<usize>,
     refusal: Option<usize>,
     refuses: bool,
@@ -243,7 +244,9 @@ impl Reader {
         if !blocks.is_empty() {
             delta.take("thinking_blocks");
         }
-        if content::thoughts_of(&blocks).is_empty() {
+        // What Refrain puts between a block and the next, as another part of the answer.
+        let is_separator = told == BETWEEN_THOUGHTS && self.has_thought && self.thoughts.is_none() && blocks.is_empty();
+        if content::thoughts_of(&blocks, "").is_empty() && !is_separator {
             self.think(name, &told, out);
         }
         for block in blocks {
@@ -279,6 +282,7 @@ impl Reader {
             return;
         }
         self.close_text(out);
+        self.has_thought = true;
         let part = Part { extra: content::stood_in(name), ..Part::new(Content::Reasoning(piece.to_owned())) };
         self.thoughts = Some((self.begin_part(part, out), piece.to_owned()));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, THOUGHTS};
+use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
 use super::{DONE, FORMAT, OWN, STOOD_IN, merge, reply};
 use crate::llm::answer::{Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal};
@@ -25,6 +25,8 @@ pub(super) struct Writer {
     /// Characters of text so far, for annotations.
     characters: usize,
     refuses: bool,
+    /// Whether thoughts were told, so that those of the next part are set apart.
+    has_thought: bool,
     usage: Option<Usage>,
 }
 
@@ -58,6 +60,7 @@ impl Writer {
             calls: 0,
             characters: 0,
             refuses: false,
+            has_thought: false,
             usage: None,
         }
     }
@@ -113,12 +116,19 @@ impl Writer {
                 json!({"refusal": text})
             }
             Kind::Thoughts(all) => {
+                let is_first = all.is_empty();
                 all.push_str(text);
                 match told.extra.member(OWN, STOOD_IN).and_then(Value::as_str) {
                     Some("content") => {
                         json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]})
                     }
-                    name => json!({name.unwrap_or(THOUGHTS[0]): text}),
+                    name => {
+                        let name = name.unwrap_or(THOUGHTS[0]).to_owned();
+                        if std::mem::replace(&mut self.has_thought, true) && is_first {
+                            self.tell(json!({&name: BETWEEN_THOUGHTS}), out);
+                        }
+                        json!({name: text})
+                    }
                 }
             }
             Kind::Call(number, _) => json!({"tool_calls": [{"index": number, "function": {"arguments": text}}]}),

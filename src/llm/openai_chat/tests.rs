@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{FORMAT, OWN};
+use super::{FORMAT, OWN, with_fitting_call_ids};
 use crate::llm::chat::{
     Chat, Content, Delivery, Extra, Issuer, Message, Output, Part, Reasoning, ReasoningMode, Role, Seal, SealKind,
     Source, Tool, ToolCall, ToolChoice, ToolResult,
@@ -446,7 +446,7 @@ fn conversations_of_other_formats() {
     let shown = json!({"type": "text", "text": "(Shown by the tool call t:)"});
     let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}});
     let elsewhere = "(What this tool shows is in the user's next message.)";
-    let written = FORMAT.write_request(&chat, "mistral-large").unwrap();
+    let written = FORMAT.write_request(&chat, "llama-4").unwrap();
     let id = written["messages"][3]["tool_calls"][0]["id"].clone();
     assert!(id.as_str().unwrap().len() <= 40);
     assert_eq!(
@@ -473,6 +473,53 @@ fn conversations_of_other_formats() {
     let written = FORMAT.write_request(&chat, "anthropic/claude-sonnet-4.5").unwrap();
     assert_eq!(written["messages"][3]["thinking_blocks"], blocks);
     assert_eq!(FORMAT.write_request(&chat, "gpt-4.1").unwrap()["messages"][1]["role"], "developer");
+}
+
+#[test]
+fn mistral_takes_ids_of_nine_letters_and_digits_only() {
+    let calls = json!([{"id": "toolu_01A", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "aB3dE6gH9", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": null, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "toolu_01A", "content": "1"},
+        {"role": "tool", "tool_call_id": "aB3dE6gH9", "content": "2"}]});
+    let ids = |body: &Value| {
+        let call = |index: usize| body["messages"][1]["tool_calls"][index]["id"].clone();
+        let result = |index: usize| body["messages"][index]["tool_call_id"].clone();
+        [call(0), result(2), call(1), result(3)]
+    };
+    for format in [OWN, FormatId::Anthropic] {
+        let chat = Chat { format, ..read(body.clone()) };
+        let [made, result, kept, other] = ids(&FORMAT.write_request(&chat, "mistral-large-latest").unwrap());
+        let made = made.as_str().unwrap();
+        assert!(made.len() == 9 && made.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{made}");
+        assert_eq!((&result, &kept, &other), (&made.into(), &"aB3dE6gH9".into(), &"aB3dE6gH9".into()));
+        // A request that passes through has the same ones.
+        let fitting = with_fitting_call_ids(&body, "mistral-large-latest").unwrap();
+        assert_eq!(ids(&fitting), [made.into(), result, kept, other]);
+        assert_eq!(with_fitting_call_ids(&fitting, "mistral-large-latest"), None);
+    }
+    assert_eq!(with_fitting_call_ids(&body, "gpt-4.1"), None);
+}
+
+#[test]
+fn thoughts_of_several_parts_are_set_apart() {
+    let thought = |text: &str| Part::new(Content::Reasoning(text.into()));
+    let answer = Answer { parts: vec![thought("First."), thought("Then."), Part::text("Yes.")], ..Answer::default() };
+    let reply = FORMAT.write_reply(&answer, &frame(false));
+    assert_eq!(reply["choices"][0]["message"]["reasoning_content"], "First.\n\nThen.");
+    let told = events(&written(&playback(&answer), false));
+    let pieces = told.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+    let thoughts =
+        pieces.filter_map(|chunk| chunk["choices"][0]["delta"]["reasoning_content"].as_str().map(str::to_owned));
+    assert_eq!(thoughts.collect::<String>(), "First.\n\nThen.");
+    // Claude's come back as they were signed.
+    let signed = |text: &str| sealed(Content::Reasoning(text.into()), Issuer::Anthropic, SealKind::Signature);
+    let answer = Answer { parts: vec![signed("First."), signed("Then."), Part::text("Yes.")], ..Answer::default() };
+    let read_again = FORMAT.read_reply(FORMAT.write_reply(&answer, &frame(false))).unwrap();
+    assert_eq!((read_again.parts, read_again.extra.is_empty()), (answer.parts.clone(), true));
+    let (deltas, end) = steps(&events(&written(&playback(&answer), false)));
+    assert_eq!((end, assembled(deltas).unwrap().parts), (Ok(()), answer.parts));
 }
 
 #[test]

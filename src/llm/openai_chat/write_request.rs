@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, THOUGHTS};
+use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
 use super::{OWN, merge, merge_extra};
 use crate::llm::FormatId;
 use crate::llm::chat::{
@@ -66,6 +66,27 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
         body.extend(shared.map(|(name, value)| (name.clone(), value.clone())));
     }
     Ok(body.into())
+}
+
+/// The request `body` in this format with ids of calls that `model` takes: a conversation may have begun with another
+/// provider. None where it takes them as they are.
+#[must_use]
+pub fn with_fitting_call_ids(body: &Value, model: &str) -> Option<Value> {
+    let length = models::family(model).call_id?;
+    let mut fitting = body.clone();
+    for message in fitting.get_mut("messages")?.as_array_mut()? {
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten();
+        let ids = calls.filter_map(|call| call.get_mut("id"));
+        ids.for_each(|id| fit_call_id(id, length));
+        message.get_mut("tool_call_id").into_iter().for_each(|id| fit_call_id(id, length));
+    }
+    (fitting != *body).then_some(fitting)
+}
+
+fn fit_call_id(id: &mut Value, length: usize) {
+    if let Value::String(id) = id {
+        *id = openai::exact_id(id, length);
+    }
 }
 
 struct Writer<'c> {
@@ -189,6 +210,7 @@ impl Writer<'_> {
         let Content::ToolResult(ToolResult { call_id, parts, is_error }) = &part.content else {
             return Err(place.wrong("must be a tool's result"));
         };
+        let id = self.call_id(call_id);
         let content = if self.is_own {
             self.content(parts, None, place)?
         } else {
@@ -197,13 +219,13 @@ impl Writer<'_> {
             let mut texts: Vec<&str> = texts.iter().filter_map(|part| part["text"].as_str()).collect();
             if !others.is_empty() {
                 texts.push("(What this tool shows is in the user's next message.)");
-                shown.push(json!({"type": "text", "text": format!("(Shown by the tool call {call_id}:)")}));
+                shown.push(json!({"type": "text", "text": format!("(Shown by the tool call {id}:)")}));
                 shown.extend(others);
             }
             Some(format!("{}{}", if *is_error { "Error: " } else { "" }, texts.join("\n")).into())
         };
         // The older role `function` has no id, and stands among the further members.
-        let id = (!self.is_own || !call_id.is_empty()).then(|| self.call_id(call_id));
+        let id = (!self.is_own || !call_id.is_empty()).then_some(id);
         let role = part.extra.member(OWN, "role").is_none().then_some("tool");
         let mut written = object(json!({"role": role, "tool_call_id": id, "content": content}));
         merge_extra(&mut written, &part.extra);
@@ -240,8 +262,10 @@ impl Writer<'_> {
         let has_more = !calls.is_empty() || !refusal.is_empty() || !message.extra.is_empty();
         let nothing = || if has_more || !self.is_own { Value::Null } else { "".into() };
         // In blocks, thoughts say it all.
-        let thoughts =
-            if self.is_own && blocks.is_empty() { content::thoughts_of(&message.parts) } else { String::new() };
+        let thoughts = match self.is_own && blocks.is_empty() {
+            true => content::thoughts_of(&message.parts, BETWEEN_THOUGHTS),
+            false => String::new(),
+        };
         let name = message.parts.iter().map(content::where_it_stood).find(|name| THOUGHTS.contains(name));
         let mut written = Map::new();
         written.insert("role".into(), "assistant".into());
@@ -256,12 +280,14 @@ impl Writer<'_> {
         Ok(written)
     }
 
-    /// A call's id. One that OpenAI would find too long is shortened, and the same way where a result names it.
+    /// A call's id. One that OpenAI would find too long, or the model refuses, becomes another one, and the same where a
+    /// result names it.
     fn call_id(&self, id: &str) -> String {
-        if self.is_own || id.len() <= CALL_ID {
-            return id.to_owned();
+        match self.family.call_id {
+            Some(length) if !id.is_empty() => openai::exact_id(id, length),
+            _ if self.is_own || id.len() <= CALL_ID => id.to_owned(),
+            _ => format!("call_{:016x}", openai::hash(id)),
         }
-        format!("call_{:016x}", openai::hash(id))
     }
 
     /// The tools, and the choice of them.

@@ -152,7 +152,7 @@ pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, 
         "usage": end.map(|_| written_usage(head.usage.as_ref())), "user": null, "metadata": {},
     });
     let Some(members) = response.as_object_mut() else { return response };
-    let request = frame.chat.as_ref().and_then(|chat| write_request::write(chat, &frame.model).ok());
+    let request = frame.chat.as_ref().and_then(|chat| write_request::repeated(chat, &frame.model));
     for (name, said) in request.as_ref().and_then(Value::as_object).into_iter().flatten() {
         match (members.get_mut(name), said) {
             (Some(Value::Object(usual)), Value::Object(said)) => usual.extend(said.clone()),

@@ -67,6 +67,18 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
     Ok(out.into())
 }
 
+/// The request as a reply repeats it: with the strictness of each function, which a request may leave open.
+pub(super) fn repeated(chat: &Chat, model: &str) -> Option<Value> {
+    let mut request = write(chat, model).ok()?;
+    let told = request.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten();
+    for (told, tool) in told.zip(&chat.tools) {
+        if let Tool::Function { strict, .. } = tool {
+            told["strict"] = (*strict == Some(true)).into();
+        }
+    }
+    Some(request)
+}
+
 /// The text that goes to `instructions`, and the messages that don't: what came so, and of another API's request the
 /// system prompt that it begins with.
 fn instructions(chat: &Chat) -> (Option<String>, &[Message]) {

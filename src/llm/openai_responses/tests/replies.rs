@@ -208,6 +208,15 @@ fn a_reply_repeats_the_request() {
     ] {
         assert_eq!(reply[name], value, "{name}");
     }
+    let closed = json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false});
+    let function = |name: &str, parameters: &Value| json!({"type": "function", "name": name, "parameters": parameters});
+    let mut said = function("said", &closed);
+    said["strict"] = true.into();
+    let chat =
+        asks(json!({"tools": [said, function("closed", &closed), function("open", &json!({"type": "object"}))]}));
+    let reply = OWN.format().write_reply(&Answer::of_text("Hi"), &Frame { chat: Some(Arc::new(chat)), ..frame() });
+    let strict: Vec<&Value> = reply["tools"].as_array().unwrap().iter().map(|tool| &tool["strict"]).collect();
+    assert_eq!(strict, [true, true, false], "a function is strict where that is said, or nothing and it can be");
     // What one caller said isn't told to another.
     let theirs = json!({"id": "resp_9", "object": "response", "metadata": {"secret": "s"}, "user": "v",
         "instructions": "i",
