@@ -67,12 +67,6 @@ impl Chat {
         let is_unsigned = |part: &Part| matches!(part.content, Content::Reasoning(_)) && part.claudes_seal().is_none();
         self.messages.iter().flat_map(|message| &message.parts).any(is_unsigned)
     }
-
-    /// A top-level member that only the format of the request knows, where that is `format`.
-    #[must_use]
-    pub fn extra_member(&self, format: FormatId, name: &str) -> Option<&Value> {
-        self.extra.member(format, name)
-    }
 }
 
 /// One message.

@@ -39,7 +39,7 @@ impl Thinking {
         let Reasoning { effort, budget, mode, .. } = &chat.reasoning;
         let word = effort.as_deref();
         // A way of thinking that only Anthropic knows.
-        if let Some(own) = chat.extra_member(FormatId::Anthropic, "thinking").filter(|own| own["type"].is_string()) {
+        if let Some(own) = chat.extra.member(FormatId::Anthropic, "thinking").filter(|own| own["type"].is_string()) {
             let budget = own["budget_tokens"].as_u64().unwrap_or(0);
             return Ok(Self { member: own.clone(), effort: effort.clone(), budget });
         }

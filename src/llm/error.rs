@@ -72,6 +72,17 @@ impl ProviderError {
         Self { status, message: message.into(), code: None, param: None, retry_after: None }
     }
 
+    /// For a body that has no error object: its text, unless that is a page of HTML, or JSON of a shape that isn't known, which
+    /// would tell a caller nothing.
+    #[must_use]
+    pub fn of_text(status: u16, body: &[u8]) -> Self {
+        /// Characters that are told, at most. Arbitrary.
+        const TOLD: usize = 500;
+        let text: String = String::from_utf8_lossy(body).trim().chars().take(TOLD).collect();
+        let is_text = !text.is_empty() && !text.starts_with(['<', '{', '[']);
+        Self::new(status, if is_text { text } else { format!("the provider answered with status {status}") })
+    }
+
     /// For a body that is no error message, such as a proxy's page: as much of it as it takes to recognise it.
     #[must_use]
     pub fn unreadable(status: u16, body: &[u8]) -> Self {

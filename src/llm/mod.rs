@@ -225,6 +225,20 @@ impl Frame {
     }
 }
 
+/// A name as one segment of a path, whatever is in it, so that none leads elsewhere.
+#[must_use]
+pub fn path_segment(name: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    match name {
+        // Clients take these for steps of a path, escaped or not, unless they are escaped twice.
+        "." | ".." => name.replace('.', "%252E"),
+        _ => name.bytes().map(escaped).collect(),
+    }
+}
+
 /// How a stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Terminal {

@@ -205,6 +205,19 @@ fn version(name: &str) -> Option<(u32, u32)> {
 }
 
 impl Family {
+    /// Temperature and `top_p` for a model whose scale ends at 1. Where it refuses the two together, the one that differs from
+    /// 1 stays, and temperature where both do.
+    #[must_use]
+    pub fn temperature_and_top_p(&self, temperature: Option<f64>, top_p: Option<f64>) -> (Option<f64>, Option<f64>) {
+        match (temperature.map(|temperature| temperature.min(1.0)), top_p) {
+            _ if !self.sampling => (None, None),
+            both if self.temperature_with_top_p => both,
+            (Some(temperature), Some(top_p)) if temperature >= 1.0 => (None, Some(top_p)),
+            (Some(temperature), _) => (Some(temperature), None),
+            (None, top_p) => (None, top_p),
+        }
+    }
+
     /// The effort that it takes and that comes closest to `wanted` without going beyond, where it takes any.
     #[must_use]
     pub fn effort(&self, wanted: &str) -> Option<&'static str> {

@@ -10,7 +10,7 @@ use super::provider::Provider;
 use crate::config::ProviderKind;
 use crate::llm::chat::Role;
 use crate::llm::models;
-use crate::llm::{self, Chat, Document, FormatId, Frame, Unsupported};
+use crate::llm::{self, Chat, Document, FormatId, Frame, Unsupported, path_segment};
 
 /// Paths that Azure has below each deployment; all others are the resource's.
 const DEPLOYED: [&str; 7] = [
@@ -183,17 +183,4 @@ fn at_azure(provider: &Provider, path: &str, model: Option<&str>) -> String {
         Some(model) => format!("/deployments/{}{plain}?{both}", path_segment(model)),
         None => format!("{plain}?{both}"),
     }
-}
-
-/// A name as one segment of a path, so that none leads elsewhere.
-pub(super) fn path_segment(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => out.push(char::from(byte)),
-            b'.' if !matches!(name, "." | "..") => out.push('.'),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }

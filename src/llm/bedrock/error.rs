@@ -4,8 +4,6 @@ use serde_json::{Value, json};
 
 use crate::llm::error::ProviderError;
 
-/// How much of a body is told that isn't Bedrock's error object.
-const LONGEST_BODY: usize = 500;
 /// What Bedrock and the models behind it say of a conversation that is too long.
 const TOO_LONG: [&str; 4] =
     ["Input is too long", "prompt is too long", "exceed context limit", "too many total text bytes"];
@@ -40,18 +38,7 @@ pub(super) fn read(status: u16, kind: Option<&str>, body: &[u8]) -> ProviderErro
     // AWS's front doors write it large, and what stands between may have the shape of others.
     let told = [&parsed["message"], &parsed["Message"], &parsed["error"]["message"], &parsed["originalMessage"]];
     let told = told.into_iter().find_map(Value::as_str).map(str::trim).filter(|message| !message.is_empty());
-    let message = told.map_or_else(
-        || {
-            let text: String = String::from_utf8_lossy(body).trim().chars().take(LONGEST_BODY).collect();
-            // A page of HTML, or JSON of a shape that isn't known, would tell a caller nothing.
-            if text.is_empty() || text.starts_with(['<', '{', '[']) {
-                format!("the provider answered with status {status}")
-            } else {
-                text
-            }
-        },
-        str::to_owned,
-    );
+    let message = told.map_or_else(|| ProviderError::of_text(status, body).message, str::to_owned);
     let name = kind.and_then(exception).or_else(|| parsed["__type"].as_str().and_then(exception));
     let known = EXCEPTIONS.iter().find(|(_, names)| name.as_deref().is_some_and(|name| names.contains(&name)));
     let status = match (known, status) {

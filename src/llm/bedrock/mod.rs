@@ -15,14 +15,17 @@ mod write;
 #[cfg(test)]
 mod write_tests;
 
-use crate::llm::{Format, FormatId};
+use crate::llm::{Format, FormatId, path_segment};
 
 /// This format.
 const OWN: FormatId = FormatId::Bedrock;
 
 /// Converse and ConverseStream.
 pub(super) const FORMAT: Format = Format {
-    path,
+    path: |model, is_stream| {
+        // Names may be ARNs, which have colons and slashes.
+        format!("/model/{}/{}", path_segment(model), if is_stream { "converse-stream" } else { "converse" })
+    },
     read_request: read::request,
     write_request: write::request,
     read_reply: reply::read,
@@ -33,17 +36,3 @@ pub(super) const FORMAT: Format = Format {
     read_error: |status, header, body| error::read(status, header("x-amzn-errortype").as_deref(), body),
     write_error: error::write,
 };
-
-/// The model is one segment of the path, whatever is in it: ARNs have colons and slashes.
-fn path(model: &str, is_stream: bool) -> String {
-    let escaped = |byte: u8| match byte {
-        _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    let model = match model {
-        // Clients take these for steps of a path, escaped or not, unless they are escaped twice.
-        "." | ".." => model.replace('.', "%252E"),
-        _ => model.bytes().map(escaped).collect(),
-    };
-    format!("/model/{model}/{}", if is_stream { "converse-stream" } else { "converse" })
-}

@@ -135,18 +135,12 @@ fn inference(asked: &Sampling, fields: &Fields, target: Target) -> Result<Map<St
         (Some(limit), Some(budget)) if limit <= budget => Some(budget.saturating_add(limit)),
         (limit, _) => limit,
     };
-    let (mut temperature, mut top_p) = (asked.temperature, asked.top_p);
-    if !target.is_own {
-        // Converse ends where many models do, at 1.
-        temperature = temperature.map(|temperature| temperature.min(1.0));
-        if fields.thinks || !target.family.sampling {
-            (temperature, top_p) = (None, None);
-        } else if !target.family.temperature_with_top_p && temperature.is_some() && top_p.is_some() {
-            // Newer Claudes refuse the two together: the one that differs from 1 stays, and the first where both do.
-            let is_whole = temperature >= Some(1.0) && top_p < Some(1.0);
-            (temperature, top_p) = if is_whole { (None, top_p) } else { (temperature, None) };
-        }
-    }
+    let (temperature, top_p) = match (asked.temperature, asked.top_p) {
+        both if target.is_own => both,
+        _ if fields.thinks => (None, None),
+        // Converse's scale ends where many models' do.
+        (temperature, top_p) => target.family.temperature_and_top_p(temperature, top_p),
+    };
     Ok(object(json!({
         "maxTokens": max_tokens,
         "temperature": temperature,

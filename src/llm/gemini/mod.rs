@@ -13,7 +13,7 @@ mod write;
 use serde_json::{Map, Value};
 
 use super::members::{Members, Place};
-use super::{Format, FormatId, Unsupported};
+use super::{Format, FormatId, Unsupported, path_segment};
 
 /// This format.
 const OWN: FormatId = FormatId::Gemini;
@@ -35,15 +35,8 @@ pub(super) const FORMAT: Format = Format {
 /// The model is one segment, whatever is in its name, so that no name leads to another path. `models/gemini-…`, as
 /// Google's list of models has it, means `gemini-…`.
 fn path(model: &str, is_stream: bool) -> String {
-    let mut path = "/models/".to_owned();
-    for byte in model.strip_prefix("models/").unwrap_or(model).bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    path + if is_stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" }
+    let model = path_segment(model.strip_prefix("models/").unwrap_or(model));
+    format!("/models/{model}{}", if is_stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" })
 }
 
 /// The members of one of Google's own objects, with their names in camel case: the API takes snake case too.

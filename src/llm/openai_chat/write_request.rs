@@ -34,7 +34,7 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
     let thinks = family.maker == Maker::OpenAi && family.thinking != Thinking::Never;
     let takes_newer = thinks || is_own && chat.unseen.contains_key("max_completion_tokens");
     let number = |value: Option<f64>| value.filter(|_| is_own || family.sampling);
-    let verbosity = chat.extra_member(FormatId::OpenAiResponses, "text").map(|text| &text["verbosity"]);
+    let verbosity = chat.extra.member(FormatId::OpenAiResponses, "text").map(|text| &text["verbosity"]);
     let usage = (chat.delivery == Delivery::StreamWithUsage).then(|| json!({"include_usage": true}));
     let mut body = object(json!({
         "model": model,
@@ -350,7 +350,7 @@ impl Writer<'_> {
     fn effort(&self) -> Option<&str> {
         let reasoning = &self.chat.reasoning;
         if self.is_own {
-            let said = self.chat.extra_member(OWN, "reasoning").and_then(|reasoning| reasoning["effort"].as_str());
+            let said = self.chat.extra.member(OWN, "reasoning").and_then(|reasoning| reasoning["effort"].as_str());
             return reasoning.effort.as_deref().filter(|effort| said != Some(effort));
         }
         if self.family.thinking == Thinking::Never || reasoning.mode == Some(ReasoningMode::Disabled) {

@@ -280,12 +280,12 @@ fn tool_choice(choice: &ToolChoice) -> Result<Option<Value>, Unsupported> {
 
 /// What of the member `name` only this format knows.
 fn rest_of(chat: &Chat, name: &str) -> Map<String, Value> {
-    object(chat.extra_member(OWN, name).cloned().unwrap_or_default())
+    object(chat.extra.member(OWN, name).cloned().unwrap_or_default())
 }
 
 fn text(chat: &Chat) -> Result<Option<Map<String, Value>>, Unsupported> {
     let mut text = rest_of(chat, "text");
-    let verbosity = chat.extra_member(FormatId::OpenAiChat, "verbosity");
+    let verbosity = chat.extra.member(FormatId::OpenAiChat, "verbosity");
     let format = match &chat.output {
         Output::Text => Value::Null,
         Output::JsonObject => json!({"type": "json_object"}),
