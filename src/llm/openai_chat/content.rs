@@ -260,6 +260,54 @@ pub(super) fn write_call(call: &ToolCall, id: &str, seal: Option<&Seal>, extra: 
     written
 }
 
+/// What an assistant says, by the members of the message in which it stands.
+#[derive(Default)]
+pub(super) struct Spoken<'p> {
+    /// Parts of the content.
+    pub(super) said: Vec<Part>,
+    pub(super) refusal: String,
+    /// Thoughts that Claude has sealed.
+    pub(super) blocks: Vec<Value>,
+    pub(super) calls: Vec<Value>,
+    /// Google's signature of the text.
+    pub(super) seal: Option<&'p Seal>,
+}
+
+impl<'p> Spoken<'p> {
+    /// What these parts say. `id` is the id of a call here, by its number; of the seals only those are told that pass.
+    pub(super) fn of(
+        parts: &'p [Part],
+        id: impl Fn(&ToolCall, usize) -> String,
+        passes: impl Fn(&Seal) -> bool,
+    ) -> Self {
+        let mut spoken = Self::default();
+        for part in parts {
+            let seal = part.seal.as_ref().filter(|seal| passes(seal));
+            match &part.content {
+                Content::ToolCall(call) => {
+                    let id = id(call, spoken.calls.len());
+                    spoken.calls.push(write_call(call, &id, seal, &part.extra).into());
+                    continue;
+                }
+                Content::Foreign(OWN, call) if where_it_stood(part) == "tool_calls" => spoken.calls.push(call.clone()),
+                Content::Reasoning(text) if where_it_stood(part) != "content" => {
+                    spoken.blocks.extend(seal.and_then(|seal| write_thinking_block(text, seal, &part.extra)));
+                }
+                Content::Refusal(text) if part.extra.of(OWN).is_none() => spoken.refusal.push_str(text),
+                Content::Text(text) if text.is_empty() && part.extra.of(OWN).is_none() => {}
+                _ => spoken.said.push(part.clone()),
+            }
+            spoken.seal = seal.filter(|seal| seal.issuer == Issuer::Google).or(spoken.seal);
+        }
+        spoken
+    }
+}
+
+/// The member in which thoughts stand.
+pub(super) fn thoughts_member(parts: &[Part]) -> &str {
+    parts.iter().map(where_it_stood).find(|name| THOUGHTS.contains(name)).unwrap_or(THOUGHTS[0])
+}
+
 /// Pages that a text cites, as annotations. `start` and `end` are where it stands in the whole content, in characters.
 /// Passages of the caller's own documents are no pages.
 pub(super) fn annotations(extra: &Extra, start: usize, end: usize) -> Vec<Value> {

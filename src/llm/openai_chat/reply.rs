@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
+use super::content::{self, BETWEEN_THOUGHTS, Spoken};
 use super::{OWN, merge};
 use crate::llm::answer::{Answer, Finish, Usage};
-use crate::llm::chat::{Content, Extra, Issuer, Part};
+use crate::llm::chat::{Content, Extra, Part, ToolCall};
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place, object, some};
 use crate::llm::{Frame, Malformed, openai};
@@ -171,50 +171,28 @@ pub(super) fn split_extra(extra: &Extra) -> (Map<String, Value>, Map<String, Val
 }
 
 fn write_message(answer: &Answer) -> Map<String, Value> {
-    let (mut text, mut listed, mut is_list) = (String::new(), Vec::new(), false);
-    let (mut refusal, mut seal) = (String::new(), None);
-    let (mut annotations, mut blocks, mut calls) = (Vec::new(), Vec::new(), Vec::new());
-    let mut characters = 0;
-    for part in &answer.parts {
-        let where_it_stood = content::where_it_stood(part);
-        match &part.content {
-            Content::ToolCall(call) => {
-                let id = content::call_id(&call.id, &answer.id, calls.len());
-                calls.push(content::write_call(call, &id, part.seal.as_ref(), &part.extra).into());
-                continue;
-            }
-            Content::Text(more) => {
-                let start = characters;
-                characters += more.chars().count();
-                annotations.extend(content::annotations(&part.extra, start, characters));
-                text.push_str(more);
-                is_list |= part.extra.of(OWN).is_some();
-            }
-            Content::Refusal(more) => refusal.push_str(more),
-            Content::Reasoning(_) if where_it_stood == "content" => is_list = true,
-            Content::Reasoning(more) => {
-                let seal = part.seal.as_ref();
-                blocks.extend(seal.and_then(|seal| content::write_thinking_block(more, seal, &part.extra)));
-            }
-            Content::Foreign(OWN, call) if where_it_stood == "tool_calls" => calls.push(call.clone()),
-            Content::Foreign(OWN, _) => is_list = true,
-            _ => {}
-        }
-        seal = part.seal.as_ref().filter(|seal| seal.issuer == Issuer::Google).or(seal);
-        if !matches!(part.content, Content::Refusal(_) | Content::Reasoning(_)) || where_it_stood == "content" {
-            listed.extend(content::write_part(part).filter(|_| where_it_stood != "tool_calls"));
-        }
+    let id = |call: &ToolCall, number| content::call_id(&call.id, &answer.id, number);
+    let Spoken { said, refusal, blocks, calls, seal } = Spoken::of(&answer.parts, id, |_| true);
+    let (mut text, mut annotations, mut characters) = (String::new(), Vec::new(), 0);
+    for part in &said {
+        let (start, more) = (characters, part.as_text().unwrap_or_default());
+        characters += more.chars().count();
+        annotations.extend(content::annotations(&part.extra, start, characters));
+        text.push_str(more);
     }
-    let name = answer.parts.iter().map(content::where_it_stood).find(|name| THOUGHTS.contains(name));
-    let thoughts = content::thoughts_of(&answer.parts, BETWEEN_THOUGHTS);
+    let is_list = said.iter().any(|part| match &part.content {
+        Content::Text(_) => part.extra.of(OWN).is_some(),
+        content => matches!(content, Content::Foreign(OWN, _) | Content::Reasoning(_) | Content::Refusal(_)),
+    });
+    let listed = || said.iter().filter_map(content::write_part).collect();
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), if is_list { listed.into() } else { some(text).into() });
+    message.insert("content".into(), if is_list { listed() } else { some(text).into() });
     message.insert("refusal".into(), some(refusal).into());
     message.extend(object(json!({
         "annotations": some(annotations),
         "tool_calls": some(calls),
-        name.unwrap_or(THOUGHTS[0]): some(thoughts),
+        content::thoughts_member(&answer.parts): some(content::thoughts_of(&answer.parts, BETWEEN_THOUGHTS)),
         "thinking_blocks": some(blocks),
         "extra_content": content::write_google_seal(seal),
     })));

@@ -4,11 +4,12 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
+use super::content::{self, BETWEEN_THOUGHTS, Spoken};
 use super::{OWN, merge, merge_extra};
 use crate::llm::FormatId;
 use crate::llm::chat::{
-    Chat, Content, Delivery, Issuer, Message, Output, Part, ReasoningMode, Role, Source, Tool, ToolChoice, ToolResult,
+    Chat, Content, Delivery, Issuer, Message, Output, Part, ReasoningMode, Role, Seal, Source, Tool, ToolCall,
+    ToolChoice, ToolResult,
 };
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Place, object, some};
@@ -233,32 +234,13 @@ impl Writer<'_> {
     }
 
     fn assistant(&self, message: &Message, place: Place<'_>) -> Result<Map<String, Value>, Unsupported> {
-        let (mut said, mut calls, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut refusal, mut seal) = (String::new(), None);
-        for (index, part) in message.parts.iter().enumerate() {
-            let own_seal = part.seal.as_ref().filter(|seal| self.is_own || passes(seal.issuer, self.family.maker));
-            match &part.content {
-                Content::ToolCall(call) => {
-                    calls.push(content::write_call(call, &self.call_id(&call.id), own_seal, &part.extra).into());
-                    continue;
-                }
-                Content::Foreign(OWN, call) if content::where_it_stood(part) == "tool_calls" => {
-                    calls.push(call.clone());
-                }
-                Content::Reasoning(_) if content::where_it_stood(part) == "content" => said.push(part.clone()),
-                Content::Reasoning(text) => {
-                    blocks.extend(own_seal.and_then(|seal| content::write_thinking_block(text, seal, &part.extra)));
-                }
-                Content::Refusal(text) if part.extra.of(OWN).is_none() => refusal.push_str(text),
-                Content::Text(text) if text.is_empty() && part.extra.of(OWN).is_none() => {}
-                Content::Foreign(format, _) if *format != OWN => {
-                    let place = place.name("content");
-                    return Err(unknown_kind(place.index(index)));
-                }
-                _ => said.push(part.clone()),
-            }
-            seal = own_seal.filter(|seal| seal.issuer == Issuer::Google).or(seal);
+        let is_others = |part: &Part| matches!(part.content, Content::Foreign(format, _) if format != OWN);
+        if let Some(index) = message.parts.iter().position(is_others) {
+            return Err(unknown_kind(place.name("content").index(index)));
         }
+        let passes = |seal: &Seal| self.is_own || passes(seal.issuer, self.family.maker);
+        let id = |call: &ToolCall, _| self.call_id(&call.id);
+        let Spoken { said, refusal, blocks, calls, seal } = Spoken::of(&message.parts, id, passes);
         let has_more = !calls.is_empty() || !refusal.is_empty() || !message.extra.is_empty();
         let nothing = || if has_more || !self.is_own { Value::Null } else { "".into() };
         // In blocks, thoughts say it all.
@@ -266,13 +248,12 @@ impl Writer<'_> {
             true => content::thoughts_of(&message.parts, BETWEEN_THOUGHTS),
             false => String::new(),
         };
-        let name = message.parts.iter().map(content::where_it_stood).find(|name| THOUGHTS.contains(name));
         let mut written = Map::new();
         written.insert("role".into(), "assistant".into());
         written.insert("content".into(), self.content(&said, Some(""), place)?.unwrap_or_else(nothing));
         written.extend(object(json!({
             "refusal": some(refusal),
-            name.unwrap_or(THOUGHTS[0]): some(thoughts),
+            content::thoughts_member(&message.parts): some(thoughts),
             "thinking_blocks": some(blocks),
             "tool_calls": some(calls),
             "extra_content": content::write_google_seal(seal),
