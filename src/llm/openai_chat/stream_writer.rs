@@ -14,6 +14,7 @@ use crate::llm::{Answer, Delta, Frame, ProviderError, StreamWriter};
 const REPEATED: [&str; 2] = ["service_tier", "system_fingerprint"];
 
 /// Writes the chunks of one stream.
+#[derive(Default)]
 pub(super) struct Writer {
     frame: Frame,
     /// What all chunks have in common.
@@ -51,18 +52,7 @@ enum Kind {
 
 impl Writer {
     pub(super) fn new(frame: &Frame) -> Self {
-        Self {
-            frame: frame.clone(),
-            common: Map::new(),
-            reply_id: String::new(),
-            extra: Extra::default(),
-            parts: Vec::new(),
-            calls: 0,
-            characters: 0,
-            refuses: false,
-            has_thought: false,
-            usage: None,
-        }
+        Self { frame: frame.clone(), ..Self::default() }
     }
 
     fn begin(&mut self, answer: &Answer, out: &mut String) {

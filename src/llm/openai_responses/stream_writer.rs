@@ -13,6 +13,7 @@ use crate::llm::event::write_sse;
 use crate::llm::{Answer, Delta, Finish, Frame, ProviderError, StreamWriter};
 
 /// See [`StreamWriter`].
+#[derive(Default)]
 pub(super) struct Writer {
     frame: Frame,
     head: Answer,
@@ -99,17 +100,7 @@ impl StreamWriter for Writer {
 
 impl Writer {
     pub(super) fn new(frame: &Frame) -> Self {
-        Self {
-            frame: frame.clone(),
-            head: Answer::default(),
-            has_begun: false,
-            sequence: 0,
-            parts: Vec::new(),
-            places: Vec::new(),
-            live: 0,
-            items: Vec::new(),
-            finish: None,
-        }
+        Self { frame: frame.clone(), ..Self::default() }
     }
 
     fn event(&mut self, name: &str, members: Value, out: &mut String) {
