@@ -270,6 +270,17 @@ pub(super) fn some<T: Default + PartialEq>(value: T) -> Option<T> {
     (value != T::default()).then_some(value)
 }
 
+/// Whether a member says nothing.
+pub(super) fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.values().all(Value::is_null),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Adds `more` to `members`, and in its place what both have. Objects are merged, unless the new one has a `type` and so is
 /// whole.
 pub(super) fn merge(members: &mut Map<String, Value>, more: &Map<String, Value>) {

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::ProviderError;
-use super::chat::Sampling;
+use super::chat::{Sampling, ToolChoice};
 use super::error::Unsupported;
-use super::members::Members;
+use super::members::{Members, is_blank};
 
 /// Members that no model sees and that both APIs have.
 pub(super) const UNSEEN: [&str; 4] =
@@ -51,6 +51,26 @@ pub(super) fn sampling(members: &mut Members<'_>, max_tokens: Option<u64>) -> Re
     })
 }
 
+/// A choice of tools, where `function` names one and `allowed` says in which mode some may be called; none where it says the
+/// same as nothing.
+pub(super) fn tool_choice(
+    choice: &ToolChoice,
+    function: fn(&String) -> Value,
+    allowed: fn(&str, Vec<Value>) -> Value,
+) -> Option<Value> {
+    match choice {
+        ToolChoice::Auto => None,
+        ToolChoice::None => Some("none".into()),
+        ToolChoice::Required => Some("required".into()),
+        ToolChoice::Named(name) => Some(function(name)),
+        ToolChoice::Allowed { names, required } => {
+            let mode = if *required { "required" } else { "auto" };
+            Some(allowed(mode, names.iter().map(function).collect()))
+        }
+        ToolChoice::Foreign(_, whole) => Some(whole.clone()),
+    }
+}
+
 /// A number that stands for the id of a call: FNV-1a, 64 bits.
 pub(super) fn hash(id: &str) -> u64 {
     id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -68,17 +88,6 @@ pub(super) fn exact_id(id: &str, length: usize) -> String {
         digit.unwrap_or('0')
     });
     digits.take(length).collect()
-}
-
-/// Whether a member says nothing.
-pub(super) fn is_blank(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.values().all(Value::is_null),
-        Value::Bool(_) | Value::Number(_) => false,
-    }
 }
 
 /// Whether `error` is one. Some providers write `"error": null` into every reply.

@@ -5,9 +5,8 @@ use serde_json::{Map, Value};
 use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
 use super::{DONE, OWN, merge, reply};
 use crate::llm::chat::{Content, Extra, Part, Seal, SealKind, ToolCall};
-use crate::llm::members::{Members, Place};
-use crate::llm::openai::{self, is_blank};
-use crate::llm::{Answer, Delta, Event, Malformed, StreamFault, StreamReader, Terminal, Unsupported};
+use crate::llm::members::{Members, Place, is_blank};
+use crate::llm::{Answer, Delta, Event, Malformed, StreamFault, StreamReader, Terminal, Unsupported, openai};
 
 /// Members of deltas that are lists, whose pieces follow one another.
 const LISTS: [&str; 3] = ["reasoning_details", "annotations", "images"];

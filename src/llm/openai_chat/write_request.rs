@@ -381,18 +381,11 @@ fn search_result(whole: &Value) -> String {
 /// A choice of tools; none where it says the same as nothing.
 pub(super) fn tool_choice(choice: &ToolChoice) -> Option<Value> {
     let function = |name: &String| json!({"type": "function", "function": {"name": name}});
-    match choice {
-        ToolChoice::Auto => None,
-        ToolChoice::None => Some("none".into()),
-        ToolChoice::Required => Some("required".into()),
-        ToolChoice::Named(name) => Some(function(name)),
-        ToolChoice::Allowed { names, required } => {
-            let tools: Vec<Value> = names.iter().map(function).collect();
-            let mode = if *required { "required" } else { "auto" };
-            Some(json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}))
-        }
-        ToolChoice::Foreign(_, whole) => Some(whole.clone()),
-    }
+    openai::tool_choice(
+        choice,
+        function,
+        |mode, tools| json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}),
+    )
 }
 
 /// The form of an answer.

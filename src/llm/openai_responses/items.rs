@@ -11,7 +11,7 @@ use super::OWN;
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal, SealKind, Source, ToolCall};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place, object};
+use crate::llm::members::{Members, Place, object, some};
 
 /// The member of a part's extra that holds the members of its item.
 pub(super) const ITEM: &str = "item";
@@ -245,53 +245,34 @@ pub(super) fn write(parts: &[&Part], side: Side<'_>) -> Option<Value> {
         Side::Output(reply, index) => given.clone().or(Some(format!("{prefix}{MADE}_{reply}_{index}").into())),
         Side::Input => given.clone(),
     };
-    let mut item = Map::new();
-    let mut put = |name: &str, value: Value| item.insert(name.to_owned(), value);
-    match (kind(first)?, &first.content) {
+    let mut item = object(match (kind(first)?, &first.content) {
         (Kind::Foreign, Content::Foreign(_, whole)) => return Some(whole.clone()),
-        (Kind::Call, Content::ToolCall(call)) => {
-            id("fc").map(|id| put("id", id));
-            put("type", "function_call".into());
-            put("status", "completed".into());
-            put("arguments", call.arguments.as_str().into());
-            put("call_id", call.id.as_str().into());
-            put("name", call.name.as_str().into());
-        }
+        (Kind::Call, Content::ToolCall(call)) => json!({"id": id("fc"), "type": "function_call", "status": "completed",
+            "arguments": call.arguments, "call_id": call.id, "name": call.name}),
         (Kind::Reasoning, _) => {
             let is_others = is_made || seal.is_some_and(|seal| seal.issuer != Issuer::OpenAi);
             if is_others && matches!(side, Side::Input) {
                 return None;
             }
-            let texts: Vec<Value> = parts.iter().filter_map(|part| thought(part)).collect();
-            let (summary, content): (Vec<_>, Vec<_>) =
-                texts.into_iter().partition(|part| part["type"] == "summary_text");
-            id("rs").map(|id| put("id", id));
-            put("type", "reasoning".into());
-            put("summary", summary.into());
-            if !content.is_empty() {
-                put("content", content.into());
-            }
-            seal.map(|seal| put("encrypted_content", sealed(seal).into()));
+            let texts = parts.iter().filter_map(|part| thought(part));
+            let (summary, content): (Vec<_>, Vec<_>) = texts.partition(|part| part["type"] == "summary_text");
+            json!({"id": id("rs"), "type": "reasoning", "summary": summary, "content": some(content),
+                "encrypted_content": seal.map(sealed)})
         }
         _ => {
             let id = id("msg");
-            let is_full = id.is_some();
-            id.map(|id| put("id", id));
-            put("type", "message".into());
-            if is_full {
-                put("status", "completed".into());
-            }
-            put("role", "assistant".into());
+            let status = id.as_ref().map(|_| "completed");
             // A message without an id is an easy one, whose plain text every server of this API takes.
-            let plain = parts.first().filter(|_| !is_full && parts.len() == 1).and_then(|part| plain_text(part));
+            let plain = parts.first().filter(|_| id.is_none() && parts.len() == 1).and_then(|part| plain_text(part));
             let list = || parts.iter().filter_map(|part| write_part(part, "output_text")).collect();
-            put("content", plain.map_or_else(list, Value::from));
+            let content = plain.map_or_else(list, Value::from);
+            json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
         }
-    }
-    if let (Side::Output(..), Some(Seal { issuer: Issuer::Google, value, .. }), false) =
-        (side, seal, matches!(first.content, Content::Reasoning(_)))
+    });
+    if let (Side::Output(..), Some(Seal { issuer: Issuer::Google, value, .. })) = (side, seal)
+        && !matches!(first.content, Content::Reasoning(_))
     {
-        put("extra_content", json!({"google": {"thought_signature": value}}));
+        item.insert("extra_content".into(), json!({"google": {"thought_signature": value}}));
     }
     item.extend(rest);
     Some(item.into())
@@ -323,15 +304,12 @@ pub(super) fn write_part(part: &Part, text: &str) -> Option<Value> {
             return Some(json!({"type": text, "text": texts.join("\n\n")}));
         }
         Content::Document { source, name } => {
-            let mut file = match source {
-                Source::File(id) => json!({"type": "input_file", "file_id": id}),
-                Source::Url(url) => json!({"type": "input_file", "file_url": url}),
-                source => json!({"type": "input_file", "file_data": source.address()?}),
+            let (member, value) = match source {
+                Source::File(id) => ("file_id", id.clone()),
+                Source::Url(url) => ("file_url", url.clone()),
+                source => ("file_data", source.address()?),
             };
-            if let Some(name) = name {
-                file["filename"] = name.as_str().into();
-            }
-            file
+            object(json!({"type": "input_file", member: value, "filename": name})).into()
         }
         Content::Audio { data, format } => {
             json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})

@@ -262,20 +262,12 @@ fn tool(tool: &Tool, is_own: bool) -> Option<Value> {
 }
 
 fn tool_choice(choice: &ToolChoice) -> Result<Option<Value>, Unsupported> {
+    if matches!(choice, ToolChoice::Foreign(format, _) if *format != OWN) {
+        return Err(Unsupported::new("tool_choice", "is another API's"));
+    }
     let function = |name: &String| json!({"type": "function", "name": name});
-    Ok(match choice {
-        ToolChoice::Auto => None,
-        ToolChoice::None => Some("none".into()),
-        ToolChoice::Required => Some("required".into()),
-        ToolChoice::Named(name) => Some(function(name)),
-        ToolChoice::Allowed { names, required } => {
-            let tools: Vec<Value> = names.iter().map(function).collect();
-            let mode = if *required { "required" } else { "auto" };
-            Some(json!({"type": "allowed_tools", "mode": mode, "tools": tools}))
-        }
-        ToolChoice::Foreign(OWN, whole) => Some(whole.clone()),
-        ToolChoice::Foreign(..) => return Err(Unsupported::new("tool_choice", "is another API's")),
-    })
+    let allowed = |mode: &str, tools| json!({"type": "allowed_tools", "mode": mode, "tools": tools});
+    Ok(openai::tool_choice(choice, function, allowed))
 }
 
 /// What of the member `name` only this format knows.
