@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use serde_json::Value;
 
 use super::body::{BodyError, Pieces};
 use super::events::Events;
@@ -18,11 +17,11 @@ use crate::llm::{
 
 /// A whole reply, read.
 pub(super) fn read(body: &[u8], from: FormatId) -> Result<Answer, BodyError> {
-    let text = std::str::from_utf8(body).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let malformed = |error: &dyn std::error::Error| BodyError::Malformed(error.to_string());
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
     let repaired = without_lone_surrogates(text);
-    let reply: Value = serde_json::from_str(repaired.as_deref().unwrap_or(text))
-        .map_err(|error| BodyError::Malformed(error.to_string()))?;
-    let mut answer = from.format().read_reply(reply).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let reply = serde_json::from_str(repaired.as_deref().unwrap_or(text)).map_err(|error| malformed(&error))?;
+    let mut answer = from.format().read_reply(reply).map_err(|error| malformed(&error))?;
     if repaired.is_some() {
         answer.lossy = Some("a character that is half of one".into());
     }
