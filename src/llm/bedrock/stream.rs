@@ -10,7 +10,7 @@ use crate::llm::answer::Finish;
 use crate::llm::chat::{Content, Extra, Part, Role, Seal, SealKind};
 use crate::llm::error::{Malformed, ProviderError, StreamFault};
 use crate::llm::event::write_sse;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, object};
 use crate::llm::{Answer, Delta, Event, StreamReader, StreamWriter, Terminal, Usage};
 
 /// How an event ends a stream. The usage follows the reason to stop.
@@ -68,9 +68,7 @@ impl StreamReader for Reader {
         if self.has_failed {
             return Err(StreamFault::Truncated);
         }
-        let result = self.event(event, out);
-        self.has_failed = result.is_err();
-        result
+        self.event(event, out).inspect_err(|_| self.has_failed = true)
     }
 
     fn is_complete(&self) -> bool {
@@ -95,48 +93,45 @@ impl Reader {
         let Ok(Value::Object(mut members)) = serde_json::from_str(&event.data) else {
             return Err(Malformed(format!("`{name}` is no JSON object")).into());
         };
-        if !self.has_begun {
-            self.has_begun = true;
+        if !std::mem::replace(&mut self.has_begun, true) {
             out.push(Delta::Begin(Answer::default()));
         }
-        if is_content {
-            if self.has_stopped {
+        match name {
+            _ if is_content && self.has_stopped => {
                 return Err(Malformed(format!("`{name}` after the end of the message")).into());
             }
-            let place = members.get("contentBlockIndex").and_then(Value::as_u64);
-            let place = place.ok_or_else(|| Malformed(format!("`{name}` names no block")))?;
-            if name != "contentBlockDelta" {
-                self.end(place, out);
-            }
-            match (members.shift_remove("start"), members.shift_remove("delta")) {
-                (Some(Value::Object(start)), _) if name == "contentBlockStart" => {
-                    for (name, value) in start.into_iter().filter(|(_, value)| !value.is_null()) {
-                        self.begin(place, &name, value, out)?;
-                    }
+            _ if is_content => self.content(name, members, out)?,
+            "messageStop" if !self.has_stopped => {
+                let finish = reply::finish(&mut members, self.calls_tools);
+                let finish = finish.map_err(|why| StreamFault::Provider(ProviderError::new(502, why)))?;
+                while let Some((&place, _)) = self.open.first_key_value() {
+                    self.end(place, out);
                 }
-                (_, Some(Value::Object(delta))) if name == "contentBlockDelta" => {
-                    for (name, value) in delta.into_iter().filter(|(_, value)| !value.is_null()) {
-                        self.delta(place, &name, value, out)?;
-                    }
-                }
-                _ if name == "contentBlockDelta" => return Err(Malformed("a delta is no object".into()).into()),
-                _ => {}
+                self.has_stopped = true;
+                out.push(Delta::Finish(finish));
+                self.tell_extra(members, out);
             }
-        } else if name == "messageStop" && !self.has_stopped {
-            let finish = reply::finish(&mut members, self.calls_tools);
-            let finish = finish.map_err(|why| StreamFault::Provider(ProviderError::new(502, why)))?;
-            while let Some((&place, _)) = self.open.first_key_value() {
-                self.end(place, out);
+            "metadata" => {
+                self.has_metadata = true;
+                out.extend(members.shift_remove("usage").and_then(reply::usage).map(Delta::Usage));
+                self.tell_extra(members, out);
             }
-            self.has_stopped = true;
-            out.push(Delta::Finish(finish));
-            self.tell_extra(members, out);
-        } else if name == "metadata" {
-            self.has_metadata = true;
-            out.extend(members.shift_remove("usage").and_then(reply::usage).map(Delta::Usage));
-            self.tell_extra(members, out);
+            _ => {}
         }
         Ok(())
+    }
+
+    fn content(&mut self, name: &str, mut members: Map<String, Value>, out: &mut Vec<Delta>) -> Result<(), Malformed> {
+        let place = members.get("contentBlockIndex").and_then(Value::as_u64);
+        let place = place.ok_or_else(|| Malformed(format!("`{name}` names no block")))?;
+        if name == "contentBlockDelta" {
+            let delta = members.shift_remove("delta").filter(Value::is_object);
+            let delta = delta.ok_or_else(|| Malformed("a delta is no object".into()))?;
+            return object(delta).into_iter().try_for_each(|(name, value)| self.delta(place, &name, value, out));
+        }
+        self.end(place, out);
+        let start = members.shift_remove("start").filter(|_| name == "contentBlockStart").unwrap_or_default();
+        object(start).into_iter().try_for_each(|(name, value)| self.begin(place, &name, value, out))
     }
 
     /// `p` is padding, against who guesses words by their length.

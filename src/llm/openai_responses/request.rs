@@ -26,15 +26,11 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
         let extra = Extra::new(OWN, mark);
         chat.messages.push(Message { role: Role::System, parts: vec![Part::text(text)], extra });
     }
-    match members.take("input") {
+    match members.get("input") {
         None if chat.indispensable.is_some() => {}
         None => return Err(Place::ROOT.name("input").wrong("is missing")),
-        Some(Value::Array(list)) => {
-            members.put_back("input", list.into());
-            members.each("input", |each, place| item(&mut chat, each, place))?;
-        }
-        Some(text @ Value::String(_)) => {
-            members.put_back("input", text);
+        Some(Value::Array(_)) => drop(members.each("input", |each, place| item(&mut chat, each, place))?),
+        Some(Value::String(_)) => {
             let parts = items::content(&mut members, "input", "input_text")?;
             chat.messages.push(Message::new(Role::User, parts));
         }
