@@ -27,19 +27,16 @@ impl<'p> Place<'p> {
     pub(super) const ROOT: Place<'static> = Place { parent: None, step: Step::Root };
 
     /// The member `name` of what is here.
-    #[must_use]
     pub(super) fn name(&'p self, name: &'p str) -> Place<'p> {
         Place { parent: Some(self), step: Step::Name(name) }
     }
 
     /// The item `index` of what is here.
-    #[must_use]
     pub(super) fn index(&'p self, index: usize) -> Place<'p> {
         Place { parent: Some(self), step: Step::Index(index) }
     }
 
     /// Something is wrong here.
-    #[must_use]
     pub(super) fn wrong(&self, why: impl fmt::Display) -> Unsupported {
         Unsupported::new(self, why)
     }
@@ -60,7 +57,7 @@ impl fmt::Display for Place<'_> {
 }
 
 /// The members of an object. Readers take out what they understand; what is left at the end only their format knows.
-/// A member that is `null` says nothing.
+/// A member that is `null` says nothing, and one that is something else than what it is asked for as is wrong.
 #[derive(Debug)]
 pub(super) struct Members<'p> {
     members: Map<String, Value>,
@@ -69,9 +66,6 @@ pub(super) struct Members<'p> {
 
 impl<'p> Members<'p> {
     /// The members of `value`, which stands at `place`.
-    ///
-    /// # Errors
-    /// Where it is no object.
     pub(super) fn of(value: Value, place: Place<'p>) -> Result<Self, Unsupported> {
         match value {
             Value::Object(members) => Ok(Self { members, place }),
@@ -80,13 +74,11 @@ impl<'p> Members<'p> {
     }
 
     /// Where the object stands.
-    #[must_use]
     pub(super) fn place(&self) -> Place<'p> {
         self.place
     }
 
     /// Looks at a member without taking it.
-    #[must_use]
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.members.get(name).filter(|value| !value.is_null())
     }
@@ -122,9 +114,6 @@ impl<'p> Members<'p> {
     }
 
     /// Reads the object `name`, where there is one. What is not understood in it stays there.
-    ///
-    /// # Errors
-    /// Where it is no object, or what `read` says.
     pub(super) fn within<T>(
         &mut self,
         name: &str,
@@ -139,9 +128,6 @@ impl<'p> Members<'p> {
     }
 
     /// The same of an object that must be there.
-    ///
-    /// # Errors
-    /// Where it isn't, too.
     pub(super) fn within_required<T>(
         &mut self,
         name: &str,
@@ -151,9 +137,6 @@ impl<'p> Members<'p> {
     }
 
     /// A text.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Unsupported> {
         self.taken(name, "a text", |value| match value {
             Value::String(text) => Some(text),
@@ -162,41 +145,26 @@ impl<'p> Members<'p> {
     }
 
     /// A text that must be there.
-    ///
-    /// # Errors
-    /// Where it isn't, or is something else.
     pub(super) fn required_text(&mut self, name: &str) -> Result<String, Unsupported> {
         self.text(name)?.ok_or_else(|| self.place.name(name).wrong("is missing"))
     }
 
     /// A number.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn number(&mut self, name: &str) -> Result<Option<f64>, Unsupported> {
         self.taken(name, "a number", |value| value.as_f64())
     }
 
     /// A whole number that isn't negative, however it is spelled.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn integer(&mut self, name: &str) -> Result<Option<u64>, Unsupported> {
         self.taken(name, "a whole number", |value| value.as_u64().or_else(|| whole(value.as_f64()?)))
     }
 
     /// True or false.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Unsupported> {
         self.taken(name, "true or false", |value| value.as_bool())
     }
 
     /// A list; none is an empty one.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn list(&mut self, name: &str) -> Result<Vec<Value>, Unsupported> {
         let list = self.taken(name, "a list", |value| match value {
             Value::Array(items) => Some(items),
@@ -206,9 +174,6 @@ impl<'p> Members<'p> {
     }
 
     /// What `read` makes of each item of a list; none is an empty one.
-    ///
-    /// # Errors
-    /// Where it is something else, or what `read` says.
     pub(super) fn each<T>(
         &mut self,
         name: &str,
@@ -219,9 +184,6 @@ impl<'p> Members<'p> {
     }
 
     /// A list of texts; none is an empty one.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Unsupported> {
         let texts = self.list(name)?.into_iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<_>>();
         texts.ok_or_else(|| self.place.name(name).wrong("must be a list of texts"))
@@ -236,13 +198,11 @@ impl<'p> Members<'p> {
     }
 
     /// What is left.
-    #[must_use]
     pub(super) fn rest(self, format: FormatId) -> Extra {
         Extra::new(format, self.members)
     }
 
     /// What is left, as it is.
-    #[must_use]
     pub(super) fn into_map(self) -> Map<String, Value> {
         self.members
     }
