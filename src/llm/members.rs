@@ -218,9 +218,14 @@ impl<'p> Members<'p> {
     }
 }
 
-/// The members of an object that say something; none where `value` isn't one.
+/// The members of an object; none where `value` isn't one.
+pub(super) fn map(value: Value) -> Map<String, Value> {
+    if let Value::Object(members) = value { members } else { Map::new() }
+}
+
+/// Those that say something.
 pub(super) fn object(value: Value) -> Map<String, Value> {
-    let Value::Object(mut members) = value else { return Map::new() };
+    let mut members = map(value);
     members.retain(|_, value| !value.is_null());
     members
 }

@@ -7,7 +7,7 @@ use super::content::{block, read_block, reasoning_block, text_block};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Part, Role};
 use crate::llm::error::Malformed;
-use crate::llm::members::{Place, object};
+use crate::llm::members::{Place, map, object};
 
 /// Reads a whole reply. It has neither an id nor a time, and doesn't name the model.
 pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
@@ -115,8 +115,8 @@ pub(super) fn write(answer: &Answer) -> Value {
     let mut body = answer.extra.members(OWN);
     let mut output = object(body.shift_remove("output").unwrap_or_default());
     let mut message = object(output.shift_remove("message").unwrap_or_default());
-    message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), answer.parts.iter().filter_map(write_block).collect());
+    let content: Vec<Value> = answer.parts.iter().filter_map(write_block).collect();
+    message.extend(map(json!({"role": "assistant", "content": content})));
     output.insert("message".into(), message.into());
     body.insert("output".into(), output.into());
     body.entry("stopReason").or_insert_with(|| stop_reason(&answer.finish).into());

@@ -7,7 +7,7 @@ use super::{OWN, merge};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Part, ToolCall};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place, object, some};
+use crate::llm::members::{Members, Place, map, object, some};
 use crate::llm::{Frame, Malformed, openai};
 
 /// Reads a reply.
@@ -155,17 +155,13 @@ pub(super) fn write(answer: &Answer, frame: &Frame) -> Value {
 
 /// The choice that a reply, or a chunk of a stream, has.
 pub(super) fn write_choice(name: &str, told: Value, finish: Value) -> Map<String, Value> {
-    let choice = [("index", 0.into()), (name, told), ("logprobs", Value::Null), ("finish_reason", finish)];
-    choice.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    map(json!({"index": 0, name: told, "logprobs": null, "finish_reason": finish}))
 }
 
 /// Further members of the reply, of the message and of the choice.
 pub(super) fn split_extra(extra: &Extra) -> (Map<String, Value>, Map<String, Value>, Map<String, Value>) {
     let mut rest = extra.members(OWN);
-    let mut take = |name: &str| match rest.shift_remove(name) {
-        Some(Value::Object(members)) => members,
-        _ => Map::new(),
-    };
+    let mut take = |name: &str| map(rest.shift_remove(name).unwrap_or_default());
     let (message, choice) = (take("message"), take("choice"));
     (rest, message, choice)
 }
@@ -185,10 +181,8 @@ fn write_message(answer: &Answer) -> Map<String, Value> {
         content => matches!(content, Content::Foreign(OWN, _) | Content::Reasoning(_) | Content::Refusal(_)),
     });
     let listed = || said.iter().filter_map(content::write_part).collect();
-    let mut message = Map::new();
-    message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), if is_list { listed() } else { some(text).into() });
-    message.insert("refusal".into(), some(refusal).into());
+    let content: Value = if is_list { listed() } else { some(text).into() };
+    let mut message = map(json!({"role": "assistant", "content": content, "refusal": some(refusal)}));
     message.extend(object(json!({
         "annotations": some(annotations),
         "tool_calls": some(calls),

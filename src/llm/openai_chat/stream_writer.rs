@@ -7,7 +7,7 @@ use super::{DONE, FORMAT, OWN, STOOD_IN, merge, reply};
 use crate::llm::answer::{Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal};
 use crate::llm::event::write_sse;
-use crate::llm::members::{object, some};
+use crate::llm::members::{map, object, some};
 use crate::llm::{Answer, Delta, Frame, ProviderError, StreamWriter};
 
 /// Further members of a reply that each chunk repeats. The others stand in the last one.
@@ -87,8 +87,7 @@ impl Writer {
     }
 
     fn call(&mut self, call: Map<String, Value>, out: &mut String) {
-        let mut piece = Map::new();
-        piece.insert("index".into(), self.calls.into());
+        let mut piece = map(json!({"index": self.calls}));
         merge(&mut piece, &call);
         self.calls += 1;
         self.tell(json!({"tool_calls": [piece]}), out);

@@ -12,7 +12,7 @@ use crate::llm::chat::{
     ToolChoice, ToolResult,
 };
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Place, object, some};
+use crate::llm::members::{Place, map, object, some};
 use crate::llm::models::{self, Family, Maker, Thinking};
 use crate::llm::openai;
 
@@ -248,9 +248,8 @@ impl Writer<'_> {
             true => content::thoughts_of(&message.parts, BETWEEN_THOUGHTS),
             false => String::new(),
         };
-        let mut written = Map::new();
-        written.insert("role".into(), "assistant".into());
-        written.insert("content".into(), self.content(&said, Some(""), place)?.unwrap_or_else(nothing));
+        let content = self.content(&said, Some(""), place)?.unwrap_or_else(nothing);
+        let mut written = map(json!({"role": "assistant", "content": content}));
         written.extend(object(json!({
             "refusal": some(refusal),
             content::thoughts_member(&message.parts): some(thoughts),

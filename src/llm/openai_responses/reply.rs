@@ -177,8 +177,3 @@ fn written_usage(usage: Option<&Usage>) -> Value {
         "output_tokens": usage.output, "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.input.saturating_add(usage.output)})
 }
-
-/// The members of a response as a map, whatever it is.
-pub(super) fn map(value: Value) -> Map<String, Value> {
-    if let Value::Object(members) = value { members } else { Map::new() }
-}

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{OWN, error, items, reply};
 use crate::llm::chat::{Content, Extra, Part};
 use crate::llm::error::Malformed;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, map};
 use crate::llm::{Delta, Event, StreamFault, StreamReader, Terminal};
 
 /// Whether an event ends a stream.
@@ -130,7 +130,7 @@ impl Reader {
     fn begin(&mut self, response: &Value, out: &mut Vec<Delta>) {
         if !self.has_begun {
             self.has_begun = true;
-            out.push(Delta::Begin(reply::head(reply::map(response.clone()))));
+            out.push(Delta::Begin(reply::head(map(response.clone()))));
         }
     }
 
@@ -239,7 +239,7 @@ impl Reader {
             _ if kind == "response.incomplete" => "incomplete".into(),
             _ => "completed".into(),
         };
-        let mut members = reply::map(response);
+        let mut members = map(response);
         let details = members.shift_remove("incomplete_details").unwrap_or_default();
         let output = match members.shift_remove("output") {
             Some(Value::Array(output)) => output,

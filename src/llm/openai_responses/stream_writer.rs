@@ -10,7 +10,7 @@ use super::items::{self, Kind, Side};
 use super::{FORMAT, OWN, reply};
 use crate::llm::chat::{Content, Part};
 use crate::llm::event::write_sse;
-use crate::llm::members::object;
+use crate::llm::members::{map, object};
 use crate::llm::{Answer, Delta, Finish, Frame, ProviderError, StreamWriter};
 
 /// The list of summaries, as events call it.
@@ -113,7 +113,7 @@ impl Writer {
     fn event(&mut self, name: &str, members: Value, out: &mut String) {
         let mut event = object(json!({"type": name, "sequence_number": self.sequence}));
         self.sequence += 1;
-        event.extend(reply::map(members));
+        event.extend(map(members));
         write_sse(out, name, &event.into());
     }
 
@@ -217,7 +217,7 @@ impl Writer {
 
     fn part_event(&mut self, place: usize, name: &str, more: Value, out: &mut String) {
         let mut members = self.address(place);
-        members.extend(reply::map(more));
+        members.extend(map(more));
         self.event(name, members.into(), out);
     }
 
