@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::FormatId;
 use super::error::Unsupported;
+use super::models::effort_of_budget;
 
 /// A chat request.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,6 +60,13 @@ impl Chat {
             Some(member) => Err(Unsupported::new(member, "needs a provider that speaks the API of this request")),
             None => Ok(()),
         }
+    }
+
+    /// How hard the model is to think, in words, where the request says so in words or in tokens.
+    #[must_use]
+    pub fn effort(&self) -> Option<&str> {
+        let of_budget = |budget| effort_of_budget(budget, self.sampling.max_tokens);
+        self.reasoning.effort.as_deref().or_else(|| self.reasoning.budget.map(of_budget))
     }
 
     /// Whether an earlier turn of the model has thoughts that Anthropic didn't sign, and so wouldn't take.

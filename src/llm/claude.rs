@@ -68,8 +68,7 @@ impl Thinking {
                 thinking.member = json!({"type": "enabled", "budget_tokens": thinking.budget});
             }
             (Some(true), models::Thinking::Effort) => {
-                let by_budget = budget.map(|budget| models::effort_of_budget(budget, chat.sampling.max_tokens));
-                thinking.effort = word.or(by_budget).and_then(|word| family.effort(word)).map(str::to_owned);
+                thinking.effort = chat.effort().and_then(|word| family.effort(word)).map(str::to_owned);
                 thinking.member = json!({"type": "adaptive"});
             }
             (Some(false), _) => match (family.off, family.efforts.first()) {

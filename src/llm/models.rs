@@ -181,8 +181,10 @@ fn openai(model: &str) -> Family {
         return match name.strip_prefix('o') {
             Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => thinks(&["low", "medium", "high"]),
             _ if name.starts_with("chatgpt-") => talks,
-            _ if MISTRALS.iter().any(|known| name.trim_start_matches("open-").starts_with(known)) => MISTRAL,
-            _ => OTHER,
+            _ => {
+                let name = name.trim_start_matches("open-").to_ascii_lowercase();
+                if MISTRALS.iter().any(|known| name.starts_with(known)) { MISTRAL } else { OTHER }
+            }
         };
     };
     match version(generation).unwrap_or((u32::MAX, 0)) {
@@ -370,7 +372,12 @@ mod tests {
             assert_eq!((family.effort("max"), family.effort("none")), (highest, lowest), "{name}");
         }
         assert_eq!(family("olmo-3").maker, Maker::Other);
-        for (name, call_id) in [("mistralai/mistral-large", Some(9)), ("open-mixtral-8x7b", Some(9)), ("o3", None)] {
+        for (name, call_id) in [
+            ("mistralai/mistral-large", Some(9)),
+            ("open-mixtral-8x7b", Some(9)),
+            ("mistralai/Ministral-8B-Instruct", Some(9)),
+            ("o3", None),
+        ] {
             assert_eq!(family(name).call_id, call_id, "{name}");
         }
     }

@@ -184,3 +184,23 @@ fn at_azure(provider: &Provider, path: &str, model: Option<&str>) -> String {
         None => format!("{plain}?{both}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_calls_that_a_model_refuses_are_replaced_and_all_else_stays_as_written() {
+        let body = r#"{"messages":[{"role":"user", "content":"Hi"},{"role":"assistant","tool_calls":[{"id":"call_1",
+            "type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"call_1","content":"r"}]}"#;
+        let body = Bytes::from_static(body.as_bytes());
+        let chat = read(FormatId::OpenAiChat, &body).unwrap();
+        assert_eq!(with_call_ids(&chat, "gpt-5.1", body.clone()), body);
+        let fitting: serde_json::Value = serde_json::from_slice(&with_call_ids(&chat, "mistral-small", body)).unwrap();
+        let id = fitting["messages"][1]["tool_calls"][0]["id"].as_str().unwrap();
+        assert_eq!((id.len(), &fitting["messages"][2]["tool_call_id"]), (9, &id.into()));
+        let plain = Bytes::from_static(br#"{"messages": [{"role": "user", "content": "Hi"}]}"#);
+        let chat = read(FormatId::OpenAiChat, &plain).unwrap();
+        assert_eq!(with_call_ids(&chat, "mistral-small", plain.clone()), plain);
+    }
+}

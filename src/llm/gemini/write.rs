@@ -324,8 +324,7 @@ fn thinking(chat: &Chat, family: &Family) -> Result<Option<Map<String, Value>>, 
             json!({"thinkingBudget": budget.or_else(|| is_adaptive.then(|| json!(-1))), "includeThoughts": shows})
         }
         Thinking::Effort => {
-            let of_budget = told.map(|budget| models::effort_of_budget(budget, chat.sampling.max_tokens));
-            let level = effort.or(of_budget).and_then(|effort| family.effort(effort));
+            let level = effort.or_else(|| chat.effort()).and_then(|effort| family.effort(effort));
             json!({"thinkingLevel": level.map(str::to_ascii_uppercase), "includeThoughts": shows})
         }
     })))

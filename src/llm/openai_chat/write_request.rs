@@ -336,8 +336,7 @@ impl Writer<'_> {
         if self.family.thinking == Thinking::Never || reasoning.mode == Some(ReasoningMode::Disabled) {
             return None;
         }
-        let of_budget = |budget| models::effort_of_budget(budget, self.chat.sampling.max_tokens);
-        let wanted = reasoning.effort.as_deref().or(reasoning.budget.map(of_budget))?;
+        let wanted = self.chat.effort()?;
         match self.family.effort(wanted).unwrap_or(wanted) {
             "xhigh" | "max" if !self.is_openais() && self.family.maker != Maker::OpenAi => Some("high"),
             effort => Some(effort),

@@ -9,7 +9,7 @@ use crate::llm::FormatId;
 use crate::llm::chat::{Chat, Content, Message, Output, Part, Retention, Role, Source, Tool, ToolChoice, ToolResult};
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Place, object, some};
-use crate::llm::models::{effort_of_budget, family};
+use crate::llm::models::family;
 use crate::llm::openai;
 
 /// The least that `max_output_tokens` may be.
@@ -297,11 +297,9 @@ fn text(chat: &Chat) -> Result<Option<Map<String, Value>>, Unsupported> {
 
 fn reasoning(chat: &Chat, model: &str) -> Option<Map<String, Value>> {
     let said = &chat.reasoning;
-    let effort = match (&said.effort, said.budget) {
-        (Some(effort), _) if matches!(chat.format, OWN | FormatId::OpenAiChat) => Some(effort.as_str()),
-        (Some(effort), _) => family(model).effort(effort),
-        (None, Some(budget)) => family(model).effort(effort_of_budget(budget, chat.sampling.max_tokens)),
-        (None, None) => None,
+    let effort = match &said.effort {
+        Some(effort) if matches!(chat.format, OWN | FormatId::OpenAiChat) => Some(effort.as_str()),
+        _ => chat.effort().and_then(|effort| family(model).effort(effort)),
     };
     // How Anthropic and OpenAI say whether thoughts are shown.
     let summary = match said.summary.as_deref() {
