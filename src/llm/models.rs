@@ -87,7 +87,8 @@ const OTHER: Family = Family {
     call_id: None,
 };
 
-/// Mistral's, by the names that they begin with. Source: the errors of its API, which tell the pattern `^[a-zA-Z0-9]{9}$`.
+/// Mistral's, by the words that their names begin with. Source: the error of its API for other ids of calls, "must be a-z, A-Z,
+/// 0-9, with a length of 9".
 const MISTRALS: [&str; 8] =
     ["mistral", "ministral", "magistral", "codestral", "devstral", "pixtral", "mixtral", "voxtral"];
 const MISTRAL: Family = Family { call_id: Some(9), ..OTHER };

@@ -24,8 +24,8 @@ const TOO_LONG_WORDS: [&str; 6] = [
 /// The status of an error in a stream that doesn't tell one.
 pub(super) const IN_STREAM: u16 = 502;
 
-/// How an answer is sampled, but for its limit, which each API calls by another name. What isn't said says nothing, and
-/// neither does a seed that is no whole number.
+/// How an answer is sampled, but for its limit, which each API calls by another name. A seed that is no whole number stays
+/// where it is.
 pub(super) fn sampling(members: &mut Members<'_>, max_tokens: Option<u64>) -> Result<Sampling, Unsupported> {
     let stop = match members.take("stop") {
         None => Vec::new(),

@@ -70,6 +70,8 @@ struct Item {
     before: Option<Part>,
     /// Whether it has come whole.
     is_whole: bool,
+    /// Whether the output of the whole response has it.
+    is_claimed: bool,
     /// Something in it that only the whole item tells.
     untold: Option<&'static str>,
 }
@@ -82,6 +84,8 @@ struct Piece {
     index: usize,
     part: Part,
     has_ended: bool,
+    /// Whether the item has come whole with it.
+    is_whole: bool,
 }
 
 impl StreamReader for Reader {
@@ -260,31 +264,26 @@ impl Reader {
     /// out.
     fn agree(&mut self, output: Vec<Value>, out: &mut Vec<Delta>) -> Result<(), StreamFault> {
         let has_output = !output.is_empty();
-        let mut claimed = vec![false; self.items.len()];
         for whole in output {
             let kind = whole["type"].as_str().unwrap_or("message").to_owned();
             let id = whole["id"].as_str().unwrap_or_default().to_owned();
             let parts = items::read(whole, Place::ROOT.name("output"))?;
             let free = |test: &dyn Fn(&Item) -> bool| {
-                let mut candidates = self.items.iter().zip(&claimed);
-                candidates.position(|(item, is_claimed)| !is_claimed && item.kind == kind && test(item))
+                self.items.iter().position(|item| !item.is_claimed && item.kind == kind && test(item))
             };
             let found = free(&|item| !id.is_empty() && item.id == id).or_else(|| free(&|_| true));
-            let found = found.unwrap_or_else(|| {
-                claimed.push(false);
-                self.push(Item { kind, id, ..Item::default() })
-            });
-            let (Some(item), Some(claim)) = (self.items.get_mut(found), claimed.get_mut(found)) else { continue };
-            *claim = true;
+            let found = found.unwrap_or_else(|| self.push(Item { kind, id, ..Item::default() }));
+            let Some(item) = self.items.get_mut(found) else { continue };
+            item.is_claimed = true;
             if !item.is_whole {
                 item.reconcile(parts, &mut self.parts, out);
             } else if item.kind != "reasoning" && item.texts() != parts.iter().map(text_of).collect::<String>() {
                 out.push(Delta::Lossy("output".into()));
             }
         }
-        for (item, is_claimed) in self.items.iter_mut().zip(claimed) {
+        for item in &mut self.items {
             let is_lost = item.pieces.is_empty() && item.kind != "message" && item.kind != "reasoning";
-            if has_output && !is_claimed && !item.texts().is_empty() {
+            if has_output && !item.is_claimed && !item.texts().is_empty() {
                 out.push(Delta::Lossy("output".into()));
             } else if !item.is_whole && (is_lost || item.untold.is_some()) {
                 out.push(Delta::Lossy(item.untold.unwrap_or("output").into()));
@@ -346,7 +345,7 @@ impl Item {
         out: &mut Vec<Delta>,
     ) -> Option<&mut Piece> {
         out.push(Delta::PartBegin { index: *parts, part: part.clone() });
-        self.pieces.push(Piece { key, index: *parts, part, has_ended: false });
+        self.pieces.push(Piece { key, index: *parts, part, has_ended: false, is_whole: false });
         *parts += 1;
         self.pieces.last_mut()
     }
@@ -354,25 +353,23 @@ impl Item {
     /// The item has come whole, as these parts.
     fn reconcile(&mut self, mut parts: Vec<Part>, begun: &mut usize, out: &mut Vec<Delta>) {
         parts.iter_mut().take(1).for_each(|first| self.set_apart(first));
-        let mut taken = vec![false; self.pieces.len()];
         for part in parts {
             let like = |piece: &Piece| {
                 let same_type = piece.part.extra.member(OWN, "type") == part.extra.member(OWN, "type");
-                discriminant(&piece.part.content) == discriminant(&part.content) && same_type
+                !piece.is_whole && discriminant(&piece.part.content) == discriminant(&part.content) && same_type
             };
-            let mut free = self.pieces.iter_mut().zip(&mut taken).filter(|(_, is_taken)| !**is_taken);
-            if let Some((piece, is_taken)) = free.find(|(piece, _)| like(piece)) {
-                *is_taken = true;
+            if let Some(piece) = self.pieces.iter_mut().find(|piece| like(piece)) {
+                piece.is_whole = true;
                 piece.settle(&text_of(&part), out);
                 piece.part.seal = part.seal;
                 piece.part.extra = part.extra;
                 piece.end(out);
             } else if let Some(piece) = self.push(("whole", 0), part, begun, out) {
+                piece.is_whole = true;
                 piece.end(out);
-                taken.push(true);
             }
         }
-        if self.pieces.iter().zip(taken).any(|(piece, is_taken)| !is_taken && !piece.text().is_empty()) {
+        if self.pieces.iter().any(|piece| !piece.is_whole && !piece.text().is_empty()) {
             out.push(Delta::Lossy("output".into()));
         }
         self.pieces.iter_mut().for_each(|piece| piece.end(out));
