@@ -294,7 +294,7 @@ impl Reader {
             Some(index) => out.push(Delta::PartGrow { index, text: piece.to_owned() }),
             None => {
                 self.close_thoughts(None, out);
-                self.close_whole_calls(out);
+                self.close_calls(Call::is_whole, out);
                 self.text = Some(self.begin_part(Part::text(piece), out));
             }
         }
@@ -342,7 +342,7 @@ impl Reader {
                 let part = Part { content: Content::ToolCall(content), seal: call.seal.clone(), extra };
                 self.close_thoughts(None, out);
                 self.close_text(out);
-                self.close_whole_calls(out);
+                self.close_calls(Call::is_whole, out);
                 let index = self.begin_part(part, out);
                 self.calls.iter_mut().skip(position).take(1).for_each(|call| call.part = Some(index));
             }
@@ -397,10 +397,6 @@ impl Reader {
         if let Some(index) = self.text.take() {
             out.push(Delta::PartEnd { index, seal: self.seal.take(), extra: Extra::default() });
         }
-    }
-
-    fn close_whole_calls(&mut self, out: &mut Vec<Delta>) {
-        self.close_calls(Call::is_whole, out);
     }
 
     fn close_calls(&mut self, which: impl Fn(&Call) -> bool, out: &mut Vec<Delta>) {
