@@ -51,6 +51,9 @@ pub enum StreamFault {
     Truncated,
 }
 
+/// The code of a conversation that is too long, as OpenAI has it: agents look for it, and shorten their history.
+pub(super) const CONTEXT_TOO_LONG: &str = "context_length_exceeded";
+
 /// An error in the words of no API in particular.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderError {

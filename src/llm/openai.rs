@@ -4,15 +4,13 @@ use serde_json::{Value, json};
 
 use super::ProviderError;
 use super::chat::{Sampling, ToolChoice};
-use super::error::Unsupported;
+use super::error::{CONTEXT_TOO_LONG, Unsupported};
 use super::members::{Members, is_blank};
 
 /// Members that no model sees and that both APIs have.
 pub(super) const UNSEEN: [&str; 4] =
     ["service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
-/// The code that agents look for when they shorten their history.
-const TOO_LONG: &str = "context_length_exceeded";
-/// How OpenAI, vLLM, Mistral, DeepSeek, OpenRouter and others say the same in words.
+/// How OpenAI, vLLM, Mistral, DeepSeek, OpenRouter and others say that a conversation is too long.
 const TOO_LONG_WORDS: [&str; 6] = [
     "maximum context length",
     "context window",
@@ -129,7 +127,7 @@ fn of_object(status: u16, error: &Value) -> Option<ProviderError> {
     let is_too_long = matches!(status, 400 | 413 | 422) && TOO_LONG_WORDS.iter().any(|words| lower.contains(words));
     // A number only repeats the status.
     let code = text(&error["code"]).filter(|code| code.parse::<u16>().is_err());
-    let code = if is_too_long { Some(TOO_LONG.to_owned()) } else { code };
+    let code = if is_too_long { Some(CONTEXT_TOO_LONG.to_owned()) } else { code };
     Some(ProviderError { code, param: text(&error["param"]), ..ProviderError::new(status, message) })
 }
 

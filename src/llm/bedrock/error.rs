@@ -2,13 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::llm::error::ProviderError;
+use crate::llm::error::{CONTEXT_TOO_LONG, ProviderError};
 
 /// What Bedrock and the models behind it say of a conversation that is too long.
 const TOO_LONG: [&str; 4] =
     ["Input is too long", "prompt is too long", "exceed context limit", "too many total text bytes"];
-/// The code that agents know by which to shorten their history.
-const CONTEXT_LENGTH: &str = "context_length_exceeded";
 /// Exceptions by the statuses that fit them. AWS's own are others for some: they put the blame on the caller where the
 /// model failed, and don't tell a wrong key from a missing permission. The first of a status is written.
 const EXCEPTIONS: [(u16, &[&str]); 9] = [
@@ -48,7 +46,7 @@ pub(super) fn read(status: u16, kind: Option<&str>, body: &[u8]) -> ProviderErro
         (None, status) => status,
     };
     let is_too_long = matches!(status, 400 | 413) && TOO_LONG.iter().any(|words| message.contains(words));
-    let code = if is_too_long { Some(CONTEXT_LENGTH.to_owned()) } else { name };
+    let code = if is_too_long { Some(CONTEXT_TOO_LONG.to_owned()) } else { name };
     ProviderError { code, ..ProviderError::new(status, message) }
 }
 

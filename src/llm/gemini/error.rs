@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::llm::ProviderError;
+use crate::llm::error::{CONTEXT_TOO_LONG, ProviderError};
 
 /// Reads the body of a reply with this status.
 pub(super) fn read(status: u16, body: &[u8]) -> ProviderError {
@@ -39,7 +39,7 @@ fn object(status: u16, body: &Value) -> Option<ProviderError> {
         told.code = Some("invalid_api_key".into());
         told.status = 401;
     } else if status == 400 && message.contains("token count") && message.contains("exceeds the maximum") {
-        told.code = Some("context_length_exceeded".into());
+        told.code = Some(CONTEXT_TOO_LONG.into());
     }
     for detail in error["details"].as_array().into_iter().flatten() {
         let kind = detail["@type"].as_str().unwrap_or_default();
