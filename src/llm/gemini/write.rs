@@ -70,11 +70,12 @@ impl Turn {
         // Without ids, two calls of one function and their results belong together by their order only.
         self.parts.sort_by_key(|(place, _)| *place);
         let parts: Vec<Value> = self.parts.into_iter().map(|(_, part)| part).collect();
-        let mut content = object(match self.speaker {
-            Speaker::System => json!({"parts": parts}),
-            Speaker::User | Speaker::Tools => json!({"role": "user", "parts": parts}),
-            Speaker::Model => json!({"role": "model", "parts": parts}),
-        });
+        let role = match self.speaker {
+            Speaker::System => None,
+            Speaker::User | Speaker::Tools => Some("user"),
+            Speaker::Model => Some("model"),
+        };
+        let mut content = object(json!({"role": role, "parts": parts}));
         merge(&mut content, &self.extra);
         content.into()
     }
@@ -88,6 +89,7 @@ struct Call<'c> {
     has_id: bool,
 }
 
+#[derive(Default)]
 struct Conversation<'c> {
     /// Whether the model is of the third generation or later. Those match results to calls by their ids, and want
     /// signatures back. Earlier ones refuse ids.
@@ -105,10 +107,7 @@ fn conversation(chat: &Chat, family: &Family) -> Result<(Option<Value>, Vec<Valu
     let mut conversation = Conversation {
         is_third: family.maker == Maker::Google && family.thinking == Thinking::Effort,
         is_own: chat.format == OWN,
-        system: Vec::new(),
-        turns: Vec::new(),
-        calls: HashMap::new(),
-        count: 0,
+        ..Conversation::default()
     };
     let says = |message: &Message| message.parts.iter().any(|part| part.as_text() != Some(""));
     let last_question = chat.messages.iter().rposition(|message| message.role == Role::User && says(message));
