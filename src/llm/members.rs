@@ -95,6 +95,11 @@ impl<'p> Members<'p> {
         }
     }
 
+    /// The same of each that is in `defaults`.
+    pub(super) fn drop_all_of(&mut self, defaults: &Map<String, Value>) {
+        self.members.retain(|name, value| !defaults.get(name).is_some_and(|default| same(value, default)));
+    }
+
     /// Takes out those of `names` that are there.
     pub(super) fn take_all<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) -> Map<String, Value> {
         names.into_iter().filter_map(|name| Some((name.to_owned(), self.take(name)?))).collect()

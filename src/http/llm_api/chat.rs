@@ -103,7 +103,7 @@ impl Request {
         };
         let expose_cosine = self.app.settings.server.expose_cosine;
         let refreshed = incoming.controls.no_cache && !matches!(question.reach, Reach::Bypass(_));
-        let found = cache.lookup(&incoming.lookup(question)).await;
+        let found = cache.lookup(&incoming.lookup(cache, question)).await;
         self.meter.decided(&found.decision);
         if let Some(hit) = found.hits.first()
             && let Some((response, tokens)) = render_hit(&incoming, &found, hit, expose_cosine)

@@ -1,6 +1,7 @@
 //! The only folder that knows RocksDB.
 
 mod decisions;
+mod exact;
 mod graphs;
 mod models;
 mod scan;
@@ -15,7 +16,9 @@ use rocksdb::{
     ErrorKind, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
-use super::super::{CacheKey, CacheName, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp};
+use super::super::{
+    CacheKey, CacheName, Curation, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp,
+};
 use super::record::{
     self, AboutVectors, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_entry,
     decode_record, decode_vector, encode, encode_entry, encode_record, encode_vector,
@@ -26,6 +29,7 @@ use crate::embed::{Embedding, ModelIdentity};
 use crate::index::Tag;
 use crate::telemetry;
 
+pub(super) use exact::{Sought, Tier, Unread};
 pub(super) use graphs::Generations;
 use models::Models;
 pub(super) use models::NewVector;
@@ -312,19 +316,6 @@ impl Database {
     pub(super) fn entry_record(&self, cache: CacheKey, id: EntryId) -> Result<Option<EntryRecord>, StoreError> {
         let found = self.db.get_pinned_cf(self.family(family::ENTRIES)?, record::entry_key(cache, id));
         found.map_err(failed)?.map(|bytes| decode_entry(&bytes)).transpose()
-    }
-
-    pub(super) fn entries_of_text(
-        &self,
-        cache: CacheKey,
-        scope: ScopeKey,
-        text: TextHash,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        for id in self.ids_of_text(cache, scope, text)? {
-            entries.extend(self.entry(cache, id)?);
-        }
-        Ok(entries)
     }
 
     /// The `most` entries behind a position, or fewer where they are large. Those that can't be read are left out, and that is
