@@ -61,6 +61,12 @@ impl Chat {
         }
     }
 
+    /// Whether it is no conversation but a text to be gone on with, or several.
+    #[must_use]
+    pub fn is_continuation(&self) -> bool {
+        self.format == FormatId::OpenAiCompletions
+    }
+
     /// Whether an earlier turn of the model has thoughts that Anthropic didn't sign, and so wouldn't take.
     #[must_use]
     pub fn has_unsigned_thinking(&self) -> bool {

@@ -23,6 +23,7 @@ mod anthropic;
 mod bedrock;
 mod gemini;
 mod openai_chat;
+mod openai_completions;
 mod openai_responses;
 
 #[cfg(test)]
@@ -54,10 +55,12 @@ pub enum FormatId {
     Gemini,
     /// Amazon's Converse.
     Bedrock,
+    /// OpenAI's older completions, which are no chats: nothing is converted into them or out of them.
+    OpenAiCompletions,
 }
 
 impl FormatId {
-    /// All of them.
+    /// Those of chats, which can all be said in one another.
     pub const ALL: [Self; 5] = [Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic, Self::Gemini, Self::Bedrock];
 
     /// What reads and writes it.
@@ -69,6 +72,7 @@ impl FormatId {
             Self::Anthropic => &anthropic::Anthropic,
             Self::Gemini => &gemini::Gemini,
             Self::Bedrock => &bedrock::Bedrock,
+            Self::OpenAiCompletions => &openai_completions::OpenAiCompletions,
         }
     }
 
@@ -86,6 +90,7 @@ impl FormatId {
         let Ok(Kind { object, kind }) = serde_json::from_str::<Kind<'_>>(reply) else { return Self::OpenAiChat };
         match (object.as_deref(), kind.as_deref()) {
             (Some("response"), _) => Self::OpenAiResponses,
+            (Some("text_completion"), _) => Self::OpenAiCompletions,
             (None, Some("message")) => Self::Anthropic,
             _ => Self::OpenAiChat,
         }
@@ -100,6 +105,7 @@ impl FormatId {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Bedrock => "bedrock",
+            Self::OpenAiCompletions => "openai-completions",
         }
     }
 }

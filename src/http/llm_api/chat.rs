@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
 use super::error::ApiError;
@@ -15,6 +15,7 @@ use super::flight::{Boarded, HowFar, Pilot, Reader, fly};
 use super::headers;
 use super::incoming::IncomingChat;
 use super::meter::{Meter, Served};
+use super::pass_through::{PROVIDER_HEADER, pass_through};
 use super::recorder::Recorder;
 use super::relay::last_model_of;
 use super::reply::{Head, forward, render_hit};
@@ -53,6 +54,14 @@ pub(in crate::http) async fn responses(state: State<Arc<App>>, uri: Uri, headers
     answer(state.0, FormatId::OpenAiResponses, &uri, headers, body).await
 }
 
+/// `POST /v1/completions`. Where the request names a provider, it goes there as it is.
+pub(in crate::http) async fn completions(state: State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+    if headers.contains_key(PROVIDER_HEADER) {
+        return pass_through(state, Method::POST, uri, headers, body).await.into_response();
+    }
+    answer(state.0, FormatId::OpenAiCompletions, &uri, headers, body).await
+}
+
 /// `POST /v1/messages`
 pub(in crate::http) async fn messages(state: State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
     answer(state.0, FormatId::Anthropic, &uri, headers, body).await
@@ -72,7 +81,10 @@ async fn try_answer(
 ) -> Result<Response, ApiError> {
     let live = app.live();
     let caller = live.tenants.identify(&headers)?;
-    let meter = Meter::admit(&app, &live, &caller, &headers)?;
+    let mut meter = Meter::admit(&app, &live, &caller, &headers)?;
+    if format == FormatId::OpenAiCompletions {
+        meter = meter.untraced();
+    }
     let incoming = IncomingChat::read(&app, &live, format, caller, uri.query(), headers, body).await?;
     let charged = incoming.model.clone().or_else(|| last_model_of(&incoming.body));
     let meter = Arc::new(meter.for_model(charged.as_deref(), Some(incoming.body.len()))?);

@@ -32,6 +32,7 @@ const VERSIONS: [(&str, &[&str]); 3] =
 pub(super) fn path_of(format: FormatId) -> &'static str {
     match format {
         FormatId::OpenAiResponses => "/responses",
+        FormatId::OpenAiCompletions => "/completions",
         FormatId::Anthropic => "/messages",
         _ => "/chat/completions",
     }
@@ -183,7 +184,8 @@ impl IncomingChat {
         if self.controls.no_cache && !matches!(question.reach, Reach::Bypass(_)) {
             question.reach = Reach::Bypass("the request says no-cache");
         }
-        let tells_usage = self.format == FormatId::OpenAiChat && self.delivery == Delivery::StreamWithUsage;
+        let tells_usage = matches!(self.format, FormatId::OpenAiChat | FormatId::OpenAiCompletions)
+            && self.delivery == Delivery::StreamWithUsage;
         let context = |chat: &Arc<Chat>| chat_context(chat, self.controls.namespace.as_deref());
         Lookup {
             question,

@@ -17,7 +17,7 @@ mod reply;
 
 use axum::http::{Method, StatusCode, Uri};
 
-pub(super) use chat::{chat_completions, messages, responses};
+pub(super) use chat::{chat_completions, completions, messages, responses};
 pub(super) use count_tokens::count_tokens;
 pub(super) use embeddings::embeddings;
 pub(super) use models::{model, models};

@@ -16,9 +16,12 @@ use crate::http::live::Live;
 use crate::http::{App, body};
 use crate::router::{Outgoing, SendError, Upstream};
 
+/// Names the provider that a request goes to.
+pub(super) const PROVIDER_HEADER: &str = "x-refrain-provider";
+
 /// Any method, any path under `/v1` that isn't ours.
 ///
-/// The header `x-refrain-provider` says where to; else a JSON body's `model` does; else it is the default provider.
+/// The header [`PROVIDER_HEADER`] says where to; else a JSON body's `model` does; else it is the default provider.
 pub(in crate::http) async fn pass_through(
     State(app): State<Arc<App>>,
     method: Method,
@@ -34,7 +37,7 @@ pub(in crate::http) async fn pass_through(
     let admitted = Meter::admit(&app, &live, &caller, &headers)?.untraced();
     let path = uri.path_and_query().map_or(uri.path(), |all| all.as_str());
     let path = path.strip_prefix("/v1").unwrap_or(path);
-    let named = headers.get("x-refrain-provider").and_then(|value| value.to_str().ok());
+    let named = headers.get(PROVIDER_HEADER).and_then(|value| value.to_str().ok());
     let is_repeatable = method.is_safe();
     let outgoing = Outgoing {
         method,
