@@ -10,6 +10,7 @@ pub mod answer;
 pub mod chat;
 pub mod delta;
 pub mod document;
+pub mod embeddings;
 pub mod error;
 pub mod estimate;
 pub mod event;

@@ -11,9 +11,11 @@ mod incoming;
 mod meter;
 mod models;
 mod pass_through;
+mod provider_embeddings;
 mod recorder;
 mod relay;
 mod reply;
+mod shared_call;
 
 use axum::http::{Method, StatusCode, Uri};
 
@@ -24,7 +26,7 @@ pub(super) use models::{model, models};
 pub(super) use pass_through::pass_through;
 
 /// Calls under way, by what was asked.
-pub(super) type Flights = flight::Flights<chat::FlightKey, reply::Head>;
+pub(super) type Flights = flight::Flights<shared_call::FlightKey, reply::Head>;
 
 use error::ApiError;
 

@@ -43,7 +43,8 @@ impl StreamReader for Reader {
         if event.name == "error" {
             return Err(StreamFault::Provider(provider_error()));
         }
-        let chunk: Value = serde_json::from_str(data).map_err(|why| Malformed(format!("an event is no JSON ({why})")))?;
+        let chunk: Value =
+            serde_json::from_str(data).map_err(|why| Malformed(format!("an event is no JSON ({why})")))?;
         let Value::Object(chunk) = chunk else { return Err(Malformed("an event is no object".into()).into()) };
         if chunk.get("error").is_some_and(says_something) {
             return Err(StreamFault::Provider(provider_error()));

@@ -53,7 +53,10 @@ fn a_request_is_read_and_written_again() {
     let chat = read_request(request.clone());
     assert!(chat.is_continuation());
     assert_eq!((chat.messages[0].text(""), chat.delivery), ("Once upon".to_owned(), Delivery::StreamWithUsage));
-    assert_eq!(chat.extra.of(OWN).unwrap().keys().collect::<Vec<_>>(), ["suffix", "max_tokens", "n", "echo", "logprobs", "stop"]);
+    assert_eq!(
+        chat.extra.of(OWN).unwrap().keys().collect::<Vec<_>>(),
+        ["suffix", "max_tokens", "n", "echo", "logprobs", "stop"]
+    );
     assert_eq!(OWN.format().write_request(&chat, "m").unwrap(), request);
 }
 
@@ -94,7 +97,9 @@ fn nothing_is_converted() {
 fn a_reply_is_read_and_written_again() {
     let logprobs = json!({"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": null, "text_offset": [0]});
     let scored = json!([{"text": "a", "index": 0, "logprobs": logprobs, "finish_reason": "stop", "stop_reason": 7}]);
-    for choices in [json!([choice(0, "one", "stop")]), json!([choice(0, "one", "stop"), choice(1, "two", "stop")]), scored] {
+    for choices in
+        [json!([choice(0, "one", "stop")]), json!([choice(0, "one", "stop"), choice(1, "two", "stop")]), scored]
+    {
         let body = reply(choices);
         let answer = read_reply(body.clone());
         assert_eq!(answer.text(), body["choices"][0]["text"]);
@@ -128,11 +133,10 @@ fn only_whole_answers_are_stored() {
 #[test]
 fn a_stream_comes_to_the_reply_that_it_would_have_been_and_back() {
     let chunk = |choices: Value| {
-        json!({"id": "cmpl-1", "object": "text_completion", "created": 5, "model": "m-1", "choices": choices}).to_string()
+        json!({"id": "cmpl-1", "object": "text_completion", "created": 5, "model": "m-1", "choices": choices})
+            .to_string()
     };
-    let piece = |index: u64, text: &str, logprobs: Value, finish: Value| {
-        json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish})
-    };
+    let piece = |index: u64, text: &str, logprobs: Value, finish: Value| json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish});
     let usage = json!({"id": "cmpl-1", "object": "text_completion", "created": 5, "model": "m-1", "choices": [],
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}});
     let plain = [
@@ -170,7 +174,8 @@ fn a_stream_comes_to_the_reply_that_it_would_have_been_and_back() {
 #[test]
 fn a_stream_that_breaks_off_or_fails_is_no_answer() {
     let begun = json!({"object": "text_completion", "choices": [choice(0, "a", "stop")]});
-    let open = json!({"object": "text_completion", "choices": [{"text": "a", "index": 0, "finish_reason": null}]}).to_string();
+    let open =
+        json!({"object": "text_completion", "choices": [{"text": "a", "index": 0, "finish_reason": null}]}).to_string();
     assert!(matches!(read_stream(&[&open, DONE]), Err(StreamFault::Truncated)));
     assert!(matches!(read_stream(&[DONE]), Err(StreamFault::Truncated)));
     assert!(matches!(read_stream(&["{"]), Err(StreamFault::Malformed(_))));

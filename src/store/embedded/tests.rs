@@ -59,7 +59,7 @@ fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64)
         cache: cache(n),
         fingerprint: [n; 32],
         prompt: prompt.into(),
-        answer: Answer { text: text.into(), completion: None },
+        answer: Answer { text: text.into(), ..Answer::default() },
         attributes: attributes.clone(),
         created: Timestamp(1),
         expires: Timestamp(expires),

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Env,
-    ErrorKind, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
+    DBRecoveryMode, Env, ErrorKind, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
 use super::super::{CacheKey, CacheName, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp};
@@ -312,6 +312,20 @@ impl Database {
     pub(super) fn entry_record(&self, cache: CacheKey, id: EntryId) -> Result<Option<EntryRecord>, StoreError> {
         let found = self.db.get_pinned_cf(self.family(family::ENTRIES)?, record::entry_key(cache, id));
         found.map_err(failed)?.map(|bytes| decode_entry(&bytes)).transpose()
+    }
+
+    /// Entries by their ids, in their order. One that can't be read counts as missing, and that is logged.
+    pub(super) fn entries(&self, cache: CacheKey, ids: &[EntryId]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let keys: Vec<_> = ids.iter().map(|id| record::entry_key(cache, *id)).collect();
+        let found = self.db.batched_multi_get_cf(self.family(family::ENTRIES)?, &keys, false);
+        let mut damage = Damage::default();
+        let mut read = |found: Result<Option<DBPinnableSlice<'_>>, rocksdb::Error>| {
+            let bytes = damage.sort_out(found.map_err(failed))??;
+            damage.sort_out(decode_entry(&bytes)).map(|record| record.entry)
+        };
+        let entries = found.into_iter().map(&mut read).collect();
+        damage.report();
+        Ok(entries)
     }
 
     pub(super) fn entries_of_text(
