@@ -406,18 +406,21 @@ impl Request {
         status: &Headers,
     ) -> Result<Result<Response, String>, ApiError> {
         let Replied { head, body, .. } = replied;
-        let body: BytesMut = body.try_collect().await.map_err(|error| {
+        let Some(body) = collected(body).await.map_err(|error| {
             tracing::warn!(provider = head.provider, %error, "an answer was cut");
             let message = format!("the provider `{}` broke off its answer", head.provider);
             let list = headers::forwarded(&head.provider, &head.failed_attempts);
             let error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_broken", message);
             error.with(status.iter().cloned()).with(list)
-        })?;
+        })?
+        else {
+            return Ok(Err("they are too many".into()));
+        };
         if self.target_scope_of(&head) != asked.target_scope {
             return Ok(Err("another target answered than the one whose answers are known".into()));
         }
         let spared = known.iter().flatten().map(|known| u64::from(known.vector.tokens)).sum();
-        let body = match decompressed(body.freeze(), &head).await {
+        let body = match decompressed(body, &head).await {
             Ok(body) => body,
             Err(why) => return Ok(Err(why)),
         };
@@ -572,6 +575,20 @@ fn read(reply: &[u8], inputs: &Inputs, names: Vec<String>) -> Result<Vec<(String
     let made = vectors.into_iter().zip(shares);
     let vector = |(components, tokens)| ProviderVector { model: model.clone(), tokens, components };
     Ok(names.into_iter().zip(made.map(vector)).collect())
+}
+
+/// All of a reply; none where it is too long.
+async fn collected(
+    mut body: BoxStream<'static, Result<Bytes, std::io::Error>>,
+) -> Result<Option<Bytes>, std::io::Error> {
+    let mut all = BytesMut::new();
+    while let Some(piece) = body.try_next().await? {
+        if all.len() + piece.len() > LONGEST {
+            return Ok(None);
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(Some(all.freeze()))
 }
 
 async fn decompressed(reply: Bytes, head: &Head) -> Result<Bytes, String> {

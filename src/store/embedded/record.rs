@@ -401,6 +401,16 @@ mod tests {
     }
 
     #[test]
+    fn the_third_version_is_the_second_and_a_vector() {
+        let (plain, vectors) = entry();
+        let vector = ProviderVector { model: "m".into(), tokens: 7, components: vec![1.0, -0.5] };
+        let entry = Entry { answer: Answer { vector: Some(vector), ..plain.answer.clone() }, ..plain };
+        let written = bytes(&format!("03{}0000016d07020000803f000000bf", OLD_ENTRY.strip_prefix("01").unwrap()));
+        assert_eq!(encode_entry(&entry, vectors).unwrap(), written);
+        assert_eq!(decode_entry(&written).unwrap().entry, entry);
+    }
+
+    #[test]
     fn later_versions_are_refused() {
         assert!(matches!(decode_entry(&[4, 0]), Err(StoreError::Damaged(_))));
         assert!(matches!(decode_record(&[]), Err(StoreError::Damaged(_))));
