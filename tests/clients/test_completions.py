@@ -114,7 +114,7 @@ def test_several_choices_and_log_probabilities_are_kept(provider, post, complete
     assert status_of(post({**asked, "stream": True, "seed": 1})) == "Miss"
     whole = post({**asked, "seed": 1})
     assert status_of(whole) == "Hit"
-    assert whole.json()["choices"] == [choice("a", 0, "stop", scores("a")), choice("bc", 1, "stop", {"tokens": ["b", "c"], "token_logprobs": [-0.5, -0.5], "text_offset": [0, 1]})]
+    assert whole.json()["choices"] == [choice("a", 0, "stop", scores("a")), choice("bc", 1, "stop", {"tokens": ["b", "c"], "token_logprobs": [-0.5, -0.5], "top_logprobs": None, "text_offset": [0, 1]})]
 
 
 @pytest.mark.parametrize("same", [{"n": 1}, {"best_of": 1}, {"echo": False}, {"top_p": 1.0}, {"suffix": None}, {"stream": False}, {"user": "u"}, {"logit_bias": {}}], ids=str)
