@@ -217,9 +217,9 @@ struct Search<'l> {
 impl<'l> Search<'l> {
     fn new(cache: &'l Cache, lookup: &'l Lookup) -> Self {
         let scope = ScopeKey::new(cache.key, lookup.question.fingerprint.bytes());
-        let curated = lookup.chat.clone().filter(|_| cache.store.may_hold_curated(cache.key)).map(|chat| Place {
+        let curated = lookup.chat.as_ref().filter(|_| cache.may_hold_curated()).map(|chat| Place {
             scope: ScopeKey::new(cache.key, &Curation::fingerprint()),
-            wanted: EntryFilter { attributes: lookup.attributes.clone(), chat: Some(chat) },
+            wanted: EntryFilter { attributes: lookup.attributes.clone(), chat: Some(chat.clone()) },
         });
         Self {
             cache,

@@ -491,6 +491,12 @@ impl Cache {
         self.statistics.lock().statistics.summary(Timestamp::now().0)
     }
 
+    /// Whether it may hold curated entries. Most caches hold none, and needn't find out which of them could answer.
+    #[must_use]
+    pub fn may_hold_curated(&self) -> bool {
+        self.store.may_hold_curated(self.key)
+    }
+
     /// What it holds.
     #[must_use]
     pub fn holdings(&self) -> Holdings {

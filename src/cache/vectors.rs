@@ -3,6 +3,7 @@
 //! A request asks for many at once, so they are read in one go and written in one go.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::CacheError;
@@ -32,7 +33,7 @@ pub struct VectorLookup<'l> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownVector {
     /// The vector.
-    pub vector: ProviderVector,
+    pub vector: Arc<ProviderVector>,
     /// How long ago it was made.
     pub age_millis: u64,
     /// When it stops being served.
@@ -119,7 +120,7 @@ impl Cache {
         if max_age_millis.is_some_and(|most| age_millis > most) || self.learning.is_withdrawn(&entry.id) {
             return None;
         }
-        let vector = entry.answer.vector?;
+        let vector = Arc::new(entry.answer.vector?);
         Some(KnownVector { vector, age_millis, expires: entry.expires })
     }
 

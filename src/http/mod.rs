@@ -23,7 +23,7 @@ use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -109,7 +109,6 @@ impl App {
 
 /// All paths.
 fn routes(app: Arc<App>) -> Routes {
-    let cors = cors(&app.settings.server);
     Routes::new()
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
@@ -119,6 +118,7 @@ fn routes(app: Arc<App>) -> Routes {
         .route("/v1/reload", post(admin::reload))
         .route("/v1/chat/completions", post(llm_api::chat_completions).fallback(elsewhere))
         .route("/v1/responses", post(llm_api::responses).fallback(elsewhere))
+        .route("/v1/responses/{*rest}", any(llm_api::kept_response))
         .route("/v1/completions", post(llm_api::completions).fallback(elsewhere))
         .route("/v1/messages", post(llm_api::messages))
         .route("/v1/messages/count_tokens", post(llm_api::count_tokens))
@@ -128,9 +128,7 @@ fn routes(app: Arc<App>) -> Routes {
         .route("/v1/{*rest}", any(elsewhere))
         .fallback(llm_api::no_such_path)
         .method_not_allowed_fallback(llm_api::wrong_method)
-        .layer(axum::middleware::from_fn(cache_api::with_known_types))
         .with_state(app)
-        .layer(cors)
 }
 
 /// Pages of which origins may read replies: those of this machine where no key is needed, and those that the settings name.
@@ -144,13 +142,14 @@ fn cors(server: &Server) -> CorsLayer {
         .allow_methods(AllowMethods::mirror_request())
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(ExposeHeaders::any())
+        .vary([header::ORIGIN])
         .max_age(PREFLIGHT_AGE)
 }
 
 /// What no route above names, under `/v1`: other providers' paths pass through, but there are no other cache paths.
 async fn elsewhere(state: State<Arc<App>>, method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Response {
     if uri.path().starts_with("/v1/caches/") {
-        return cache_api::no_such_path().into_response();
+        return cache_api::no_such_path(&headers);
     }
     llm_api::pass_through(state, method, uri, headers, body).await.into_response()
 }
@@ -174,4 +173,5 @@ fn cache_routes() -> Routes<Arc<App>> {
         .route("/{cache}/export", get(cache_api::export))
         .route("/{cache}/import", post(cache_api::import))
         .method_not_allowed_fallback(cache_api::wrong_method)
+        .layer(axum::middleware::from_fn(cache_api::with_known_types))
 }

@@ -13,9 +13,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
-use super::{App, paths, routes};
+use super::{App, cors, paths, routes};
 use crate::cache::Haste;
 use crate::store::{StoreError, Timestamp};
 use crate::telemetry;
@@ -47,7 +47,9 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&app), stop.clone()));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(app.settings.server.max_connections));
-    let service = routes(Arc::clone(&app)).map_request(paths::normalized::<Incoming>);
+    let routes = routes(Arc::clone(&app)).map_request(paths::normalized::<Incoming>);
+    // Around all routes at once: within the router, each of them would be boxed once more.
+    let service = cors(&app.settings.server).layer(routes);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,

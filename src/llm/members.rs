@@ -103,6 +103,11 @@ impl<'p> Members<'p> {
         }
     }
 
+    /// The same of each that is in `defaults`.
+    pub(super) fn drop_all_of(&mut self, defaults: &Map<String, Value>) {
+        self.members.retain(|name, value| !defaults.get(name).is_some_and(|default| same(value, default)));
+    }
+
     /// Puts a member back, for the [`rest`](Self::rest).
     pub(super) fn put_back(&mut self, name: &str, value: Value) {
         self.members.insert(name.to_owned(), value);

@@ -169,6 +169,13 @@ impl Router {
         provider.is_default
     }
 
+    /// The providers that have the Responses API and so may keep responses, the default one first.
+    pub fn keepers(&self) -> impl Iterator<Item = &Provider> {
+        let default = self.default_provider();
+        let others = self.providers.values().map(Arc::as_ref).filter(|provider| !self.is_default(provider));
+        default.into_iter().chain(others).filter(|provider| provider.speaks_responses())
+    }
+
     fn default_provider(&self) -> Option<&Provider> {
         self.providers.get(self.default_provider.as_deref()?).map(Arc::as_ref)
     }

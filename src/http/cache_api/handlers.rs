@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
@@ -130,8 +130,8 @@ pub(in crate::http) async fn import(
 }
 
 /// Any other path under `/v1/caches`.
-pub(in crate::http) fn no_such_path() -> Problem {
-    Problem::not_found("the cache API has no such path")
+pub(in crate::http) fn no_such_path(headers: &HeaderMap) -> Response {
+    Problem::not_found("the cache API has no such path").known_to(headers)
 }
 
 /// A path of the cache API, asked in a way that it doesn't answer.

@@ -151,6 +151,13 @@ impl Published {
     }
 }
 
+impl Problem {
+    /// Written with the types that the caller with these headers knows.
+    pub(super) fn known_to(self, headers: &HeaderMap) -> Response {
+        self.written(Published::of(headers))
+    }
+}
+
 /// Writes errors of the cache API with the types that the caller knows.
 pub(in crate::http) async fn with_known_types(request: Request, next: Next) -> Response {
     let published = Published::of(request.headers());

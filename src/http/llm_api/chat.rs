@@ -15,7 +15,7 @@ use super::flight::{Boarded, Pilot, Reader};
 use super::headers;
 use super::incoming::IncomingChat;
 use super::meter::{Meter, Served};
-use super::pass_through::{PROVIDER_HEADER, pass_through};
+use super::pass_through::pass_through;
 use super::recorder::Recorder;
 use super::relay::last_model_of;
 use super::reply::{Head, forward, render_hit};
@@ -48,7 +48,7 @@ pub(in crate::http) async fn responses(state: State<Arc<App>>, uri: Uri, headers
 
 /// `POST /v1/completions`. Where the request names a provider, it goes there as it is.
 pub(in crate::http) async fn completions(state: State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
-    if headers.contains_key(PROVIDER_HEADER) {
+    if headers.contains_key(headers::PROVIDER) {
         return pass_through(state, Method::POST, uri, headers, body).await.into_response();
     }
     answer(state.0, FormatId::OpenAiCompletions, &uri, headers, body).await
@@ -107,7 +107,7 @@ impl Request {
         };
         let expose_cosine = self.app.settings.server.expose_cosine;
         let refreshed = incoming.controls.no_cache && !matches!(question.reach, Reach::Bypass(_));
-        let found = cache.lookup(&incoming.lookup(question)).await;
+        let found = cache.lookup(&incoming.lookup(cache, question)).await;
         self.meter.decided(&found.decision);
         if let Some(hit) = found.hits.first()
             && let Some((response, tokens)) = render_hit(&incoming, &found, hit, expose_cosine)

@@ -13,7 +13,8 @@ const DECISION: HeaderName = HeaderName::from_static("x-refrain-decision");
 const COSINE: HeaderName = HeaderName::from_static("x-refrain-cosine");
 /// The curated entry that the answer is from.
 const CURATED: HeaderName = HeaderName::from_static("x-refrain-curated");
-const PROVIDER: HeaderName = HeaderName::from_static("x-refrain-provider");
+/// Who answered; in a request, who is to.
+pub(super) const PROVIDER: HeaderName = HeaderName::from_static("x-refrain-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-refrain-attempts");
 /// How many of a request's inputs have vectors that were known, of how many.
 const EMBEDDINGS: HeaderName = HeaderName::from_static("x-refrain-embeddings");

@@ -163,17 +163,17 @@ impl IncomingChat {
         (target_scope != self.target_scope.as_deref()).then(|| self.question(chat, cache, target_scope))
     }
 
-    pub(super) fn lookup(&self, question: &Question) -> Lookup {
+    pub(super) fn lookup(&self, cache: &Cache, question: &Question) -> Lookup {
         let mut question = question.clone();
         if self.controls.no_cache && !matches!(question.reach, Reach::Bypass(_)) {
             question.reach = Reach::Bypass("the request says no-cache");
         }
         let tells_usage = matches!(self.format, FormatId::OpenAiChat | FormatId::OpenAiCompletions)
             && self.delivery == Delivery::StreamWithUsage;
-        let context = |chat: &Arc<Chat>| chat_context(chat, self.controls.namespace.as_deref());
+        let chat = self.request.chat.as_ref().filter(|_| cache.may_hold_curated());
         Lookup {
             question,
-            chat: self.request.chat.as_ref().and_then(context),
+            chat: chat.and_then(|chat| chat_context(chat, self.controls.namespace.as_deref())),
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
             demand: Demand {

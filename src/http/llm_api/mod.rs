@@ -8,6 +8,7 @@ mod error;
 mod flight;
 mod headers;
 mod incoming;
+mod kept;
 mod meter;
 mod models;
 mod pass_through;
@@ -22,6 +23,7 @@ use axum::http::{Method, StatusCode, Uri};
 pub(super) use chat::{chat_completions, completions, messages, responses};
 pub(super) use count_tokens::count_tokens;
 pub(super) use embeddings::embeddings;
+pub(super) use kept::kept_response;
 pub(super) use models::{model, models};
 pub(super) use pass_through::pass_through;
 

@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::error::{ApiError, status_of};
+use super::headers as names;
 use super::meter::{Meter, Served};
 use super::relay::{last_model_of, model_of, told};
 use super::reply::Head;
@@ -16,12 +17,9 @@ use crate::http::live::Live;
 use crate::http::{App, body};
 use crate::router::{Outgoing, SendError, Upstream};
 
-/// Names the provider that a request goes to.
-pub(super) const PROVIDER_HEADER: &str = "x-refrain-provider";
-
 /// Any method, any path under `/v1` that isn't ours.
 ///
-/// The header [`PROVIDER_HEADER`] says where to; else a JSON body's `model` does; else it is the default provider.
+/// The header `x-refrain-provider` says where to; else a JSON body's `model` does; else it is the default provider.
 pub(in crate::http) async fn pass_through(
     State(app): State<Arc<App>>,
     method: Method,
@@ -37,7 +35,7 @@ pub(in crate::http) async fn pass_through(
     let admitted = Meter::admit(&app, &live, &caller, &headers)?.untraced();
     let path = uri.path_and_query().map_or(uri.path(), |all| all.as_str());
     let path = path.strip_prefix("/v1").unwrap_or(path);
-    let named = headers.get(PROVIDER_HEADER).and_then(|value| value.to_str().ok());
+    let named = headers.get(names::PROVIDER).and_then(|value| value.to_str().ok());
     let is_repeatable = method.is_safe();
     let outgoing = Outgoing {
         method,
@@ -74,7 +72,7 @@ pub(in crate::http) async fn pass_through(
 }
 
 /// What a provider replies, handed on as it comes, and what it used written down, where it tells.
-async fn counted(
+pub(super) async fn counted(
     meter: Meter,
     outgoing: &Outgoing<'_>,
     sent: impl Future<Output = Result<Upstream, SendError>>,
@@ -117,7 +115,7 @@ pub(super) async fn by_model(
 
 /// Whether a path, written so or percent-encoded, leaves the folder that it seems to be in: a provider's base address is
 /// as far as its key goes.
-fn climbs(path: &str) -> bool {
+pub(super) fn climbs(path: &str) -> bool {
     let dots = |segment: &str| segment.to_ascii_lowercase().replace("%2e", ".");
     path.split(['/', '\\']).any(|segment| matches!(dots(segment).as_str(), "." | ".."))
         || path.to_ascii_lowercase().contains("%2f")

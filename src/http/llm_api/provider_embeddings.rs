@@ -613,7 +613,7 @@ mod tests {
 
     fn known(model: &str, tokens: u32, components: &[f32]) -> Option<KnownVector> {
         let vector = ProviderVector { model: model.into(), tokens, components: components.to_vec() };
-        Some(KnownVector { vector, age_millis: 0, expires: Timestamp(0) })
+        Some(KnownVector { vector: Arc::new(vector), age_millis: 0, expires: Timestamp(0) })
     }
 
     fn names(names: &[&str]) -> Vec<String> {

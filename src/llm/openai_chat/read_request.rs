@@ -1,5 +1,7 @@
 //! Reading requests.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
 use super::content::{self, within};
@@ -41,10 +43,21 @@ const INDISPENSABLE: [(&[&str], Option<&str>); 6] = [
 /// Anthropic's, which are meant for a model of Anthropic's behind this API.
 const HOSTED_AT_ANTHROPIC: [&str; 2] = ["mcp_servers", "container"];
 
+/// What says the same as nothing.
+static DEFAULTS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    object(json!({
+        "n": 1, "logprobs": false, "top_logprobs": 0, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0,
+        "logit_bias": {}, "modalities": ["text"], "functions": [], "data_sources": [], "plugins": [], "mcp_servers": [],
+        "enable_search": false, "parallel_tool_calls": true, "tool_choice": "auto", "response_format": {"type": "text"},
+        "verbosity": "medium", "store": false,
+    }))
+});
+
 /// Reads a request.
 pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     let mut members = Members::of(body, Place::ROOT)?;
-    drop_defaults(&mut members);
+    members.drop_all_of(&DEFAULTS);
+    members.drop_if("modalities", json!([]));
     let mut chat = Chat { format: OWN, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
     let place = Place::ROOT.name("messages");
     for (index, message) in members.list("messages")?.into_iter().enumerate() {
@@ -88,18 +101,6 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     }
     chat.extra = members.rest(OWN);
     Ok(chat)
-}
-
-/// Takes out what says the same as nothing.
-fn drop_defaults(members: &mut Members<'_>) {
-    let defaults = json!({
-        "n": 1, "logprobs": false, "top_logprobs": 0, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0,
-        "logit_bias": {}, "modalities": ["text"], "functions": [], "data_sources": [], "plugins": [], "mcp_servers": [],
-        "enable_search": false, "parallel_tool_calls": true, "tool_choice": "auto", "response_format": {"type": "text"},
-        "verbosity": "medium", "store": false,
-    });
-    object(defaults).into_iter().for_each(|(name, value)| members.drop_if(&name, value));
-    members.drop_if("modalities", json!([]));
 }
 
 fn read_message(message: Value, place: Place<'_>, chat: &mut Chat) -> Result<Message, Unsupported> {

@@ -1,6 +1,7 @@
 //! The store in this process: RocksDB for what must last, vectors in memory.
 //!
-//! RocksDB calls and searches block, so each runs on tokio's blocking threads; how many run and how many wait is bounded. Writes that concern the same text take the same lock stripe, under which the batch is written *and* the index
+//! RocksDB calls and searches block, so each runs on tokio's blocking threads, but for an exact text that is in memory; how
+//! many run and how many wait is bounded. Writes that concern the same text take the same lock stripe, under which the batch is written *and* the index
 //! changed: that is why the index never shows what the database doesn't hold, and never keeps what it dropped.
 
 mod database;
@@ -26,9 +27,9 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{
-    Attributes, CacheKey, CacheName, Candidate, ChatContext, Curation, EmbedTexts, Entry, EntryFilter, EntryId,
-    Holdings, Made, NewEntry, Position, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector,
-    TextHash, Timestamp, Vector,
+    Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, Holdings, Made,
+    NewEntry, Position, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector, TextHash, Timestamp,
+    Vector,
 };
 use crate::background;
 use crate::config::Durability;
@@ -36,7 +37,7 @@ use crate::embed::{Embedding, ModelDigest, ModelIdentity, TextEmbedding};
 use crate::index::{Expiry, Filter, Row};
 use crate::telemetry::{self, Step};
 pub use database::OpenError;
-use database::{Database, Put};
+use database::{Database, Put, Sought, Tier, Unread};
 use memory::{Memory, NotLoaded};
 use record::{EntryRecord, Slot, VectorKey};
 use upkeep::Wanted;
@@ -612,21 +613,13 @@ impl Store for EmbeddedStore {
         wanted: &EntryFilter,
         now: Timestamp,
     ) -> Result<Option<Entry>, StoreError> {
-        let wanted = wanted.clone();
-        self.blocking(move |inner| {
-            let serves = |entry: &Entry| entry.scope == scope && entry.expires > now && wanted.admits(entry);
-            // Nearly always the entry has just the attributes that are asked for, and so a known id.
-            let id = EntryId::new(scope, text, &wanted.attributes);
-            if wanted.chat.is_none()
-                && let Some(entry) = inner.database.entry(cache, id)?.filter(serves)
-            {
-                return Ok(Some(entry));
+        let sought = Sought { cache, scope, text, wanted: wanted.clone(), now };
+        match self.inner.database.find_exact(&sought, Tier::Memory) {
+            Err(Unread::NotInMemory) => {
+                self.blocking(move |inner| Ok(inner.database.find_exact(&sought, Tier::Disk)?)).await
             }
-            let entries = inner.database.entries_of_text(cache, scope, text)?;
-            let specificity = |entry: &Entry| entry.curation.as_ref().map_or(0, Curation::specificity);
-            Ok(entries.into_iter().filter(serves).max_by_key(|entry| (specificity(entry), entry.created)))
-        })
-        .await
+            found => Ok(found?),
+        }
     }
 
     async fn find_exact_many(

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::embed::{Cosine, TextEmbedding};
-use crate::store::{Answer, Attributes, Near, ProviderVector, Tags};
+use crate::store::{Answer, Attributes, Curation, Near, ProviderVector, Tags};
 
 const DIMENSION: usize = 8;
 

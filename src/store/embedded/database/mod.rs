@@ -1,6 +1,7 @@
 //! The only folder that knows RocksDB.
 
 mod decisions;
+mod exact;
 mod graphs;
 mod models;
 mod scan;
@@ -11,11 +12,13 @@ use std::path::{Path, PathBuf};
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
-    DBRecoveryMode, Env, ErrorKind, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Env,
+    ErrorKind, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
-use super::super::{CacheKey, CacheName, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp};
+use super::super::{
+    CacheKey, CacheName, Curation, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp,
+};
 use super::record::{
     self, AboutVectors, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_entry,
     decode_record, decode_vector, encode, encode_entry, encode_record, encode_vector,
@@ -26,6 +29,7 @@ use crate::embed::{Embedding, ModelIdentity};
 use crate::index::Tag;
 use crate::telemetry;
 
+pub(super) use exact::{Sought, Tier, Unread};
 pub(super) use graphs::Generations;
 use models::Models;
 pub(super) use models::NewVector;
@@ -312,33 +316,6 @@ impl Database {
     pub(super) fn entry_record(&self, cache: CacheKey, id: EntryId) -> Result<Option<EntryRecord>, StoreError> {
         let found = self.db.get_pinned_cf(self.family(family::ENTRIES)?, record::entry_key(cache, id));
         found.map_err(failed)?.map(|bytes| decode_entry(&bytes)).transpose()
-    }
-
-    /// Entries by their ids, in their order. One that can't be read counts as missing, and that is logged.
-    pub(super) fn entries(&self, cache: CacheKey, ids: &[EntryId]) -> Result<Vec<Option<Entry>>, StoreError> {
-        let keys: Vec<_> = ids.iter().map(|id| record::entry_key(cache, *id)).collect();
-        let found = self.db.batched_multi_get_cf(self.family(family::ENTRIES)?, &keys, false);
-        let mut damage = Damage::default();
-        let mut read = |found: Result<Option<DBPinnableSlice<'_>>, rocksdb::Error>| {
-            let bytes = damage.sort_out(found.map_err(failed))??;
-            damage.sort_out(decode_entry(&bytes)).map(|record| record.entry)
-        };
-        let entries = found.into_iter().map(&mut read).collect();
-        damage.report();
-        Ok(entries)
-    }
-
-    pub(super) fn entries_of_text(
-        &self,
-        cache: CacheKey,
-        scope: ScopeKey,
-        text: TextHash,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        for id in self.ids_of_text(cache, scope, text)? {
-            entries.extend(self.entry(cache, id)?);
-        }
-        Ok(entries)
     }
 
     /// The `most` entries behind a position, or fewer where they are large. Those that can't be read are left out, and that is
