@@ -301,6 +301,38 @@ def test_equal_requests_under_way_share_a_call(provider, embed, door, names):
     assert sorted(headers["cache-status"] for _, headers in replies) == ["refrain; fwd=miss", "refrain; fwd=miss; collapsed"] and len(provider.seen) == 1
 
 
+@pytest.mark.parametrize("answers_by", ["alias", "target", "alias_without_fallbacks"])
+def test_vectors_of_two_targets_are_never_mixed(start_refrain, provider, answers_by):
+    other = EmbeddingsProvider()
+    other.model = "another-model"
+    targets = '[{ provider = "p", model = "first" }, { provider = "q", model = "second" }]'
+    server = start_refrain(settings(provider) + f'[providers.q]\nbase_url = "{other.url}/v1"\napi_key = "k"\n[models.v]\nanswers_by = "{answers_by}"\ntargets = {targets}\n')
+
+    def ask(*texts):
+        raw = server.openai().embeddings.with_raw_response.create(model="v", input=list(texts))
+        return raw.parse(), raw.headers
+
+    assert what(ask("a", "b")[1]) == ("Miss", "0/2")
+    # The first target fails for what isn't known, and the other one's vector is no neighbour of the first one's.
+    provider.replies = [(500, "application/json", {"error": {"message": "broken"}})]
+    reply, headers = ask("a", "b", "c")
+    assert [json.loads(request.body)["input"] for request in other.seen] == [["c"]] and what(headers) == ("Miss", "0/3")
+    assert (reply.model, headers["x-refrain-provider"]) == (provider.model, "p") and provider.inputs()[-1] == ["a", "b", "c"]
+    assert what(ask("c", "b", "a")[1]) == ("Hit", "3/3")
+    other.server.shutdown()
+
+
+def test_what_is_charged_and_what_is_saved_is_told_apart(start_refrain, provider):
+    server = start_refrain(settings(provider) + f'[prices."{MODEL}"]\ninput = 1000.0\noutput = 0.0\n')
+    ask = lambda *texts: server.openai().embeddings.with_raw_response.create(model=MODEL, input=list(texts)).headers
+    of = lambda headers: (headers.get("x-refrain-cost"), headers.get("x-refrain-saved"))
+    assert of(ask("one two three")) == ("0.00300000", None)
+    assert of(ask("one two three", "four")) == ("0.00100000", "0.00300000")
+    assert of(ask("four", "one two three")) == (None, "0.00400000")
+    rows = {row["provider"]: row for row in server.http.get("/v1/usage").json()["data"]}
+    assert {name: (row["requests"], row["hits"], row["input_tokens"], row["saved_tokens"]) for name, row in rows.items()} == {"p": (2, 0, 4, 0), "cache": (1, 1, 0, 7)}
+
+
 def test_a_large_batch_is_answered_from_the_cache(provider, embed):
     texts = [f"of many: {n}" for n in range(2048)]
     embed(texts, dimensions=64)

@@ -3,9 +3,10 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::super::Curation;
 use super::*;
 use crate::embed::{Cosine, TextEmbedding};
-use crate::store::{Answer, Attributes, Curation, Near, ProviderVector, Tags};
+use crate::store::{Answer, Attributes, Near, ProviderVector, Tags};
 
 const DIMENSION: usize = 8;
 
