@@ -69,6 +69,12 @@ impl Chat {
         self.reasoning.effort.as_deref().or_else(|| self.reasoning.budget.map(of_budget))
     }
 
+    /// Whether it is no conversation but a text to be gone on with, or several.
+    #[must_use]
+    pub fn is_continuation(&self) -> bool {
+        self.format == FormatId::OpenAiCompletions
+    }
+
     /// Whether an earlier turn of the model has thoughts that Anthropic didn't sign, and so wouldn't take.
     #[must_use]
     pub fn has_unsigned_thinking(&self) -> bool {

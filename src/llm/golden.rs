@@ -27,6 +27,7 @@ fn frame(chat: Option<super::Chat>) -> Frame {
 fn model(format: FormatId) -> &'static str {
     match format {
         FormatId::OpenAiChat => "gpt-4.1",
+        FormatId::OpenAiCompletions => "gpt-3.5-turbo-instruct",
         FormatId::OpenAiResponses => "gpt-5.1",
         FormatId::Anthropic => "claude-sonnet-4-5",
         FormatId::Gemini => "gemini-2.5-pro",

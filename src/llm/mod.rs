@@ -10,6 +10,7 @@ pub mod answer;
 pub mod chat;
 pub mod delta;
 pub mod document;
+pub mod embeddings;
 pub mod error;
 pub mod estimate;
 pub mod event;
@@ -25,6 +26,7 @@ mod claude;
 mod gemini;
 mod openai;
 mod openai_chat;
+mod openai_completions;
 mod openai_responses;
 
 #[cfg(test)]
@@ -57,10 +59,12 @@ pub enum FormatId {
     Gemini,
     /// Amazon's Converse.
     Bedrock,
+    /// OpenAI's older completions, which are no chats: nothing is converted into them or out of them.
+    OpenAiCompletions,
 }
 
 impl FormatId {
-    /// All of them.
+    /// Those of chats, which can all be said in one another.
     pub const ALL: [Self; 5] = [Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic, Self::Gemini, Self::Bedrock];
 
     /// What reads and writes it.
@@ -72,6 +76,7 @@ impl FormatId {
             Self::Anthropic => &anthropic::FORMAT,
             Self::Gemini => &gemini::FORMAT,
             Self::Bedrock => &bedrock::FORMAT,
+            Self::OpenAiCompletions => &openai_completions::FORMAT,
         }
     }
 
@@ -89,6 +94,7 @@ impl FormatId {
         let Ok(Kind { object, kind }) = serde_json::from_str::<Kind<'_>>(reply) else { return Self::OpenAiChat };
         match (object.as_deref(), kind.as_deref()) {
             (Some("response"), _) => Self::OpenAiResponses,
+            (Some("text_completion"), _) => Self::OpenAiCompletions,
             (None, Some("message")) => Self::Anthropic,
             _ => Self::OpenAiChat,
         }
@@ -103,6 +109,7 @@ impl FormatId {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Bedrock => "bedrock",
+            Self::OpenAiCompletions => "openai-completions",
         }
     }
 }

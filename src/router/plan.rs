@@ -74,6 +74,8 @@ impl Provider {
     pub(super) fn speaks(&self, format: FormatId) -> bool {
         match format {
             FormatId::OpenAiResponses => self.speaks_responses(),
+            // Nothing is converted into them, so that whoever has no such API has to say so.
+            FormatId::OpenAiCompletions => self.kind != ProviderKind::Bedrock,
             format => format == self.native_format(),
         }
     }
