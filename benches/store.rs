@@ -198,7 +198,7 @@ impl Source {
             cache: cache(),
             fingerprint: [0; 32],
             prompt: prompt(n),
-            answer: Answer { text: format!("answer {n}: ").repeat(ANSWER_BYTES / 15), completion: None },
+            answer: Answer { text: format!("answer {n}: ").repeat(ANSWER_BYTES / 15), ..Answer::default() },
             attributes: Attributes::default(),
             created: NOW,
             expires: Timestamp(u64::MAX),

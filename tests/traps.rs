@@ -38,7 +38,7 @@ async fn served(caches: &Caches, cache: &str, pairs: &[Pair]) -> BTreeMap<String
         let question = |text: &str| Question::plain(text, &scope).unwrap();
         let save = Save {
             question: question(&pair.stored),
-            answer: Answer { text: "yes".into(), completion: None },
+            answer: Answer { text: "yes".into(), ..Answer::default() },
             attributes: Attributes::default(),
             tags: Tags::default(),
             curation: None,

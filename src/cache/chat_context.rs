@@ -40,7 +40,8 @@ pub fn chat_question(chat: &Chat, ignored: &[String], namespace: Option<&str>) -
 /// several turns the last text alone doesn't say what is asked, and who demands a tool call or JSON isn't served with prose.
 #[must_use]
 pub fn chat_context(chat: &Chat, namespace: Option<&str>) -> Option<ChatContext> {
-    let is_open = chat.uncacheable.is_none()
+    let is_open = !chat.is_continuation()
+        && chat.uncacheable.is_none()
         && chat.retention != Retention::Changing
         && chat.output == Output::Text
         && matches!(chat.tool_choice, ToolChoice::Auto | ToolChoice::None)

@@ -19,7 +19,7 @@ use crate::store::{
 use crate::telemetry::{self, Step};
 
 /// A lookup that takes longer than this, because the embedder or the store is overloaded, goes on without the cache.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes of a prompt that is read while the embedder works.
 const READ_MEANWHILE: usize = 1 << 14;

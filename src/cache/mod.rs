@@ -18,6 +18,7 @@ mod registry;
 mod save;
 mod transfer;
 mod tuning;
+mod vectors;
 
 pub use chat_context::{chat_context, chat_question, read_chat};
 pub use decisions::{Label, Logged};
@@ -31,6 +32,7 @@ pub use registry::{Cache, Caches, OpenError};
 pub use save::Save;
 pub use transfer::{Destination, Imported, Line};
 pub use tuning::{NotTuned, Tuning, TuningChange};
+pub use vectors::{KnownVector, VectorLookup, VectorSave};
 
 use crate::embed::EmbedError;
 use crate::store::StoreError;

@@ -4,7 +4,7 @@
 //! Lookups therefore wait for the saves that began before them: for the same text, and, where they search by meaning, in
 //! the same scope. They wait milliseconds, and not at all where nothing is under way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
 struct Save {
-    text: TextHash,
+    texts: Arc<[TextHash]>,
     number: u64,
     done: CancellationToken,
 }
@@ -45,12 +45,13 @@ pub struct PendingSave {
 pub(super) struct Before(Vec<Save>);
 
 impl Pending {
-    pub(super) fn begin(&self, scope: ScopeKey, text: TextHash) -> PendingSave {
+    /// Answers to these texts are about to be saved.
+    pub(super) fn begin(&self, scope: ScopeKey, texts: impl Into<Arc<[TextHash]>>) -> PendingSave {
         let done = CancellationToken::new();
         let saves = &mut *self.0.lock();
         saves.begun += 1;
         let number = saves.begun;
-        saves.by_scope.entry(scope).or_default().push(Save { text, number, done: done.clone() });
+        saves.by_scope.entry(scope).or_default().push(Save { texts: texts.into(), number, done: done.clone() });
         PendingSave { saves: Arc::clone(&self.0), scope, number, done }
     }
 
@@ -65,7 +66,11 @@ impl Before {
     }
 
     pub(super) async fn of_text(&self, text: TextHash) {
-        wait(self.0.iter().filter(|save| save.text == text)).await;
+        wait(self.0.iter().filter(|save| save.texts.contains(&text))).await;
+    }
+
+    pub(super) async fn of_any(&self, texts: &HashSet<TextHash>) {
+        wait(self.0.iter().filter(|save| save.texts.iter().any(|text| texts.contains(text)))).await;
     }
 
     pub(super) async fn all(&self) {
@@ -106,18 +111,25 @@ mod tests {
     async fn a_lookup_waits_for_what_began_before_it_and_no_longer() {
         let pending = Pending::default();
         let scope = ScopeKey::new(CacheKey::new("t", "c"), &[0; 32]);
-        let (a, b) = (TextHash::of("a"), TextHash::of("b"));
-        let first = pending.begin(scope, a);
+        let (a, b, c) = (TextHash::of("a"), TextHash::of("b"), TextHash::of("c"));
+        let first = pending.begin(scope, [a]);
         let before = pending.before_now(scope);
-        let later = pending.begin(scope, a);
+        let later = pending.begin(scope, [c, a]);
 
         before.of_text(b).await;
+        before.of_any(&HashSet::from([b, c])).await;
         let mut waiting = Box::pin(before.of_text(a));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(first);
         waiting.await;
         assert!(!pending.before_now(scope).is_empty());
+        let before = pending.before_now(scope);
+        let (wanted, unwanted) = (HashSet::from([b, c]), HashSet::from([b]));
+        before.of_any(&unwanted).await;
+        let mut waiting = Box::pin(before.of_any(&wanted));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(later);
+        waiting.await;
         assert!(pending.before_now(scope).is_empty());
     }
 
@@ -125,7 +137,7 @@ mod tests {
     async fn a_stuck_save_holds_nobody_up_for_long() {
         let pending = Pending::default();
         let scope = ScopeKey::new(CacheKey::new("t", "c"), &[0; 32]);
-        let _stuck = pending.begin(scope, TextHash::of("a"));
+        let _stuck = pending.begin(scope, [TextHash::of("a")]);
         let started = tokio::time::Instant::now();
         pending.before_now(scope).all().await;
         assert_eq!(started.elapsed(), PATIENCE);

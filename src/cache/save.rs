@@ -48,7 +48,7 @@ impl Cache {
     /// wait for it.
     #[must_use]
     pub fn begin_save(&self, question: &Question) -> PendingSave {
-        self.pending.begin(ScopeKey::new(self.key, question.fingerprint.bytes()), TextHash::of(&question.text))
+        self.pending.begin(ScopeKey::new(self.key, question.fingerprint.bytes()), [TextHash::of(&question.text)])
     }
 
     /// Stores an answer durably; the next lookup sees it.

@@ -17,8 +17,8 @@ use crate::embed::{EmbedError, Embedding, ModelDigest, Prefix, TextEmbedding};
 use crate::llm::chat::Chat;
 use crate::prompt::{Json, Question, Reach};
 use crate::store::{
-    Answer, Attributes, CacheKey, CacheName, Curation, NewEntry, Position, StoreError, Stored, StoredVector, Tags,
-    Timestamp, Vector,
+    Answer, Attributes, CacheKey, CacheName, Curation, NewEntry, Position, ProviderVector, StoreError, Stored,
+    StoredVector, Tags, Timestamp, Vector,
 };
 
 /// Texts of all imports together that are embedded at a time: so few that others find room in the queue.
@@ -76,6 +76,9 @@ pub struct Line {
     semantic: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vector: Option<LineVector>,
+    /// The vector that the entry's answer is, where that is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    embedding: Option<LineEmbedding>,
     /// Members that no entry has: a chat's, beside `messages`.
     #[serde(flatten, skip_serializing)]
     others: BTreeMap<String, IgnoredAny>,
@@ -99,6 +102,17 @@ struct LineVector {
     model: ModelDigest,
     blurred: bool,
     /// Its components as base64 of 32-bit floats, little-endian.
+    components: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LineEmbedding {
+    /// The provider's model.
+    model: String,
+    /// Of the prompt.
+    tokens: u32,
+    /// Its numbers, as base64 of 32-bit floats, little-endian.
     components: String,
 }
 
@@ -254,7 +268,8 @@ impl Caches {
             (None, Some(digits)) => fingerprint(digits)?,
             (None, None) => *question.fingerprint.bytes(),
         };
-        let is_semantic = line.semantic.unwrap_or(true) && question.reach == Reach::Semantic;
+        let is_semantic =
+            line.semantic.unwrap_or(true) && question.reach == Reach::Semantic && line.embedding.is_none();
         let model = self.store().model();
         let vector = match &line.vector {
             _ if !is_semantic => Vector::None,
@@ -263,7 +278,8 @@ impl Caches {
         };
         let now = Timestamp::now();
         let created = line.created.map_or(now, Timestamp).min(now);
-        let answer = Answer { text: line.response, completion: line.completion };
+        let embedding = line.embedding.as_ref().map(LineEmbedding::read).transpose()?;
+        let answer = Answer { text: line.response, completion: line.completion, vector: embedding };
         let cost_millis = line.cost_millis.filter(|_| is_trusted).unwrap_or_else(|| usual_millis(&answer));
         let ttl_millis = if curation.is_some() { u64::MAX } else { cache.setup().ttl_millis() };
         let latest = if is_trusted { Timestamp(u64::MAX) } else { now.after(ttl_millis) };
@@ -307,6 +323,23 @@ impl LineVector {
         let read = read.filter(|read| rest.is_empty() && read.dimension() == dimension);
         let vector = read.ok_or_else(|| format!("its vector isn't one of {dimension} components and length 1"))?;
         Ok(TextEmbedding { vector, blurred: self.blurred, tokens: TOKENS, model: self.model.clone() })
+    }
+}
+
+impl LineEmbedding {
+    fn read(&self) -> Result<ProviderVector, String> {
+        let bytes = BASE64.decode(&self.components).map_err(|error| format!("its embedding is no base64: {error}"))?;
+        let (numbers, rest) = bytes.as_chunks();
+        let components: Vec<f32> = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
+        if !rest.is_empty() || components.is_empty() || !components.iter().all(|number| number.is_finite()) {
+            return Err("its embedding is no list of 32-bit floats".into());
+        }
+        Ok(ProviderVector { model: self.model.clone(), tokens: self.tokens, components })
+    }
+
+    fn of(vector: &ProviderVector) -> Self {
+        let bytes: Vec<u8> = vector.components.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Self { model: vector.model.clone(), tokens: vector.tokens, components: BASE64.encode(bytes) }
     }
 }
 
@@ -403,6 +436,11 @@ impl Line {
         if self.tags.len() > Tags::MOST {
             return Err(format!("it has more than {} tags", Tags::MOST));
         }
+        if self.embedding.is_some() && (self.fingerprint.is_none() || self.is_curated() || self.completion.is_some()) {
+            return Err(
+                "an embedding answers requests of its fingerprint, and is neither curated nor a completion".into()
+            );
+        }
         if self.is_curated() && self.completion.is_some() {
             return Err("a curated entry's answer is a text, not a model's completion".into());
         }
@@ -424,7 +462,7 @@ impl Line {
         if !completion.is_none_or(is_json) {
             return Err("its completion is no JSON".into());
         }
-        if self.response.is_empty() && completion.is_none() {
+        if self.response.is_empty() && completion.is_none() && self.embedding.is_none() {
             return Err("its response is empty".into());
         }
         Ok(())
@@ -440,6 +478,7 @@ impl Line {
             cache: Some(name.id),
             fingerprint: Some(entry.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()),
             prompt: Some(entry.prompt),
+            embedding: entry.answer.vector.as_ref().map(LineEmbedding::of),
             response: entry.answer.text,
             completion: entry.answer.completion,
             attributes: entry.attributes.into(),

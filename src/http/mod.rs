@@ -119,6 +119,7 @@ fn routes(app: Arc<App>) -> Routes {
         .route("/v1/chat/completions", post(llm_api::chat_completions).fallback(elsewhere))
         .route("/v1/responses", post(llm_api::responses).fallback(elsewhere))
         .route("/v1/responses/{*rest}", any(llm_api::kept_response))
+        .route("/v1/completions", post(llm_api::completions).fallback(elsewhere))
         .route("/v1/messages", post(llm_api::messages))
         .route("/v1/messages/count_tokens", post(llm_api::count_tokens))
         .route("/v1/embeddings", post(llm_api::embeddings))

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::FormatId;
 use super::error::Unsupported;
+use super::models::effort_of_budget;
 
 /// A chat request.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -61,20 +62,24 @@ impl Chat {
         }
     }
 
+    /// How hard the model is to think, in words, where the request says so in words or in tokens.
+    #[must_use]
+    pub fn effort(&self) -> Option<&str> {
+        let of_budget = |budget| effort_of_budget(budget, self.sampling.max_tokens);
+        self.reasoning.effort.as_deref().or_else(|| self.reasoning.budget.map(of_budget))
+    }
+
+    /// Whether it is no conversation but a text to be gone on with, or several.
+    #[must_use]
+    pub fn is_continuation(&self) -> bool {
+        self.format == FormatId::OpenAiCompletions
+    }
+
     /// Whether an earlier turn of the model has thoughts that Anthropic didn't sign, and so wouldn't take.
     #[must_use]
     pub fn has_unsigned_thinking(&self) -> bool {
-        let is_signed = |seal: &Seal| seal.issuer == Issuer::Anthropic && !seal.value.is_empty();
-        self.messages
-            .iter()
-            .flat_map(|message| &message.parts)
-            .any(|part| matches!(part.content, Content::Reasoning(_)) && !part.seal.as_ref().is_some_and(is_signed))
-    }
-
-    /// A top-level member that only the format of the request knows, where that is `format`.
-    #[must_use]
-    pub fn extra_member(&self, format: FormatId, name: &str) -> Option<&Value> {
-        self.extra.member(format, name)
+        let is_unsigned = |part: &Part| matches!(part.content, Content::Reasoning(_)) && part.claudes_seal().is_none();
+        self.messages.iter().flat_map(|message| &message.parts).any(is_unsigned)
     }
 }
 
@@ -247,6 +252,12 @@ impl Extra {
     #[must_use]
     pub fn of(&self, format: FormatId) -> Option<&Map<String, Value>> {
         self.get().filter(|(of, _)| *of == format).map(|(_, members)| members)
+    }
+
+    /// A copy of the members, where they are of `format`.
+    #[must_use]
+    pub fn members(&self, format: FormatId) -> Map<String, Value> {
+        self.of(format).cloned().unwrap_or_default()
     }
 
     /// One member, where it is of `format`.
@@ -425,7 +436,21 @@ impl Source {
     }
 }
 
+impl Seal {
+    /// One of Claude's; none where it is empty.
+    #[must_use]
+    pub fn of_claude(kind: SealKind, value: String) -> Option<Self> {
+        (!value.is_empty()).then_some(Self { issuer: Issuer::Anthropic, kind, value })
+    }
+}
+
 impl Part {
+    /// The seal, where it is one that Claude can read.
+    #[must_use]
+    pub fn claudes_seal(&self) -> Option<&Seal> {
+        self.seal.as_ref().filter(|seal| seal.issuer == Issuer::Anthropic && !seal.value.is_empty())
+    }
+
     /// A part without opaque state.
     #[must_use]
     pub fn new(content: Content) -> Self {
@@ -442,6 +467,18 @@ impl Part {
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         if let Content::Text(text) = &self.content { Some(text) } else { None }
+    }
+}
+
+impl ToolCall {
+    /// The arguments, where they are a JSON object; none at all are an empty one.
+    #[must_use]
+    pub fn input(&self) -> Option<Value> {
+        let arguments = self.arguments.trim();
+        match serde_json::from_str(if arguments.is_empty() { "{}" } else { arguments }).ok()? {
+            Value::Null => Some(Value::Object(Map::new())),
+            input => Some(input).filter(Value::is_object),
+        }
     }
 }
 

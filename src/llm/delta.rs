@@ -74,10 +74,7 @@ impl Assembler {
             }
             Delta::PartEnd { index, seal, extra } => {
                 if let Some(part) = self.answer.parts.get_mut(index) {
-                    part.seal = seal.or(part.seal.take());
-                    if !extra.is_empty() {
-                        part.extra = extra;
-                    }
+                    part.end(seal, extra);
                 }
             }
             Delta::Usage(usage) => self.answer.usage = Some(usage),
@@ -98,23 +95,32 @@ impl Assembler {
 }
 
 impl Part {
-    /// Appends to the text of the part, whichever it has.
-    pub fn grow(&mut self, more: &str) {
+    /// The text that may grow, whichever the part has.
+    fn text_mut(&mut self) -> Option<&mut String> {
         match &mut self.content {
-            Content::Text(text) | Content::Refusal(text) | Content::Reasoning(text) => text.push_str(more),
-            Content::ToolCall(call) => call.arguments.push_str(more),
-            _ => {}
+            Content::Text(text) | Content::Refusal(text) | Content::Reasoning(text) => Some(text),
+            Content::ToolCall(call) => Some(&mut call.arguments),
+            _ => None,
+        }
+    }
+
+    /// Appends to it.
+    pub fn grow(&mut self, more: &str) {
+        self.text_mut().into_iter().for_each(|text| text.push_str(more));
+    }
+
+    /// Adds what became known with the end of the part.
+    pub fn end(&mut self, seal: Option<Seal>, extra: Extra) {
+        self.seal = seal.or(self.seal.take());
+        if !extra.is_empty() {
+            self.extra = extra;
         }
     }
 
     /// The part with an empty text, and the text.
     pub(super) fn emptied(&self) -> (Self, String) {
         let mut part = self.clone();
-        let text = match &mut part.content {
-            Content::Text(text) | Content::Refusal(text) | Content::Reasoning(text) => std::mem::take(text),
-            Content::ToolCall(call) => std::mem::take(&mut call.arguments),
-            _ => String::new(),
-        };
+        let text = part.text_mut().map(std::mem::take).unwrap_or_default();
         (part, text)
     }
 }

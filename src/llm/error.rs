@@ -25,6 +25,18 @@ impl Unsupported {
 #[error("the provider's reply is not understood: {0}")]
 pub struct Malformed(pub String);
 
+impl From<Unsupported> for Malformed {
+    fn from(why: Unsupported) -> Self {
+        Self(why.to_string())
+    }
+}
+
+impl From<Unsupported> for StreamFault {
+    fn from(why: Unsupported) -> Self {
+        Self::Malformed(why.into())
+    }
+}
+
 /// Why a stream can't be read any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamFault {
@@ -38,6 +50,9 @@ pub enum StreamFault {
     #[error("the provider's stream ended before its answer did")]
     Truncated,
 }
+
+/// The code of a conversation that is too long, as OpenAI has it: agents look for it, and shorten their history.
+pub(super) const CONTEXT_TOO_LONG: &str = "context_length_exceeded";
 
 /// An error in the words of no API in particular.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +73,17 @@ impl ProviderError {
     /// With a message only.
     pub fn new(status: u16, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), code: None, param: None, retry_after: None }
+    }
+
+    /// For a body that has no error object: its text, unless that is a page of HTML, or JSON of a shape that isn't known, which
+    /// would tell a caller nothing.
+    #[must_use]
+    pub fn of_text(status: u16, body: &[u8]) -> Self {
+        /// Characters that are told, at most. Arbitrary.
+        const TOLD: usize = 500;
+        let text: String = String::from_utf8_lossy(body).trim().chars().take(TOLD).collect();
+        let is_text = !text.is_empty() && !text.starts_with(['<', '{', '[']);
+        Self::new(status, if is_text { text } else { format!("the provider answered with status {status}") })
     }
 
     /// For a body that is no error message, such as a proxy's page: as much of it as it takes to recognise it.

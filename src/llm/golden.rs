@@ -27,6 +27,7 @@ fn frame(chat: Option<super::Chat>) -> Frame {
 fn model(format: FormatId) -> &'static str {
     match format {
         FormatId::OpenAiChat => "gpt-4.1",
+        FormatId::OpenAiCompletions => "gpt-3.5-turbo-instruct",
         FormatId::OpenAiResponses => "gpt-5.1",
         FormatId::Anthropic => "claude-sonnet-4-5",
         FormatId::Gemini => "gemini-2.5-pro",
@@ -91,8 +92,8 @@ fn stream(from: FormatId, to: FormatId, text: &str) -> String {
     deltas.iter().for_each(|delta| writer.write(delta, &mut out));
     match fault {
         None => writer.finish(&mut out),
-        Some(StreamFault::Provider(error)) => to.format().write_stream_error(&error, &mut out),
-        Some(other) => to.format().write_stream_error(&ProviderError::new(502, other.to_string()), &mut out),
+        Some(StreamFault::Provider(error)) => writer.fail(&error, &mut out),
+        Some(other) => writer.fail(&ProviderError::new(502, other.to_string()), &mut out),
     }
     out
 }

@@ -27,19 +27,16 @@ impl<'p> Place<'p> {
     pub(super) const ROOT: Place<'static> = Place { parent: None, step: Step::Root };
 
     /// The member `name` of what is here.
-    #[must_use]
     pub(super) fn name(&'p self, name: &'p str) -> Place<'p> {
         Place { parent: Some(self), step: Step::Name(name) }
     }
 
     /// The item `index` of what is here.
-    #[must_use]
     pub(super) fn index(&'p self, index: usize) -> Place<'p> {
         Place { parent: Some(self), step: Step::Index(index) }
     }
 
     /// Something is wrong here.
-    #[must_use]
     pub(super) fn wrong(&self, why: impl fmt::Display) -> Unsupported {
         Unsupported::new(self, why)
     }
@@ -60,7 +57,7 @@ impl fmt::Display for Place<'_> {
 }
 
 /// The members of an object. Readers take out what they understand; what is left at the end only their format knows.
-/// A member that is `null` says nothing.
+/// A member that is `null` says nothing, and one that is something else than what it is asked for as is wrong.
 #[derive(Debug)]
 pub(super) struct Members<'p> {
     members: Map<String, Value>,
@@ -69,9 +66,6 @@ pub(super) struct Members<'p> {
 
 impl<'p> Members<'p> {
     /// The members of `value`, which stands at `place`.
-    ///
-    /// # Errors
-    /// Where it is no object.
     pub(super) fn of(value: Value, place: Place<'p>) -> Result<Self, Unsupported> {
         match value {
             Value::Object(members) => Ok(Self { members, place }),
@@ -80,13 +74,11 @@ impl<'p> Members<'p> {
     }
 
     /// Where the object stands.
-    #[must_use]
     pub(super) fn place(&self) -> Place<'p> {
         self.place
     }
 
     /// Looks at a member without taking it.
-    #[must_use]
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.members.get(name).filter(|value| !value.is_null())
     }
@@ -108,15 +100,48 @@ impl<'p> Members<'p> {
         self.members.retain(|name, value| !defaults.get(name).is_some_and(|default| same(value, default)));
     }
 
+    /// Takes out those of `names` that are there.
+    pub(super) fn take_all<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) -> Map<String, Value> {
+        names.into_iter().filter_map(|name| Some((name.to_owned(), self.take(name)?))).collect()
+    }
+
     /// Puts a member back, for the [`rest`](Self::rest).
     pub(super) fn put_back(&mut self, name: &str, value: Value) {
         self.members.insert(name.to_owned(), value);
     }
 
+    /// Puts back what is left of the object `name`.
+    pub(super) fn put_back_rest(&mut self, name: &str, rest: Map<String, Value>) {
+        let rest = object(rest.into());
+        if !rest.is_empty() {
+            self.put_back(name, rest.into());
+        }
+    }
+
+    /// Reads the object `name`, where there is one. What is not understood in it stays there.
+    pub(super) fn within<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Members<'_>) -> Result<T, Unsupported>,
+    ) -> Result<Option<T>, Unsupported> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let mut inner = Members::of(value, self.place.name(name))?;
+        let found = read(&mut inner)?;
+        let rest = inner.members;
+        self.put_back_rest(name, rest);
+        Ok(Some(found))
+    }
+
+    /// The same of an object that must be there.
+    pub(super) fn within_required<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Members<'_>) -> Result<T, Unsupported>,
+    ) -> Result<T, Unsupported> {
+        self.within(name, read)?.ok_or_else(|| self.place.name(name).wrong("is missing"))
+    }
+
     /// A text.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Unsupported> {
         self.taken(name, "a text", |value| match value {
             Value::String(text) => Some(text),
@@ -125,41 +150,26 @@ impl<'p> Members<'p> {
     }
 
     /// A text that must be there.
-    ///
-    /// # Errors
-    /// Where it isn't, or is something else.
     pub(super) fn required_text(&mut self, name: &str) -> Result<String, Unsupported> {
         self.text(name)?.ok_or_else(|| self.place.name(name).wrong("is missing"))
     }
 
     /// A number.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn number(&mut self, name: &str) -> Result<Option<f64>, Unsupported> {
         self.taken(name, "a number", |value| value.as_f64())
     }
 
     /// A whole number that isn't negative, however it is spelled.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn integer(&mut self, name: &str) -> Result<Option<u64>, Unsupported> {
         self.taken(name, "a whole number", |value| value.as_u64().or_else(|| whole(value.as_f64()?)))
     }
 
     /// True or false.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Unsupported> {
         self.taken(name, "true or false", |value| value.as_bool())
     }
 
     /// A list; none is an empty one.
-    ///
-    /// # Errors
-    /// Where it is something else.
     pub(super) fn list(&mut self, name: &str) -> Result<Vec<Value>, Unsupported> {
         let list = self.taken(name, "a list", |value| match value {
             Value::Array(items) => Some(items),
@@ -168,14 +178,36 @@ impl<'p> Members<'p> {
         Ok(list?.unwrap_or_default())
     }
 
+    /// What `read` makes of each item of a list; none is an empty one.
+    pub(super) fn each<T>(
+        &mut self,
+        name: &str,
+        mut read: impl FnMut(Value, Place<'_>) -> Result<T, Unsupported>,
+    ) -> Result<Vec<T>, Unsupported> {
+        let (items, place) = (self.list(name)?, self.place.name(name));
+        items.into_iter().enumerate().map(|(index, item)| read(item, place.index(index))).collect()
+    }
+
+    /// A list of texts; none is an empty one.
+    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Unsupported> {
+        let texts = self.list(name)?.into_iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<_>>();
+        texts.ok_or_else(|| self.place.name(name).wrong("must be a list of texts"))
+    }
+
+    /// A call's arguments, as JSON: some write them as it and not as a text.
+    pub(super) fn arguments(&mut self, name: &str) -> Option<String> {
+        self.take(name).map(|arguments| match arguments {
+            Value::String(text) => text,
+            arguments => arguments.to_string(),
+        })
+    }
+
     /// What is left.
-    #[must_use]
     pub(super) fn rest(self, format: FormatId) -> Extra {
         Extra::new(format, self.members)
     }
 
     /// What is left, as it is.
-    #[must_use]
     pub(super) fn into_map(self) -> Map<String, Value> {
         self.members
     }
@@ -188,6 +220,45 @@ impl<'p> Members<'p> {
     ) -> Result<Option<T>, Unsupported> {
         let Some(value) = self.take(name) else { return Ok(None) };
         of(value).map(Some).ok_or_else(|| self.place.name(name).wrong(format_args!("must be {what}")))
+    }
+}
+
+/// The members of an object; none where `value` isn't one.
+pub(super) fn map(value: Value) -> Map<String, Value> {
+    if let Value::Object(members) = value { members } else { Map::new() }
+}
+
+/// Those that say something.
+pub(super) fn object(value: Value) -> Map<String, Value> {
+    let mut members = map(value);
+    members.retain(|_, value| !value.is_null());
+    members
+}
+
+/// A text, a list or an object, where there is anything in it.
+pub(super) fn some<T: Default + PartialEq>(value: T) -> Option<T> {
+    (value != T::default()).then_some(value)
+}
+
+/// Whether a member says nothing.
+pub(super) fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.values().all(Value::is_null),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Adds `more` to `members`, and in its place what both have. Objects are merged, unless the new one has a `type` and so is
+/// whole.
+pub(super) fn merge(members: &mut Map<String, Value>, more: &Map<String, Value>) {
+    for (name, value) in more {
+        match (members.get_mut(name), value) {
+            (Some(Value::Object(inner)), Value::Object(more)) if !more.contains_key("type") => merge(inner, more),
+            _ => drop(members.insert(name.clone(), value.clone())),
+        }
     }
 }
 

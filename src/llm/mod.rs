@@ -4,12 +4,13 @@
 //! one format can be said in any other by way of these, so that each format is written once and not once for each pair.
 //! Everything here is pure: values in, values out. Where requests go, and what is stored, is known elsewhere.
 //!
-//! A new API is one folder with an `impl Format` and one line in [`FormatId::format`].
+//! A new API is one folder with a [`Format`] and one line in [`FormatId::format`].
 
 pub mod answer;
 pub mod chat;
 pub mod delta;
 pub mod document;
+pub mod embeddings;
 pub mod error;
 pub mod estimate;
 pub mod event;
@@ -21,8 +22,11 @@ pub mod storable;
 
 mod anthropic;
 mod bedrock;
+mod claude;
 mod gemini;
+mod openai;
 mod openai_chat;
+mod openai_completions;
 mod openai_responses;
 
 #[cfg(test)]
@@ -39,6 +43,7 @@ pub use delta::{Assembler, Delta, playback};
 pub use document::{Document, without_lone_surrogates};
 pub use error::{Malformed, ProviderError, StreamFault, Unsupported};
 pub use event::Event;
+pub use openai_chat::with_fitting_call_ids;
 
 /// The formats that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -54,21 +59,24 @@ pub enum FormatId {
     Gemini,
     /// Amazon's Converse.
     Bedrock,
+    /// OpenAI's older completions, which are no chats: nothing is converted into them or out of them.
+    OpenAiCompletions,
 }
 
 impl FormatId {
-    /// All of them.
+    /// Those of chats, which can all be said in one another.
     pub const ALL: [Self; 5] = [Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic, Self::Gemini, Self::Bedrock];
 
     /// What reads and writes it.
     #[must_use]
-    pub fn format(self) -> &'static dyn Format {
+    pub fn format(self) -> &'static Format {
         match self {
-            Self::OpenAiChat => &openai_chat::OpenAiChat,
-            Self::OpenAiResponses => &openai_responses::OpenAiResponses,
-            Self::Anthropic => &anthropic::Anthropic,
-            Self::Gemini => &gemini::Gemini,
-            Self::Bedrock => &bedrock::Bedrock,
+            Self::OpenAiChat => &openai_chat::FORMAT,
+            Self::OpenAiResponses => &openai_responses::FORMAT,
+            Self::Anthropic => &anthropic::FORMAT,
+            Self::Gemini => &gemini::FORMAT,
+            Self::Bedrock => &bedrock::FORMAT,
+            Self::OpenAiCompletions => &openai_completions::FORMAT,
         }
     }
 
@@ -86,6 +94,7 @@ impl FormatId {
         let Ok(Kind { object, kind }) = serde_json::from_str::<Kind<'_>>(reply) else { return Self::OpenAiChat };
         match (object.as_deref(), kind.as_deref()) {
             (Some("response"), _) => Self::OpenAiResponses,
+            (Some("text_completion"), _) => Self::OpenAiCompletions,
             (None, Some("message")) => Self::Anthropic,
             _ => Self::OpenAiChat,
         }
@@ -100,6 +109,7 @@ impl FormatId {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Bedrock => "bedrock",
+            Self::OpenAiCompletions => "openai-completions",
         }
     }
 }
@@ -109,52 +119,90 @@ impl FormatId {
 /// Reading is lossless: what has no field in [`Chat`] or [`Answer`] is kept beside it. Writing in the format in which
 /// something was read gives it back; writing it in another one leaves out what has no counterpart there where the answer
 /// means the same without it, and is an error that names the member where it doesn't.
-pub trait Format: Send + Sync {
-    /// Which one it is.
-    fn id(&self) -> FormatId;
+///
+/// A table of functions: each folder has one, as its `FORMAT`.
+pub struct Format {
+    path: fn(&str, bool) -> String,
+    read_request: fn(Value) -> Result<Chat, Unsupported>,
+    write_request: fn(&Chat, &str) -> Result<Value, Unsupported>,
+    read_reply: fn(Value) -> Result<Answer, Malformed>,
+    write_reply: fn(&Answer, &Frame) -> Value,
+    stream_reader: fn() -> Box<dyn StreamReader>,
+    stream_writer: fn(&Frame) -> Box<dyn StreamWriter>,
+    terminal: fn(&Event) -> Option<Terminal>,
+    read_error: fn(u16, Header<'_>, &[u8]) -> ProviderError,
+    write_error: fn(&ProviderError) -> Value,
+}
 
+/// Looks up one of a reply's headers by its name in lower case.
+type Header<'h> = &'h dyn Fn(&str) -> Option<String>;
+
+impl Format {
     /// Where a chat is posted, below the provider's base address: `/chat/completions`.
-    fn path(&self, model: &str, is_stream: bool) -> String;
+    #[must_use]
+    pub fn path(&self, model: &str, is_stream: bool) -> String {
+        (self.path)(model, is_stream)
+    }
 
     /// Reads a request.
     ///
     /// # Errors
     /// Where it isn't one: its field and what is wrong with it.
-    fn read_request(&self, body: Value) -> Result<Chat, Unsupported>;
+    pub fn read_request(&self, body: Value) -> Result<Chat, Unsupported> {
+        (self.read_request)(body)
+    }
 
     /// Writes a request for `model`, which is the provider's name of it.
     ///
     /// # Errors
     /// Where the chat asks for what this API can't do.
-    fn write_request(&self, chat: &Chat, model: &str) -> Result<Value, Unsupported>;
+    pub fn write_request(&self, chat: &Chat, model: &str) -> Result<Value, Unsupported> {
+        (self.write_request)(chat, model)
+    }
 
     /// Reads a whole reply.
     ///
     /// # Errors
     /// Where it isn't one answer.
-    fn read_reply(&self, body: Value) -> Result<Answer, Malformed>;
+    pub fn read_reply(&self, body: Value) -> Result<Answer, Malformed> {
+        (self.read_reply)(body)
+    }
 
     /// Writes a whole reply.
-    fn write_reply(&self, answer: &Answer, frame: &Frame) -> Value;
+    #[must_use]
+    pub fn write_reply(&self, answer: &Answer, frame: &Frame) -> Value {
+        (self.write_reply)(answer, frame)
+    }
 
     /// Reads a stream.
-    fn stream_reader(&self) -> Box<dyn StreamReader>;
+    #[must_use]
+    pub fn stream_reader(&self) -> Box<dyn StreamReader> {
+        (self.stream_reader)()
+    }
 
     /// Writes a stream, as server-sent events.
-    fn stream_writer(&self, frame: &Frame) -> Box<dyn StreamWriter>;
+    #[must_use]
+    pub fn stream_writer(&self, frame: &Frame) -> Box<dyn StreamWriter> {
+        (self.stream_writer)(frame)
+    }
 
     /// Whether `event` ends a stream, and how. Called for each event of a stream that passes through, so it must not parse
     /// what it needn't.
-    fn terminal(&self, event: &Event) -> Option<Terminal>;
+    #[must_use]
+    pub fn terminal(&self, event: &Event) -> Option<Terminal> {
+        (self.terminal)(event)
+    }
 
-    /// Reads a refusal's body. `header` looks up one of its headers by its name in lower case.
-    fn read_error(&self, status: u16, header: &dyn Fn(&str) -> Option<String>, body: &[u8]) -> ProviderError;
+    /// Reads a refusal's body.
+    pub fn read_error(&self, status: u16, header: Header<'_>, body: &[u8]) -> ProviderError {
+        (self.read_error)(status, header, body)
+    }
 
     /// Writes an error's body.
-    fn write_error(&self, error: &ProviderError) -> Value;
-
-    /// Writes an error as the last event of a stream that has begun.
-    fn write_stream_error(&self, error: &ProviderError, out: &mut String);
+    #[must_use]
+    pub fn write_error(&self, error: &ProviderError) -> Value {
+        (self.write_error)(error)
+    }
 }
 
 /// What a reply says beside the answer, where the answer doesn't say it itself.
@@ -170,6 +218,32 @@ pub struct Frame {
     pub include_usage: bool,
     /// The request, where a reply repeats parts of it.
     pub chat: Option<Arc<Chat>>,
+}
+
+impl Frame {
+    /// The id of a reply with this answer.
+    fn id_of<'a>(&'a self, answer: &'a Answer) -> &'a str {
+        if answer.id.is_empty() { &self.id } else { &answer.id }
+    }
+
+    /// The model that such a reply names.
+    fn model_of<'a>(&'a self, answer: &'a Answer) -> &'a str {
+        if answer.model.is_empty() { &self.model } else { &answer.model }
+    }
+}
+
+/// A name as one segment of a path, whatever is in it, so that none leads elsewhere.
+#[must_use]
+pub fn path_segment(name: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    match name {
+        // Clients take these for steps of a path, escaped or not, unless they are escaped twice.
+        "." | ".." => name.replace('.', "%252E"),
+        _ => name.bytes().map(escaped).collect(),
+    }
 }
 
 /// How a stream ends.
@@ -208,4 +282,7 @@ pub trait StreamWriter: Send {
 
     /// Writes the end, end mark included.
     fn finish(&mut self, out: &mut String);
+
+    /// Writes an error as the last event, in place of the end.
+    fn fail(&mut self, error: &ProviderError, out: &mut String);
 }

@@ -65,6 +65,8 @@ pub struct Family {
     pub forced_tools: bool,
     /// Where it takes marks for Bedrock's prompt cache.
     pub cache_points: CachePoints,
+    /// The number of letters and digits that ids of calls must have, where it takes no others.
+    pub call_id: Option<usize>,
 }
 
 /// Efforts in words, from the lowest on.
@@ -82,7 +84,14 @@ const OTHER: Family = Family {
     temperature_with_top_p: true,
     forced_tools: true,
     cache_points: CachePoints::Nowhere,
+    call_id: None,
 };
+
+/// Mistral's, by the words that their names begin with. Source: the error of its API for other ids of calls, "must be a-z, A-Z,
+/// 0-9, with a length of 9".
+const MISTRALS: [&str; 8] =
+    ["mistral", "ministral", "magistral", "codestral", "devstral", "pixtral", "mixtral", "voxtral"];
+const MISTRAL: Family = Family { call_id: Some(9), ..OTHER };
 
 /// Amazon's Nova. Its tools can't be marked. Source: Bedrock's guide to prompt caching.
 const NOVA: Family = Family { maker: Maker::Amazon, cache_points: CachePoints::Prompt, ..OTHER };
@@ -120,7 +129,6 @@ pub fn family(model: &str) -> Family {
     match model.split_once("claude") {
         Some((_, name)) => claude(name),
         None if model.contains("amazon.nova") => NOVA,
-        None if model.contains("openai.gpt-oss") => GPT_OSS,
         None if model.contains("gemini-") => gemini(model),
         None => openai(model),
     }
@@ -163,6 +171,8 @@ fn gemini(model: &str) -> Family {
 /// GPT and the o-series, by their names. Source: OpenAI's reference of `reasoning_effort` and its guides on GPT-5 to 5.2.
 fn openai(model: &str) -> Family {
     let name = model.rsplit('/').next().unwrap_or_default();
+    // Bedrock's names have their maker in front, and a region before it.
+    let name = name.rsplit_once("openai.").map_or(name, |(_, name)| name);
     let name = name.strip_prefix("ft:").unwrap_or(name);
     let talks = Family { maker: Maker::OpenAi, thinking: Thinking::Never, efforts: &[], ..OTHER };
     let thinks =
@@ -172,7 +182,10 @@ fn openai(model: &str) -> Family {
         return match name.strip_prefix('o') {
             Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => thinks(&["low", "medium", "high"]),
             _ if name.starts_with("chatgpt-") => talks,
-            _ => OTHER,
+            _ => {
+                let name = name.trim_start_matches("open-").to_ascii_lowercase();
+                if MISTRALS.iter().any(|known| name.starts_with(known)) { MISTRAL } else { OTHER }
+            }
         };
     };
     match version(generation).unwrap_or((u32::MAX, 0)) {
@@ -195,6 +208,19 @@ fn version(name: &str) -> Option<(u32, u32)> {
 }
 
 impl Family {
+    /// Temperature and `top_p` for a model whose scale ends at 1. Where it refuses the two together, the one that differs from
+    /// 1 stays, and temperature where both do.
+    #[must_use]
+    pub fn temperature_and_top_p(&self, temperature: Option<f64>, top_p: Option<f64>) -> (Option<f64>, Option<f64>) {
+        match (temperature.map(|temperature| temperature.min(1.0)), top_p) {
+            _ if !self.sampling => (None, None),
+            both if self.temperature_with_top_p => both,
+            (Some(temperature), Some(top_p)) if temperature >= 1.0 => (None, Some(top_p)),
+            (Some(temperature), _) => (Some(temperature), None),
+            (None, top_p) => (None, top_p),
+        }
+    }
+
     /// The effort that it takes and that comes closest to `wanted` without going beyond, where it takes any.
     #[must_use]
     pub fn effort(&self, wanted: &str) -> Option<&'static str> {
@@ -329,6 +355,17 @@ mod tests {
             ("gpt-5.1-codex-max", Thinking::Effort, false, Some("xhigh"), Some("none")),
             ("gpt-5.2-2025-12-11", Thinking::Effort, false, Some("xhigh"), Some("none")),
             ("gpt-oss-120b", Thinking::Effort, true, Some("high"), Some("low")),
+            ("us.openai.gpt-oss-20b-1:0", Thinking::Effort, true, Some("high"), Some("low")),
+            ("us.openai.gpt-5.2-v1:0", Thinking::Effort, false, Some("xhigh"), Some("none")),
+            ("openai.gpt-5-mini", Thinking::Effort, false, Some("high"), Some("minimal")),
+            ("openrouter/openai/gpt-5.1", Thinking::Effort, false, Some("high"), Some("none")),
+            (
+                "arn:aws:bedrock:us-east-1::inference-profile/us.openai.gpt-5.1-v1:0",
+                Thinking::Effort,
+                false,
+                Some("high"),
+                Some("none"),
+            ),
         ] {
             let family = family(name);
             assert_eq!(family.maker, Maker::OpenAi, "{name}");
@@ -336,5 +373,13 @@ mod tests {
             assert_eq!((family.effort("max"), family.effort("none")), (highest, lowest), "{name}");
         }
         assert_eq!(family("olmo-3").maker, Maker::Other);
+        for (name, call_id) in [
+            ("mistralai/mistral-large", Some(9)),
+            ("open-mixtral-8x7b", Some(9)),
+            ("mistralai/Ministral-8B-Instruct", Some(9)),
+            ("o3", None),
+        ] {
+            assert_eq!(family(name).call_id, call_id, "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, Finish};
 use super::chat::{Chat, Content, Output, Tool, ToolCall};
+use super::members::is_blank;
 
 /// Members of a reply that were looked up somewhere and will age, or that only one caller asked for, by where they stand.
 /// Formats keep members of the message and of the choice below these names.
@@ -71,9 +72,8 @@ pub fn check_storable(answer: &Answer, chat: &Chat) -> Result<(), NotStorable> {
             Content::Refusal(text) if !text.is_empty() => return Err(NotStorable::Refusal),
             Content::Text(_) | Content::Reasoning(_) | Content::ToolCall(_) | Content::Refusal(_) => {}
             Content::Foreign(_, value) => {
-                return Err(NotStorable::Unsupported(
-                    value["type"].as_str().unwrap_or("a part of unknown type").into(),
-                ));
+                let kind = value["type"].as_str().unwrap_or("a part of unknown type");
+                return Err(NotStorable::Unsupported(kind.into()));
             }
             _ => return Err(NotStorable::Unsupported("a part that is no text".into())),
         }
@@ -148,17 +148,6 @@ fn member_not_stored(answer: &Answer) -> Option<&'static str> {
         };
         names.iter().copied().find(|name| of(name).is_some_and(|value| !is_blank(value)))
     })
-}
-
-/// Whether a member says nothing.
-fn is_blank(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
-    }
 }
 
 #[cfg(test)]

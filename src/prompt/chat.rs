@@ -66,6 +66,9 @@ fn reach(chat: &Chat, place: Option<TextPlace>, text: &str, provider_keeps_answe
     if let Some(why) = chat.uncacheable.or_else(|| refusal(chat)) {
         return Reach::Bypass(why);
     }
+    if chat.is_continuation() {
+        return Reach::ExactOnly("completions are matched on exact text only");
+    }
     match place {
         // After tool results, what is asked is in the results as much as in the text.
         Some(place) if place.message + 1 == chat.messages.len() => match chat.retention {
@@ -116,6 +119,10 @@ struct ChatHasher<'h> {
 
 impl ChatHasher<'_> {
     fn chat(mut self, chat: &Chat) -> Result<(), Unclear> {
+        // What a model would answer to a text isn't how it would go on with it.
+        if chat.is_continuation() {
+            self.hasher.tag(b'P');
+        }
         if self.matters(&["model"]) {
             self.hasher.text(&chat.model);
         }

@@ -6,6 +6,7 @@
 mod chat;
 mod fingerprint;
 mod json;
+mod vectors;
 
 pub use chat::Partition;
 pub use fingerprint::{Fingerprint, Unclear};

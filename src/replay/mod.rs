@@ -193,7 +193,7 @@ async fn run(
         let was_alarmed = cache.standing().is_some_and(|standing| standing.alarmed);
         tally.add(number, length, &Seen { outcome: decision.outcome, served, best, nearest });
         if matches!(decision.outcome, Outcome::Miss | Outcome::Audit) {
-            let answer = Answer { text: request.group.clone(), completion: None };
+            let answer = Answer { text: request.group.clone(), ..Answer::default() };
             let is_known = candidate.stores_only_what_was_wrong() && best.is_some_and(|(_, _, right)| right);
             let (question, attributes, embedding) = (lookup.question, lookup.attributes, found.embedding);
             if is_known {

@@ -8,7 +8,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::reply::Progress;
 use super::watch::EndWatch;
-use crate::llm::{FormatId, ProviderError};
+use crate::llm::{FormatId, Frame, ProviderError};
 
 /// The largest reply that is converted.
 const LARGEST: usize = 64 << 20;
@@ -89,7 +89,7 @@ fn truncation_event(format: FormatId, message: &str) -> Bytes {
     let error = ProviderError { code: Some("stream_cut".into()), ..ProviderError::new(502, message) };
     // Begun with an empty line, because a cut may be in the midst of an event.
     let mut out = String::from("\n\n");
-    format.format().write_stream_error(&error, &mut out);
+    format.format().stream_writer(&Frame::default()).fail(&error, &mut out);
     out.into()
 }
 

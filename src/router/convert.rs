@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use serde_json::Value;
 
 use super::body::{BodyError, Pieces};
 use super::events::Events;
@@ -18,11 +17,11 @@ use crate::llm::{
 
 /// A whole reply, read.
 pub(super) fn read(body: &[u8], from: FormatId) -> Result<Answer, BodyError> {
-    let text = std::str::from_utf8(body).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let malformed = |error: &dyn std::error::Error| BodyError::Malformed(error.to_string());
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
     let repaired = without_lone_surrogates(text);
-    let reply: Value = serde_json::from_str(repaired.as_deref().unwrap_or(text))
-        .map_err(|error| BodyError::Malformed(error.to_string()))?;
-    let mut answer = from.format().read_reply(reply).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let reply = serde_json::from_str(repaired.as_deref().unwrap_or(text)).map_err(|error| malformed(&error))?;
+    let mut answer = from.format().read_reply(reply).map_err(|error| malformed(&error))?;
     if repaired.is_some() {
         answer.lossy = Some("a character that is half of one".into());
     }
@@ -47,7 +46,6 @@ pub(super) struct ConvertedStream {
     events: Events,
     reader: Box<dyn StreamReader>,
     writer: Box<dyn StreamWriter>,
-    to: FormatId,
     used: Used,
     progress: Arc<Progress>,
     /// What was read and isn't written yet.
@@ -63,7 +61,7 @@ impl ConvertedStream {
         };
         let reader = conversion.from.format().stream_reader();
         let writer = conversion.to.format().stream_writer(&conversion.frame);
-        Self { events, reader, writer, to: conversion.to, used, progress, deltas: Vec::new(), is_over: false }
+        Self { events, reader, writer, used, progress, deltas: Vec::new(), is_over: false }
     }
 
     /// Reads until there is something to tell, so that a stream that begins with an error isn't begun.
@@ -100,7 +98,7 @@ impl ConvertedStream {
                                 ..ProviderError::new(502, other.to_string())
                             },
                         };
-                        state.to.format().write_stream_error(&error, &mut out);
+                        state.writer.fail(&error, &mut out);
                         return Some((Ok(out.into()), None));
                     }
                     Ok(()) if state.is_over => {

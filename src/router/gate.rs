@@ -7,15 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+/// How many may be let in, if there is a bound, and how many may wait then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Capacity {
+    pub(super) most: Option<NonZero<usize>>,
+    pub(super) queue: usize,
+}
+
 /// Lets so many in, and so many wait.
 #[derive(Debug, Default)]
-pub(super) struct Gate(Option<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    most: NonZero<usize>,
-    places: Arc<Semaphore>,
-    queue: usize,
+pub(super) struct Gate {
+    capacity: Capacity,
+    places: Option<Arc<Semaphore>>,
     waiting: AtomicUsize,
 }
 
@@ -28,31 +31,22 @@ pub(super) struct Place(#[expect(dead_code, reason = "held")] Option<OwnedSemaph
 pub(super) struct Full;
 
 impl Gate {
-    pub(super) fn new(most: Option<NonZero<usize>>, queue: usize) -> Self {
-        Self(most.map(|most| Inner {
-            most,
-            places: Arc::new(Semaphore::new(most.get())),
-            queue,
-            waiting: AtomicUsize::new(0),
-        }))
+    pub(super) fn new(capacity: Capacity) -> Self {
+        let places = capacity.most.map(|most| Arc::new(Semaphore::new(most.get())));
+        Self { capacity, places, waiting: AtomicUsize::new(0) }
     }
 
-    /// Whether one made with these settings would be the same.
-    pub(super) fn is_like(&self, most: Option<NonZero<usize>>, queue: usize) -> bool {
-        match (&self.0, most) {
-            (Some(inner), Some(most)) => inner.most == most && inner.queue == queue,
-            (None, None) => true,
-            _ => false,
-        }
+    pub(super) fn capacity(&self) -> Capacity {
+        self.capacity
     }
 
     /// A place, at once or before `deadline`.
     pub(super) async fn enter(&self, deadline: Instant) -> Result<Place, Full> {
-        let Some(Inner { places, queue, waiting, .. }) = &self.0 else { return Ok(Place(None)) };
+        let Self { capacity, places: Some(places), waiting } = self else { return Ok(Place(None)) };
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             return Ok(Place(Some(place)));
         }
-        if waiting.fetch_add(1, Ordering::Relaxed) >= *queue {
+        if waiting.fetch_add(1, Ordering::Relaxed) >= capacity.queue {
             waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Full);
         }
@@ -79,7 +73,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn so_many_are_let_in_so_many_wait_and_the_rest_is_turned_away() {
-        let gate = Gate::new(NonZero::new(1), 1);
+        let gate = Gate::new(Capacity { most: NonZero::new(1), queue: 1 });
         let deadline = Instant::now() + Duration::from_secs(1);
         let first = gate.enter(deadline).await.unwrap();
         let mut second = Box::pin(gate.enter(deadline));

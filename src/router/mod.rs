@@ -30,15 +30,14 @@ mod vertex;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{AnswersBy, ConfigError, Settings, Strategy};
+use crate::config::{self, AnswersBy, ConfigError, Settings, Strategy};
 use adjust::Adjustments;
 use conditions::Conditions;
 use credentials::keys;
-use gate::Gate;
+use gate::Capacity;
 use health::Patience;
 use target::{State, Target};
 
@@ -67,11 +66,11 @@ pub struct Router {
     direct: BTreeMap<String, Target>,
     default_provider: Option<String>,
     retries: Retries,
+    /// How many requests each model of a provider may be working on, and how many may wait.
+    capacities: BTreeMap<String, Capacity>,
     /// By provider and model, of what aliases name.
     states: HashMap<(String, String), Arc<State>>,
     /// Of what requests name themselves.
-    /// How many requests each model of a provider may be working on, and how many may wait.
-    gates: BTreeMap<String, (Option<NonZero<usize>>, usize)>,
     direct_states: Arc<quick_cache::sync::Cache<(String, String), Arc<State>>>,
 }
 
@@ -136,16 +135,17 @@ impl Router {
             let made = Provider::new(name, provider, is_default, known.map(Arc::as_ref))?;
             providers.insert(name.clone(), Arc::new(made));
         }
+        let capacity = |set: &config::Provider| Capacity { most: set.max_concurrent, queue: set.queue };
+        let capacities = settings.providers.iter().map(|(name, set)| (name.clone(), capacity(set)));
+        let capacities: BTreeMap<String, Capacity> = capacities.collect();
         let mut states = HashMap::new();
         let mut place = |provider: &str, model: &str| {
-            let (limits, made) = (&settings.providers[provider], Arc::clone(&providers[provider]));
+            let (capacity, made) = (capacities[provider], Arc::clone(&providers[provider]));
             let name = (provider.to_owned(), model.to_owned());
             let known = before.and_then(|before| before.states.get(&name)).cloned();
             let state = states.entry(name).or_insert_with(|| {
-                let unchanged = known.filter(|known| known.gate.is_like(limits.max_concurrent, limits.queue));
-                unchanged.unwrap_or_else(|| {
-                    Arc::new(State { gate: Gate::new(limits.max_concurrent, limits.queue), ..State::default() })
-                })
+                let unchanged = known.filter(|known| known.gate.capacity() == capacity);
+                unchanged.unwrap_or_else(|| State::new(capacity))
             });
             (made, Arc::clone(state))
         };
@@ -178,28 +178,21 @@ impl Router {
             within: settings.router.retry_for.0,
             patience: Patience { failures: settings.router.failures.get(), recovery: settings.router.recovery.0 },
         };
-        // What is known of models that requests name goes with a change of the settings only where the gates do.
-        let direct_states = match before.filter(|before| before.has_gates_of(&settings.providers)) {
+        // What is known of models that requests name goes with a change of the settings only where a capacity does.
+        let is_unchanged =
+            |before: &&Self| before.capacities.iter().all(|(name, was)| capacities.get(name) == Some(was));
+        let direct_states = match before.filter(is_unchanged) {
             Some(before) => Arc::clone(&before.direct_states),
             None => Arc::new(quick_cache::sync::Cache::new(MODELS)),
         };
-        let gates = settings.providers.iter().map(|(name, set)| (name.clone(), (set.max_concurrent, set.queue)));
-        let gates = gates.collect();
-        Ok(Self { providers, aliases, direct, default_provider, retries, states, direct_states, gates })
-    }
-
-    fn has_gates_of(&self, providers: &BTreeMap<String, crate::config::Provider>) -> bool {
-        self.gates.iter().all(|(name, gate)| {
-            providers.get(name).is_some_and(|provider| (provider.max_concurrent, provider.queue) == *gate)
-        })
+        Ok(Self { providers, aliases, direct, default_provider, retries, capacities, states, direct_states })
     }
 
     /// What is known of a model that a request names itself.
     fn direct_state(&self, provider: &str, model: &str) -> Arc<State> {
         let name = (provider.to_owned(), model[..model.floor_char_boundary(NAME)].to_owned());
-        let (most, queue) = self.gates.get(provider).copied().unwrap_or_default();
-        let made =
-            || Ok::<_, std::convert::Infallible>(Arc::new(State { gate: Gate::new(most, queue), ..State::default() }));
+        let capacity = self.capacities.get(provider).copied().unwrap_or_default();
+        let made = || Ok::<_, std::convert::Infallible>(State::new(capacity));
         match self.direct_states.get_or_insert_with(&name, made) {
             Ok(state) => state,
             Err(never) => match never {},

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::adjust::fit;
 use super::provider::Provider;
 use crate::config::ProviderKind;
-use crate::llm::{self, Chat, Document, FormatId, Frame, Unsupported};
+use crate::llm::chat::Role;
+use crate::llm::models;
+use crate::llm::{self, Chat, Document, FormatId, Frame, Unsupported, path_segment};
 
 /// Paths that Azure has below each deployment; all others are the resource's.
 const DEPLOYED: [&str; 7] = [
@@ -72,6 +74,8 @@ impl Provider {
     pub(super) fn speaks(&self, format: FormatId) -> bool {
         match format {
             FormatId::OpenAiResponses => self.speaks_responses(),
+            // Nothing is converted into them, so that whoever has no such API has to say so.
+            FormatId::OpenAiCompletions => self.kind != ProviderKind::Bedrock,
             format => format == self.native_format(),
         }
     }
@@ -96,6 +100,9 @@ pub(super) fn prepare(
     if provider.speaks(request.format) {
         let body = match &request.chat {
             Some(chat) if request.format == FormatId::Anthropic => signed_only(chat, body),
+            Some(chat) if request.format == FormatId::OpenAiChat => {
+                fit(&provider.preset.chat, with_call_ids(chat, model.unwrap_or_default(), body))
+            }
             _ if request.format == FormatId::OpenAiChat => fit(&provider.preset.chat, body),
             _ => body,
         };
@@ -143,6 +150,15 @@ fn signed_only(chat: &Chat, body: Bytes) -> Bytes {
     patched.map_or(body, |patched| patched.to_string().into())
 }
 
+/// A body whose ids of calls the model takes, though another provider's may have made them.
+fn with_call_ids(chat: &Chat, model: &str, body: Bytes) -> Bytes {
+    if models::family(model).call_id.is_none() || !chat.messages.iter().any(|message| message.role == Role::Tool) {
+        return body;
+    }
+    let patched = serde_json::from_slice(&body).ok().and_then(|value| llm::with_fitting_call_ids(&value, model));
+    patched.map_or(body, |patched| patched.to_string().into())
+}
+
 /// Whether a request has to be taken apart, which takes time where it is large.
 pub(super) fn is_converted(provider: &Provider, request: Option<&ChatRequest>) -> bool {
     request.is_some_and(|request| !provider.speaks(request.format))
@@ -171,15 +187,22 @@ fn at_azure(provider: &Provider, path: &str, model: Option<&str>) -> String {
     }
 }
 
-/// A name as one segment of a path, so that none leads elsewhere.
-pub(super) fn path_segment(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => out.push(char::from(byte)),
-            b'.' if !matches!(name, "." | "..") => out.push('.'),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_calls_that_a_model_refuses_are_replaced_and_all_else_stays_as_written() {
+        let body = r#"{"messages":[{"role":"user", "content":"Hi"},{"role":"assistant","tool_calls":[{"id":"call_1",
+            "type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"call_1","content":"r"}]}"#;
+        let body = Bytes::from_static(body.as_bytes());
+        let chat = read(FormatId::OpenAiChat, &body).unwrap();
+        assert_eq!(with_call_ids(&chat, "gpt-5.1", body.clone()), body);
+        let fitting: serde_json::Value = serde_json::from_slice(&with_call_ids(&chat, "mistral-small", body)).unwrap();
+        let id = fitting["messages"][1]["tool_calls"][0]["id"].as_str().unwrap();
+        assert_eq!((id.len(), &fitting["messages"][2]["tool_call_id"]), (9, &id.into()));
+        let plain = Bytes::from_static(br#"{"messages": [{"role": "user", "content": "Hi"}]}"#);
+        let chat = read(FormatId::OpenAiChat, &plain).unwrap();
+        assert_eq!(with_call_ids(&chat, "mistral-small", plain.clone()), plain);
     }
-    out
 }

@@ -53,9 +53,6 @@ pub enum RouteError {
 impl Router {
     /// Where a request for `model` goes, first of all first: those of an alias's targets whose conditions hold, else
     /// `provider/model`, else the default provider.
-    ///
-    /// # Errors
-    /// See [`RouteError`].
     pub(super) fn route<'r>(
         &'r self,
         model: &'r str,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::adjust::Adjustments;
 use super::conditions::Conditions;
-use super::gate::Gate;
+use super::gate::{Capacity, Gate};
 use super::health::{Begun, Health, Outcome, Patience};
 use super::order::Candidate;
 use super::provider::Provider;
@@ -53,6 +53,11 @@ impl Target {
 }
 
 impl State {
+    /// Of a target of which nothing is known.
+    pub(super) fn new(capacity: Capacity) -> Arc<Self> {
+        Arc::new(Self { gate: Gate::new(capacity), ..Self::default() })
+    }
+
     /// A try begins, if the target may be tried now.
     pub(super) fn begin(self: &Arc<Self>, patience: Patience) -> Option<Try> {
         let at = Instant::now();

@@ -38,27 +38,20 @@ impl Tokens {
     /// Of a reply's `usage`, in any format of callers.
     #[must_use]
     pub fn of(usage: &Value) -> Option<Self> {
-        let number = |path: &[&str]| {
-            let told = path.iter().try_fold(usage, |at, name| at.get(*name)).and_then(Value::as_u64);
-            told.map(|tokens| tokens.min(MOST))
-        };
-        if let Some(input) = number(&["prompt_tokens"]) {
-            let cached = number(&["prompt_tokens_details", "cached_tokens"]).unwrap_or(0).min(input);
-            return Some(Self { input, cached, output: number(&["completion_tokens"]).unwrap_or(0) });
+        let number = |path: &str| usage.pointer(path).and_then(Value::as_u64).map(|tokens| tokens.min(MOST));
+        let count = |path: &str| number(path).unwrap_or(0);
+        if let Some(input) = number("/prompt_tokens") {
+            let cached = count("/prompt_tokens_details/cached_tokens").min(input);
+            return Some(Self { input, cached, output: count("/completion_tokens") });
         }
-        let fresh = number(&["input_tokens"])?;
+        let (fresh, output) = (number("/input_tokens")?, count("/output_tokens"));
         // OpenAI's responses count what was cached as part of the prompt, Anthropic's messages apart.
         if usage.get("input_tokens_details").is_some() {
-            let cached = number(&["input_tokens_details", "cached_tokens"]).unwrap_or(0).min(fresh);
-            return Some(Self { input: fresh, cached, output: number(&["output_tokens"]).unwrap_or(0) });
+            let cached = count("/input_tokens_details/cached_tokens").min(fresh);
+            return Some(Self { input: fresh, cached, output });
         }
-        let cached = number(&["cache_read_input_tokens"]).unwrap_or(0);
-        let written = number(&["cache_creation_input_tokens"]).unwrap_or(0);
-        Some(Self {
-            input: fresh.saturating_add(cached).saturating_add(written),
-            cached,
-            output: number(&["output_tokens"]).unwrap_or(0),
-        })
+        let (cached, written) = (count("/cache_read_input_tokens"), count("/cache_creation_input_tokens"));
+        Some(Self { input: fresh.saturating_add(cached).saturating_add(written), cached, output })
     }
 
     /// Of the last `usage` in a reply's end: a whole body's or a stream's.

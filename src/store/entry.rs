@@ -33,16 +33,29 @@ impl Timestamp {
 }
 
 /// What is served on a hit.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Answer {
     /// The answer as plain text: what the cache API replies.
     pub text: String,
     /// The whole reply of a chat completion as JSON, where the answer came from one. Opaque here.
     pub completion: Option<String>,
+    /// The vector that was asked for, where the request was for one.
+    pub vector: Option<ProviderVector>,
+}
+
+/// A vector that a provider's model made of a prompt, as it is served. Nothing is searched by it.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct ProviderVector {
+    /// The model, as the provider names it in its reply.
+    pub model: String,
+    /// Tokens of the prompt: zero where the provider didn't tell, and a share of the batch's where it was one of several.
+    pub tokens: u32,
+    /// Its numbers.
+    pub components: Vec<f32>,
 }
 
 /// A stored entry.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Its name.
     pub id: EntryId,

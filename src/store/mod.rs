@@ -20,8 +20,8 @@ use crate::index::ImageError;
 pub use attributes::{Attributes, Flaw};
 pub use curation::{ChatContext, Curation};
 pub use entry::{
-    Answer, Entry, EntryFilter, Holdings, Near, NewEntry, Position, Selected, Selection, Stored, StoredVector,
-    Timestamp, Vector,
+    Answer, Entry, EntryFilter, Holdings, Near, NewEntry, Position, ProviderVector, Selected, Selection, Stored,
+    StoredVector, Timestamp, Vector,
 };
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
 pub use tags::Tags;
@@ -139,6 +139,16 @@ pub trait Store: Send + Sync {
         wanted: &EntryFilter,
         now: Timestamp,
     ) -> Result<Option<Entry>, StoreError>;
+
+    /// The entry in `scope` of each of several texts, in their order and read in one go: those without attributes. Expired at
+    /// `now` doesn't count.
+    async fn find_exact_many(
+        &self,
+        cache: CacheKey,
+        scope: ScopeKey,
+        texts: Vec<TextHash>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Entry>>, StoreError>;
 
     /// Whether [`nearest`](Store::nearest) would find nothing in `scope` whatever it is asked, so that nothing need be
     /// embedded. Answers at once.

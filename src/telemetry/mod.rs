@@ -10,6 +10,7 @@ use crate::config;
 
 const LOOKUPS: &str = "refrain_lookups_total";
 const CURATED_HITS: &str = "refrain_curated_hits_total";
+const VECTORS: &str = "refrain_embedding_inputs_total";
 const STORES: &str = "refrain_stores_total";
 const LABELS: &str = "refrain_labels_total";
 const LABELS_LOST: &str = "refrain_labels_lost_total";
@@ -91,6 +92,10 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
         )?
         .install_recorder()?;
     describe_counter!(LOOKUPS, "Lookups by cache and outcome");
+    describe_counter!(
+        VECTORS,
+        "Inputs of requests for a provider's embeddings, by cache and whether their vectors were known"
+    );
     describe_counter!(STORES, "Stores by cache and result");
     describe_counter!(LABELS, "Labels of best candidates by cache, source and what they say");
     describe_counter!(
@@ -160,6 +165,13 @@ pub fn lookup(cache: &str, outcome: &'static str) {
 /// A lookup in `cache` was answered with a curated entry.
 pub fn curated_hit(cache: &str) {
     counter!(CURATED_HITS, "cache" => cache.to_owned()).increment(1);
+}
+
+/// A request for vectors found so many in `cache`, and so many not.
+pub fn vectors(cache: &str, known: usize, unknown: usize) {
+    for (outcome, count) in [("hit", known), ("miss", unknown)] {
+        counter!(VECTORS, "cache" => cache.to_owned(), "outcome" => outcome).increment(count as u64);
+    }
 }
 
 /// A store in `cache` ended with `result`.

@@ -85,7 +85,7 @@ pub(super) fn new_entry(worker: usize, prompt: u32, version: u32, model: &ModelI
         cache: cache(worker),
         fingerprint: [7; 32],
         prompt: text(worker, prompt),
-        answer: Answer { text: answer(worker, prompt, version), completion: None },
+        answer: Answer { text: answer(worker, prompt, version), ..Answer::default() },
         attributes: Attributes::default(),
         created: NOW,
         expires: expires(worker, prompt),

@@ -202,6 +202,13 @@ impl Learning {
         self.tasks.reopen();
     }
 
+    /// These entries have other answers now.
+    pub(super) fn all_renewed(&self, entries: &[EntryId]) {
+        if self.quarantines.load(Ordering::Relaxed) {
+            entries.iter().for_each(|entry| self.renewed(entry));
+        }
+    }
+
     /// An entry has another answer now.
     fn renewed(&self, entry: &EntryId) {
         let learner = &mut *self.learner.lock();

@@ -146,7 +146,7 @@ pub(super) fn read_save(body: &[u8], cache: &Cache) -> Result<Save, Problem> {
             Some(chat.into())
         }
     };
-    let answer = Answer { text, completion: None };
+    let answer = Answer { text, ..Answer::default() };
     let question = asked.question;
     Ok(Save { question, answer, attributes, tags, curation, ttl_millis, semantic: true, took: None, embedding: None })
 }

@@ -6,35 +6,28 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
 use super::error::ApiError;
-use super::flight::{Boarded, HowFar, Pilot, Reader, fly};
+use super::flight::{Boarded, Pilot, Reader};
 use super::headers;
 use super::incoming::IncomingChat;
 use super::meter::{Meter, Served};
+use super::pass_through::pass_through;
 use super::recorder::Recorder;
 use super::relay::last_model_of;
 use super::reply::{Head, forward, render_hit};
+use super::shared_call::{FlightKey, Shape, lead};
 use crate::cache::Found;
 use crate::http::App;
 use crate::http::live::Live;
 use crate::http::traces::TRACEPARENT;
-use crate::llm::{Delivery, FormatId};
+use crate::llm::FormatId;
 use crate::prompt::{Question, Reach};
 use crate::router::{Outgoing, SendError, Upstream};
 use crate::store::{CacheKey, ScopeKey, TextHash};
-
-/// What must be equal of two requests for one call to answer both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::http) struct FlightKey {
-    scope: ScopeKey,
-    text: TextHash,
-    format: FormatId,
-    delivery: Delivery,
-}
 
 type Headers = Vec<(HeaderName, HeaderValue)>;
 
@@ -51,6 +44,14 @@ pub(in crate::http) async fn chat_completions(
 /// `POST /v1/responses`
 pub(in crate::http) async fn responses(state: State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
     answer(state.0, FormatId::OpenAiResponses, &uri, headers, body).await
+}
+
+/// `POST /v1/completions`. Where the request names a provider, it goes there as it is.
+pub(in crate::http) async fn completions(state: State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+    if headers.contains_key(headers::PROVIDER) {
+        return pass_through(state, Method::POST, uri, headers, body).await.into_response();
+    }
+    answer(state.0, FormatId::OpenAiCompletions, &uri, headers, body).await
 }
 
 /// `POST /v1/messages`
@@ -72,7 +73,10 @@ async fn try_answer(
 ) -> Result<Response, ApiError> {
     let live = app.live();
     let caller = live.tenants.identify(&headers)?;
-    let meter = Meter::admit(&app, &live, &caller, &headers)?;
+    let mut meter = Meter::admit(&app, &live, &caller, &headers)?;
+    if format == FormatId::OpenAiCompletions {
+        meter = meter.untraced();
+    }
     let incoming = IncomingChat::read(&app, &live, format, caller, uri.query(), headers, body).await?;
     let charged = incoming.model.clone().or_else(|| last_model_of(&incoming.body));
     let meter = Arc::new(meter.for_model(charged.as_deref(), Some(incoming.body.len()))?);
@@ -97,7 +101,7 @@ impl Request {
             Ok(asked) => asked,
             Err(why) => {
                 let status = headers::unavailable(why);
-                incoming.may_forward(&status)?;
+                incoming.controls.may_forward(&status)?;
                 return self.forward(status).await;
             }
         };
@@ -111,13 +115,13 @@ impl Request {
             return Ok(self.meter.hit(response, tokens));
         }
         let status = headers::not_a_hit(&found.decision, refreshed, expose_cosine);
-        incoming.may_forward(&status)?;
+        incoming.controls.may_forward(&status)?;
         if incoming.controls.no_store || matches!(question.reach, Reach::Bypass(_)) {
             return self.forward(status).await;
         }
         let scope = ScopeKey::new(CacheKey::new(&incoming.caller.tenant, cache.id()), question.fingerprint.bytes());
         let text = TextHash::of(&question.text);
-        let asked = FlightKey { scope, text, format: incoming.format, delivery: incoming.delivery };
+        let asked = FlightKey { scope, text, shape: Shape::Chat(incoming.format, incoming.delivery) };
         // Who wants an answer as it is now wants none that was asked for before.
         let flight = if incoming.controls.no_cache {
             Boarded::Leads(self.app.flights.alone(asked))
@@ -146,8 +150,7 @@ impl Request {
         }
     }
 
-    /// Makes the call for all who ask the same, and keeps the answer. It goes on when this caller goes away, as long as
-    /// anybody reads.
+    /// Makes the call for all who ask the same, and keeps the answer.
     async fn lead(
         self,
         pilot: Pilot<FlightKey, Head>,
@@ -155,41 +158,10 @@ impl Request {
         status: Headers,
         recorder: Recorder,
     ) -> Result<Response, ApiError> {
-        let (told, heard) = tokio::sync::oneshot::channel();
         let request = self.clone();
-        let flying = async move {
-            let sent = tokio::select! {
-                sent = request.send() => sent,
-                () = pilot.is_abandoned() => return,
-            };
-            match sent {
-                Ok(upstream) if upstream.status == StatusCode::OK => {
-                    let (head, body) = Head::of(upstream);
-                    let (length, progress) = (head.length, Arc::clone(&head.progress));
-                    let how_far = move |so_far: usize| match length == Some(so_far) || progress.has_ended() {
-                        true => HowFar::Whole,
-                        false if progress.has_reason() => HowFar::NearlyWhole,
-                        false => HowFar::Unfinished,
-                    };
-                    let body = request.meter.metered(body, Served::by(&head));
-                    let answered = head.clone();
-                    pilot.begins(head);
-                    // The answer is read from the flight, as everybody else reads it.
-                    let _ = told.send(Ok(None));
-                    fly(pilot, body, how_far, |body| recorder.store_reply(body, &answered)).await;
-                }
-                other => {
-                    // Others try for themselves: this says nothing of them.
-                    pilot.fails();
-                    let _ = told.send(other.map(Some));
-                }
-            }
-        };
-        tokio::spawn(flying);
-        let sent = heard.await.unwrap_or_else(|_| {
-            tracing::error!("a call to a provider ended badly");
-            Err(SendError::Ended)
-        });
+        let sending = async move { request.send().await };
+        let store = |body, head: &Head| recorder.store_reply(body, head);
+        let sent = lead(pilot, Arc::clone(&self.meter), sending, store).await;
         match sent.map_err(|error| ApiError::from(error).with(status.clone()))? {
             Some(upstream) => self.hand_on(upstream, status).await,
             None => match reader.head().await {

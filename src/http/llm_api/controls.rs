@@ -1,6 +1,6 @@
 //! What a request says to the cache: `Cache-Control`, headers of ours, and the `cache` object in the body.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use serde_json::Value;
 
@@ -75,6 +75,17 @@ impl Controls {
         Ok(controls)
     }
 
+    /// # Errors
+    /// Where the caller wants an answer from the cache or none, which `status` tells of.
+    pub(super) fn may_forward(&self, status: &[(HeaderName, HeaderValue)]) -> Result<(), ApiError> {
+        if self.only_if_cached {
+            let message = "only-if-cached was asked for, and the cache has no answer";
+            let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "not_cached", message);
+            return Err(error.with(status.iter().cloned()));
+        }
+        Ok(())
+    }
+
     /// One directive of `Cache-Control`; those that aren't known are ignored, as RFC 9111 asks.
     fn directive(&mut self, directive: &str) -> Result<(), ApiError> {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
@@ -140,8 +151,6 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiEr
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn read(cache_control: &'static str, body: &str) -> Result<Controls, ApiError> {

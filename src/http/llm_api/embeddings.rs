@@ -1,83 +1,28 @@
-//! `POST /v1/embeddings`: the local model's vectors; other models are forwarded.
+//! `POST /v1/embeddings`: the local model's vectors; those of other models are their providers'.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::error::ApiError;
 use super::meter::Meter;
 use super::pass_through;
+use super::provider_embeddings::{self, Arrived};
 use crate::embed::{Embedder, Prefix, TextEmbedding};
 use crate::http::paths::MODEL_HEADER;
 use crate::http::{App, body};
-use crate::router::{RouteError, SendError};
+use crate::llm::Document;
+use crate::llm::embeddings::{EmbeddingsRequest, Inputs, write_reply};
 
 /// Inputs of one request, as OpenAI has it.
 const MAX_INPUTS: usize = 2048;
 /// Inputs of one request that are in the queue at once, so that a long list leaves room for others.
 const IN_FLIGHT: usize = 8;
-
-#[derive(Deserialize)]
-struct EmbeddingsRequest {
-    input: Input,
-    /// Floats where it is null, as some clients write it.
-    encoding_format: Option<Encoding>,
-    dimensions: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Input {
-    One(String),
-    Many(Vec<String>),
-    /// OpenAI's tokens mean nothing to another model's vocabulary.
-    Tokens(serde::de::IgnoredAny),
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Encoding {
-    #[default]
-    Float,
-    Base64,
-}
-
-#[derive(Serialize)]
-struct EmbeddingsReply<'m> {
-    id: String,
-    object: &'static str,
-    data: Vec<Item>,
-    model: &'m str,
-    usage: Usage,
-}
-
-#[derive(Serialize)]
-struct Item {
-    object: &'static str,
-    index: usize,
-    embedding: Vector,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Vector {
-    Floats(Vec<f32>),
-    /// Little-endian f32s.
-    Base64(String),
-}
-
-#[derive(Serialize)]
-struct Usage {
-    prompt_tokens: usize,
-    total_tokens: usize,
-}
 
 /// `POST /v1/embeddings`
 pub(in crate::http) async fn embeddings(
@@ -108,24 +53,23 @@ pub(in crate::http) async fn embeddings(
     };
     let embedder = app.caches.embedder();
     if model != embedder.identity().name {
-        let path = format!("/embeddings{}", uri.query().map(|query| format!("?{query}")).unwrap_or_default());
-        let meter = admitted.for_model(Some(&model), None)?;
-        let sent = pass_through::by_model(meter, &live, &caller.tenant, &path, &headers, Some(&model), &body).await;
-        return sent.map_err(|error| match error {
-            SendError::Route(error) => unknown(&error, &model, &embedder),
-            error => error.into(),
-        });
+        let query = uri.query().map(str::to_owned);
+        let arrived = Arrived { caller, query, headers, model, body, readable };
+        return provider_embeddings::answer(app, live, admitted, arrived).await;
     }
-    let invalid = |why: String| ApiError::invalid(format!("the body is not understood: {why}"));
-    let request = readable.and_then(|body| serde_json::from_slice(&body).map_err(|error| error.to_string()));
-    local(&embedder, &request.map_err(invalid)?).await
+    let read = readable.and_then(|body| {
+        let document = Document::parse(&body).map_err(|error| error.to_string())?;
+        EmbeddingsRequest::read(document.value).map_err(|error| error.to_string())
+    });
+    let request = read.map_err(|why| ApiError::invalid(format!("the body is not understood: {why}")))?;
+    local(&embedder, &request).await
 }
 
 async fn local(embedder: &Embedder, request: &EmbeddingsRequest) -> Result<Response, ApiError> {
-    let texts = match &request.input {
-        Input::One(text) => std::slice::from_ref(text),
-        Input::Many(texts) => texts,
-        Input::Tokens(_) => {
+    let texts = match &request.inputs {
+        Inputs::Texts(texts) => texts,
+        // OpenAI's tokens mean nothing to another model's vocabulary.
+        Inputs::Tokens(_) => {
             return Err(ApiError::invalid("`input` must be a string or a list of strings; tokens are not supported"));
         }
     };
@@ -136,46 +80,19 @@ async fn local(embedder: &Embedder, request: &EmbeddingsRequest) -> Result<Respo
         return Err(ApiError::invalid(format!("text {index} of `input` is empty")));
     }
     let dimension = embedder.identity().dimension;
-    if request.dimensions.is_some_and(|asked| asked != dimension) {
+    if request.dimensions.is_some_and(|asked| asked != dimension as u64) {
         return Err(ApiError::invalid(format!("this model's embeddings have {dimension} dimensions")));
     }
     // Futures do nothing until they are polled, so at most IN_FLIGHT of these are in the queue.
     let waiting: Vec<_> = texts.iter().map(|text| embedder.embed(text, Prefix::None)).collect();
     let made: Vec<TextEmbedding> = stream::iter(waiting).buffered(IN_FLIGHT).try_collect().await?;
-    let tokens = made.iter().map(|embedding| embedding.tokens).sum();
-    let item = |(index, embedding): (usize, TextEmbedding)| Item {
-        object: "embedding",
-        index,
-        embedding: Vector::new(embedding.vector.as_slice(), request.encoding_format.unwrap_or_default()),
-    };
-    let reply = EmbeddingsReply {
-        id: format!("embd-{}", uuid::Uuid::now_v7().simple()),
-        object: "list",
-        data: made.into_iter().enumerate().map(item).collect(),
-        model: &embedder.identity().name,
-        usage: Usage { prompt_tokens: tokens, total_tokens: tokens },
-    };
-    Ok(axum::Json(reply).into_response())
-}
-
-impl Vector {
-    fn new(values: &[f32], encoding: Encoding) -> Self {
-        match encoding {
-            Encoding::Float => Self::Floats(values.to_vec()),
-            Encoding::Base64 => {
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                Self::Base64(STANDARD.encode(bytes))
-            }
-        }
-    }
-}
-
-/// Says which model there is.
-fn unknown(error: &RouteError, model: &str, embedder: &Embedder) -> ApiError {
-    let local = &embedder.identity().name;
-    ApiError::new(
-        axum::http::StatusCode::NOT_FOUND,
-        "model_not_found",
-        format!("`{model}` is not the local embedding model, which is `{local}`; and it can't be forwarded: {error}"),
-    )
+    let tokens = made.iter().map(|embedding| embedding.tokens as u64).sum();
+    let vectors: Vec<&[f32]> = made.iter().map(|embedding| embedding.vector.as_slice()).collect();
+    let id = format!("embd-{}", uuid::Uuid::now_v7().simple());
+    let written = write_reply(Some(&id), &embedder.identity().name, &vectors, request.encoding, tokens);
+    let written = written.map_err(|error| {
+        tracing::error!(%error, "vectors can't be told");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the vectors can't be told")
+    })?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], written).into_response())
 }

@@ -15,7 +15,7 @@ use futures_util::stream::{Stream, unfold};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The longest reply. It is kept whole for as long as anybody reads it.
+/// The longest reply, unless a pilot [allows more](Pilot::allow). It is kept whole for as long as anybody reads it.
 const LONGEST: usize = 64 << 20;
 /// Bytes that a reader gets at once.
 const PIECE: usize = 64 << 10;
@@ -74,6 +74,7 @@ pub(super) struct Pilot<K: Hash + Eq + Clone, H> {
     flights: Arc<Flights<K, H>>,
     key: K,
     flight: Arc<Flight<H>>,
+    longest: usize,
 }
 
 /// One reader's place in a reply.
@@ -105,7 +106,7 @@ impl<K: Hash + Eq + Clone, H> Flights<K, H> {
     }
 
     fn led(self: &Arc<Self>, key: K, flight: Arc<Flight<H>>) -> (Pilot<K, H>, Reader<H>) {
-        let pilot = Pilot { flights: Arc::clone(self), key, flight: Arc::clone(&flight) };
+        let pilot = Pilot { flights: Arc::clone(self), key, flight: Arc::clone(&flight), longest: LONGEST };
         (pilot, Reader { flight, at: 0 })
     }
 
@@ -124,6 +125,12 @@ impl<H> Flight<H> {
 }
 
 impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
+    /// The reply may have so many bytes.
+    pub(super) fn allow(mut self, longest: usize) -> Self {
+        self.longest = longest;
+        self
+    }
+
     /// The reply begins.
     pub(super) fn begins(&self, head: H) {
         self.flight.state.lock().head = Some(Ok(Arc::new(head)));
@@ -309,7 +316,7 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
                 {
                     before_end(pilot.body_with(&piece));
                 }
-                if pilot.tells(&piece) > LONGEST {
+                if pilot.tells(&piece) > pilot.longest {
                     return pilot.cuts(Cut::TooLong);
                 }
             }

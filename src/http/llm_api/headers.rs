@@ -16,6 +16,8 @@ const CURATED: HeaderName = HeaderName::from_static("x-refrain-curated");
 /// Who answered; in a request, who is to.
 pub(super) const PROVIDER: HeaderName = HeaderName::from_static("x-refrain-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-refrain-attempts");
+/// How many of a request's inputs have vectors that were known, of how many.
+const EMBEDDINGS: HeaderName = HeaderName::from_static("x-refrain-embeddings");
 const TRIED: HeaderName = HeaderName::from_static("x-refrain-tried");
 
 /// Headers for a reply that is forwarded, or that would have been.
@@ -43,10 +45,7 @@ pub(super) fn unavailable(why: &str) -> Vec<(HeaderName, HeaderValue)> {
 
 /// Headers for a stored answer.
 pub(super) fn hit(decision: &Decision, hit: &Hit, expose_cosine: bool) -> Vec<(HeaderName, HeaderValue)> {
-    // One that never expires has no time to live to tell.
-    let left =
-        Some(hit.entry.expires).filter(|expires| expires.0 != u64::MAX).map(|expires| expires.since(Timestamp::now()));
-    let left = left.map(|millis| format!("; ttl={}", millis / 1000)).unwrap_or_default();
+    let left = time_left(hit.entry.expires);
     let how = match (decision.outcome == Outcome::ExactHit, hit.is_curated()) {
         (true, false) => "exact",
         (false, false) => "semantic",
@@ -59,6 +58,48 @@ pub(super) fn hit(decision: &Decision, hit: &Hit, expose_cosine: bool) -> Vec<(H
     }
     list.push((header::AGE, HeaderValue::from(hit.age_millis / 1000)));
     list
+}
+
+/// What the cache knew of a request for vectors.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum VectorsFound<'f> {
+    /// All of them: the oldest has this age in milliseconds, and this is when the first of them expires.
+    All {
+        age_millis: u64,
+        expires: Timestamp,
+    },
+    /// Not all. The others are asked for.
+    Some,
+    None,
+    /// The request says that none may come from the cache.
+    Refresh,
+    /// It couldn't be asked.
+    Trouble(&'f str),
+}
+
+/// Headers for a request of `asked` inputs, of which `known` have vectors from the cache.
+pub(super) fn vectors(found: VectorsFound<'_>, known: usize, asked: usize) -> Vec<(HeaderName, HeaderValue)> {
+    // RFC 9211: `partial` where the cache had a part of what was asked for.
+    let (short, status) = match found {
+        VectorsFound::All { expires, .. } => ("Hit", format!("hit{}; detail=exact", time_left(expires))),
+        VectorsFound::Some => ("Partial", "fwd=partial".to_owned()),
+        VectorsFound::None => ("Miss", "fwd=miss".to_owned()),
+        VectorsFound::Refresh => ("Refresh", "fwd=request".to_owned()),
+        VectorsFound::Trouble(why) => ("Bypass", format!("fwd=bypass; detail={}", quoted(why))),
+    };
+    let mut list = vec![(X_CACHE_STATUS, HeaderValue::from_static(short))];
+    list.extend(HeaderValue::try_from(format!("refrain; {status}")).map(|value| (CACHE_STATUS, value)));
+    list.extend(HeaderValue::try_from(format!("{known}/{asked}")).map(|value| (EMBEDDINGS, value)));
+    if let VectorsFound::All { age_millis, .. } = found {
+        list.push((header::AGE, HeaderValue::from(age_millis / 1000)));
+    }
+    list
+}
+
+/// One that never expires has no time to live to tell.
+fn time_left(expires: Timestamp) -> String {
+    let left = Some(expires).filter(|expires| expires.0 != u64::MAX).map(|expires| expires.since(Timestamp::now()));
+    left.map(|millis| format!("; ttl={}", millis / 1000)).unwrap_or_default()
 }
 
 /// Who answered, how many were asked in all, and what those did that didn't answer.
@@ -81,7 +122,8 @@ pub(super) fn collapsed(list: &mut [(HeaderName, HeaderValue)]) {
     for (name, value) in list {
         if *name == CACHE_STATUS
             && let Ok(text) = value.to_str()
-            && let Ok(more) = HeaderValue::try_from(text.replacen("fwd=miss", "fwd=miss; collapsed", 1))
+            && let Some(why) = ["fwd=miss", "fwd=partial"].into_iter().find(|why| text.contains(why))
+            && let Ok(more) = HeaderValue::try_from(text.replacen(why, &format!("{why}; collapsed"), 1))
         {
             *value = more;
         }

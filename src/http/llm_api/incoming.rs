@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::HeaderMap;
 use bytes::Bytes;
 
 use super::controls::Controls;
@@ -22,7 +22,7 @@ use crate::store::{Answer, Attributes};
 use crate::telemetry;
 
 /// Bodies beyond this are parsed on a blocking thread.
-const PARSE_INLINE: usize = 256 << 10;
+pub(super) const PARSE_INLINE: usize = 256 << 10;
 /// Headers that change what a provider makes of a request, and what of them says the same as nothing: the versions that
 /// Anthropic's clients send by themselves shape a reply and not its answer.
 const VERSIONS: [(&str, &[&str]); 3] =
@@ -32,6 +32,7 @@ const VERSIONS: [(&str, &[&str]); 3] =
 pub(super) fn path_of(format: FormatId) -> &'static str {
     match format {
         FormatId::OpenAiResponses => "/responses",
+        FormatId::OpenAiCompletions => "/completions",
         FormatId::Anthropic => "/messages",
         _ => "/chat/completions",
     }
@@ -99,14 +100,9 @@ impl IncomingChat {
         let has_controls = read.as_ref().is_ok_and(|read| read.cache.is_some());
         let plain =
             has_controls.then(|| raw::without(&body, "cache")).flatten().map_or_else(|| body.clone(), Bytes::from);
-        // Where headers choose the model that answers, so do they choose the answer.
-        let route = model.as_deref().and_then(|model| live.router.told_apart_by(model, &headers));
         let target_scope =
             model.as_deref().and_then(|model| live.router.likely_scope(model, &headers, &caller.tenant, &body));
-        let apart = [controls.namespace.clone(), query.map(str::to_owned), route]
-            .into_iter()
-            .chain(versions(&headers))
-            .collect();
+        let apart = told_apart(live, &controls, query, model.as_deref(), &headers);
         let path = format!("{}{}", path_of(format), query.map(|query| format!("?{query}")).unwrap_or_default());
         let mut incoming = Self {
             format,
@@ -167,23 +163,13 @@ impl IncomingChat {
         (target_scope != self.target_scope.as_deref()).then(|| self.question(chat, cache, target_scope))
     }
 
-    /// # Errors
-    /// Where the caller wants an answer from the cache or none.
-    pub(super) fn may_forward(&self, status: &[(HeaderName, HeaderValue)]) -> Result<(), ApiError> {
-        if self.controls.only_if_cached {
-            let message = "only-if-cached was asked for, and the cache has no answer";
-            let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "not_cached", message);
-            return Err(error.with(status.iter().cloned()));
-        }
-        Ok(())
-    }
-
     pub(super) fn lookup(&self, cache: &Cache, question: &Question) -> Lookup {
         let mut question = question.clone();
         if self.controls.no_cache && !matches!(question.reach, Reach::Bypass(_)) {
             question.reach = Reach::Bypass("the request says no-cache");
         }
-        let tells_usage = self.format == FormatId::OpenAiChat && self.delivery == Delivery::StreamWithUsage;
+        let tells_usage = matches!(self.format, FormatId::OpenAiChat | FormatId::OpenAiCompletions)
+            && self.delivery == Delivery::StreamWithUsage;
         let chat = self.request.chat.as_ref().filter(|_| cache.may_hold_curated());
         Lookup {
             question,
@@ -209,6 +195,19 @@ fn has_usage(answer: &Answer) -> bool {
     }
     let reply = answer.completion.as_deref().and_then(|reply| serde_json::from_str::<Reply>(reply).ok());
     reply.is_some_and(|reply| reply.usage.is_some())
+}
+
+/// What separates a request from others beside what its body says: see [`Partition`].
+pub(super) fn told_apart(
+    live: &Live,
+    controls: &Controls,
+    query: Option<&str>,
+    model: Option<&str>,
+    headers: &HeaderMap,
+) -> Vec<Option<String>> {
+    // Where headers choose the model that answers, so do they choose the answer.
+    let route = model.and_then(|model| live.router.told_apart_by(model, headers));
+    [controls.namespace.clone(), query.map(str::to_owned), route].into_iter().chain(versions(headers)).collect()
 }
 
 /// What the headers say of the API's version, where that isn't what saying nothing means.

@@ -1,8 +1,8 @@
 //! What a request may use, what it used, and where that is written down.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::reply::Head;
 use crate::cache::Decision;
 use crate::config::Price;
+use crate::decide::Outcome;
 use crate::http::App;
 use crate::http::access_log::Line;
 use crate::http::auth::{Caller, KeyId};
@@ -55,6 +56,8 @@ pub(super) struct Meter {
     prompt: Option<usize>,
     began: Instant,
     decision: Mutex<Option<Arc<Decision>>>,
+    /// How a lookup ended that made no decision to look at.
+    outcome: OnceLock<Outcome>,
     /// Its place in a trace, and that of the call to a provider.
     traced: Option<Traced>,
     call: Mutex<Option<Traced>>,
@@ -124,6 +127,12 @@ impl Meter {
         *self.decision.lock() = Some(Arc::clone(decision));
     }
 
+    /// A lookup ended so that makes no decision.
+    pub(super) fn found(&self, outcome: Outcome) {
+        // There is one lookup for each request.
+        let _ = self.outcome.set(outcome);
+    }
+
     /// A call to a provider begins. What to tell it of the trace, if it is one of ours.
     pub(super) fn calls(&self) -> Option<HeaderValue> {
         let traced = self.traced?;
@@ -155,6 +164,15 @@ impl Meter {
         self.book("cache", &sums);
         self.line(200, "cache", None, 1, tokens, None);
         response
+    }
+
+    /// The cache answered a part of the request, and so spared these tokens. The rest is another one's to write down.
+    pub(super) fn hit_in_part(&self, response: &mut Response, tokens: Tokens) {
+        let sums = Sums { requests: 0, hits: 0, ..Sums::spared(Some(tokens), self.price_of_alias(), false) };
+        if sums.saved > 0.0 {
+            response.headers_mut().extend([dollars(SAVED, sums.saved)].into_iter().flatten());
+        }
+        self.book("cache", &sums);
     }
 
     /// No answer at all.
@@ -233,6 +251,7 @@ impl Meter {
             return;
         }
         let decision = self.decision.lock().clone();
+        let outcome = decision.as_ref().map(|decision| decision.outcome).or(self.outcome.get().copied());
         self.end_request(status, provider, decision.as_deref());
         self.app.access_log.write(&self.live.settings.access_log, || Line {
             tenant: self.tenant.to_string(),
@@ -241,7 +260,7 @@ impl Meter {
             answered_as: model.map(str::to_owned),
             status,
             attempts,
-            outcome: decision.as_ref().map_or("bypass", |decision| decision.outcome.name()),
+            outcome: outcome.map_or("bypass", Outcome::name),
             decision: decision.as_ref().map(|decision| decision.id.to_string()),
             tokens,
             seconds: self.began.elapsed().as_secs_f64(),
@@ -334,8 +353,8 @@ impl Admitted {
         }
         let Caller { tenant, key } = caller;
         let (decision, call) = (Mutex::default(), Mutex::default());
-        let is_told = AtomicBool::new(false);
-        Ok(Meter { app, live, tenant, key, model, prompt, began, decision, traced, call, is_told })
+        let (outcome, is_told) = (OnceLock::new(), AtomicBool::new(false));
+        Ok(Meter { app, live, tenant, key, model, prompt, began, decision, outcome, traced, call, is_told })
     }
 }
 

@@ -12,13 +12,15 @@ mod kept;
 mod meter;
 mod models;
 mod pass_through;
+mod provider_embeddings;
 mod recorder;
 mod relay;
 mod reply;
+mod shared_call;
 
 use axum::http::{Method, StatusCode, Uri};
 
-pub(super) use chat::{chat_completions, messages, responses};
+pub(super) use chat::{chat_completions, completions, messages, responses};
 pub(super) use count_tokens::count_tokens;
 pub(super) use embeddings::embeddings;
 pub(super) use kept::kept_response;
@@ -26,7 +28,7 @@ pub(super) use models::{model, models};
 pub(super) use pass_through::pass_through;
 
 /// Calls under way, by what was asked.
-pub(super) type Flights = flight::Flights<chat::FlightKey, reply::Head>;
+pub(super) type Flights = flight::Flights<shared_call::FlightKey, reply::Head>;
 
 use error::ApiError;
 

@@ -158,6 +158,6 @@ async fn record_stream(format: FormatId, body: Bytes, chat: &Chat) -> Result<Rec
 
 fn recording(answer: &Answer, reply: String, chat: &Chat) -> Result<Recording, NotStored> {
     check_storable(answer, chat)?;
-    let stored = store::Answer { text: answer.text(), completion: Some(reply) };
+    let stored = store::Answer { text: answer.text(), completion: Some(reply), vector: None };
     Ok(Recording { answer: stored, calls_tools: answer.calls_tools() })
 }

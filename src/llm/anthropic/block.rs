@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::with_extra;
-use crate::llm::FormatId;
-use crate::llm::chat::{Content, Extra, Issuer, Part, Seal, SealKind, Source, ToolCall, ToolResult};
+use super::{OWN, with_extra};
+use crate::llm::chat::{Content, Extra, Part, Seal, SealKind, Source, ToolCall, ToolResult};
+use crate::llm::claude::thinking_block;
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place};
 
@@ -22,7 +22,7 @@ pub(super) fn read(block: Value, place: &Place<'_>) -> Result<Part, Unsupported>
         (kind, _) => ["text", "thinking", "redacted_thinking", "tool_use", "tool_result"].contains(&kind),
     };
     if !is_known {
-        return Ok(Part::new(Content::Foreign(FormatId::Anthropic, block)));
+        return Ok(Part::new(Content::Foreign(OWN, block)));
     }
     let mut members = Members::of(block, *place)?;
     members.take("type");
@@ -30,11 +30,11 @@ pub(super) fn read(block: Value, place: &Place<'_>) -> Result<Part, Unsupported>
     let content = match kind.as_str() {
         "text" => Content::Text(members.required_text("text")?),
         "thinking" => {
-            seal = members.text("signature")?.and_then(|signature| own_seal(SealKind::Signature, signature));
+            seal = members.text("signature")?.and_then(|signature| Seal::of_claude(SealKind::Signature, signature));
             Content::Reasoning(members.text("thinking")?.unwrap_or_default())
         }
         "redacted_thinking" => {
-            seal = own_seal(SealKind::Encrypted, members.required_text("data")?);
+            seal = Seal::of_claude(SealKind::Encrypted, members.required_text("data")?);
             Content::Reasoning(String::new())
         }
         "tool_use" => Content::ToolCall(ToolCall {
@@ -50,7 +50,7 @@ pub(super) fn read(block: Value, place: &Place<'_>) -> Result<Part, Unsupported>
         "image" => Content::Image(source(&mut members)?),
         _ => Content::Document { source: source(&mut members)?, name: members.text("title")? },
     };
-    Ok(Part { content, seal, extra: members.rest(FormatId::Anthropic) })
+    Ok(Part { content, seal, extra: members.rest(OWN) })
 }
 
 /// Reads a text or a list of blocks. Texts that say nothing are left out.
@@ -68,28 +68,19 @@ pub(super) fn read_all(content: Value, place: &Place<'_>) -> Result<Vec<Part>, U
 }
 
 fn source(members: &mut Members<'_>) -> Result<Source, Unsupported> {
-    let place = members.place();
-    let mut inner = Members::of(members.take("source").unwrap_or_default(), place.name("source"))?;
-    let source = match inner.required_text("type")?.as_str() {
-        "base64" => {
-            Source::Base64 { media_type: inner.required_text("media_type")?, data: inner.required_text("data")? }
-        }
-        "text" => {
-            inner.drop_if("media_type", "text/plain");
-            Source::Text(inner.required_text("data")?)
-        }
-        "url" => Source::Url(inner.required_text("url")?),
-        _ => Source::File(inner.required_text("file_id")?),
-    };
-    put_back(members, "source", inner);
-    Ok(source)
-}
-
-/// Puts back what was not understood of a member, for the extra members of what it stands in.
-pub(super) fn put_back(members: &mut Members<'_>, name: &str, rest: Members<'_>) {
-    if let Some((_, rest)) = rest.rest(FormatId::Anthropic).get() {
-        members.put_back(name, rest.clone().into());
-    }
+    members.within_required("source", |inner| {
+        Ok(match inner.required_text("type")?.as_str() {
+            "base64" => {
+                Source::Base64 { media_type: inner.required_text("media_type")?, data: inner.required_text("data")? }
+            }
+            "text" => {
+                inner.drop_if("media_type", "text/plain");
+                Source::Text(inner.required_text("data")?)
+            }
+            "url" => Source::Url(inner.required_text("url")?),
+            _ => Source::File(inner.required_text("file_id")?),
+        })
+    })
 }
 
 /// A search result, or a document that is given in blocks, as a text with a title, for APIs that know no such thing.
@@ -106,7 +97,7 @@ fn readable(block: &Value) -> Option<Part> {
     };
     let text = head.into_iter().chain(texts).collect::<Vec<_>>().join("\n");
     let name = block["title"].as_str().map(str::to_owned);
-    let extra = Extra::new(FormatId::Anthropic, block.as_object()?.clone());
+    let extra = Extra::new(OWN, block.as_object()?.clone());
     Some(Part { extra, ..Part::new(Content::Document { source: Source::Text(text), name }) })
 }
 
@@ -116,35 +107,18 @@ pub(super) fn told(part: &Part, id: &str, position: usize) -> Option<Value> {
     let block = match &part.content {
         Content::Text(text) | Content::Refusal(text) => json!({"type": "text", "text": text}),
         // Clients expect a signature, and others than Anthropic don't sign.
-        Content::Reasoning(text) => own_thinking(text, part.seal.as_ref())
-            .unwrap_or_else(|| json!({"type": "thinking", "thinking": text, "signature": ""})),
-        Content::ToolCall(ToolCall { id: call, name, arguments }) => {
-            let id = if call.is_empty() { format!("toolu_{id}_{position}") } else { call.clone() };
+        Content::Reasoning(text) => match part.claudes_seal() {
+            Some(seal) => thinking_block(text, seal),
+            None => json!({"type": "thinking", "thinking": text, "signature": ""}),
+        },
+        Content::ToolCall(call) => {
+            let id = if call.id.is_empty() { format!("toolu_{id}_{position}") } else { call.id.clone() };
             // As Anthropic's guide to streamed tool use tells clients to report it.
-            let input = input(arguments).unwrap_or_else(|| json!({"INVALID_JSON": arguments}));
-            json!({"type": "tool_use", "id": id, "name": name, "input": input})
+            let input = call.input().unwrap_or_else(|| json!({"INVALID_JSON": call.arguments}));
+            json!({"type": "tool_use", "id": id, "name": call.name, "input": input})
         }
-        Content::Foreign(FormatId::Anthropic, whole) => return Some(whole.clone()),
+        Content::Foreign(OWN, whole) => return Some(whole.clone()),
         _ => return None,
     };
     Some(with_extra(block, &part.extra))
-}
-
-pub(super) fn own_seal(kind: SealKind, value: String) -> Option<Seal> {
-    (!value.is_empty()).then_some(Seal { issuer: Issuer::Anthropic, kind, value })
-}
-
-/// Thoughts that Anthropic sealed, as the block that it takes back.
-pub(super) fn own_thinking(text: &str, seal: Option<&Seal>) -> Option<Value> {
-    let seal = seal.filter(|seal| seal.issuer == Issuer::Anthropic && !seal.value.is_empty())?;
-    Some(match seal.kind {
-        SealKind::Signature => json!({"type": "thinking", "thinking": text, "signature": seal.value}),
-        SealKind::Encrypted => json!({"type": "redacted_thinking", "data": seal.value}),
-    })
-}
-
-/// A call's arguments, where they are a JSON object; none at all are an empty one.
-pub(super) fn input(arguments: &str) -> Option<Value> {
-    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-    serde_json::from_str(arguments).ok().filter(Value::is_object)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::llm::ProviderError;
+use crate::llm::error::{CONTEXT_TOO_LONG, ProviderError};
 
 /// Anthropic's types of errors, and the status that each comes with.
 const KINDS: [(&str, u16); 12] = [
@@ -34,7 +34,7 @@ pub(super) fn read(status: u16, body: &[u8]) -> ProviderError {
     read.code = match error["type"].as_str().unwrap_or_default() {
         "authentication_error" => Some("invalid_api_key".into()),
         "rate_limit_error" => Some("rate_limit_exceeded".into()),
-        "invalid_request_error" if read.message.contains(TOO_LONG) => Some("context_length_exceeded".into()),
+        "invalid_request_error" if read.message.contains(TOO_LONG) => Some(CONTEXT_TOO_LONG.into()),
         kind => (!kind.is_empty() && kind != kind_of(status)).then(|| kind.to_owned()),
     };
     read
@@ -56,7 +56,7 @@ pub(super) fn write(error: &ProviderError) -> Value {
     let code = error.code.as_deref().unwrap_or_default();
     let is_own = KINDS.iter().any(|(kind, _)| *kind == code);
     let kind = if is_own { code } else { kind_of(error.status) };
-    let is_too_long = code == "context_length_exceeded" && !error.message.contains(TOO_LONG);
+    let is_too_long = code == CONTEXT_TOO_LONG && !error.message.contains(TOO_LONG);
     let message = if is_too_long { format!("{TOO_LONG}: {}", error.message) } else { error.message.clone() };
     json!({"type": "error", "error": {"type": kind, "message": message}})
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::block::{put_back, read_all};
-use crate::llm::FormatId;
+use super::OWN;
+use super::block::read_all;
 use crate::llm::chat::{
     Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Tool, ToolChoice,
 };
@@ -16,21 +16,21 @@ const INDISPENSABLE: [&str; 3] = ["container", "mcp_servers", "inference_geo"];
 const RUN_BY_CALLER: [&str; 4] = ["bash_", "computer_", "memory_", "text_editor_"];
 
 /// Reads a request for `POST /v1/messages`.
-pub(super) fn read_request(body: Value) -> Result<Chat, Unsupported> {
+pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     let mut members = Members::of(body, Place::ROOT)?;
     members.drop_if("mcp_servers", json!([]));
     members.drop_if("top_p", 1);
     let mut chat = Chat {
-        format: FormatId::Anthropic,
+        format: OWN,
         model: members.text("model")?.unwrap_or_default(),
         messages: messages(&mut members)?,
-        tools: tools(&mut members)?,
+        tools: members.each("tools", tool)?,
         sampling: Sampling {
             max_tokens: members.integer("max_tokens")?,
             temperature: members.number("temperature")?,
             top_p: members.number("top_p")?,
             top_k: members.integer("top_k")?,
-            stop: stop_sequences(&mut members)?,
+            stop: members.texts("stop_sequences")?,
             ..Sampling::default()
         },
         reasoning: reasoning(&mut members)?,
@@ -42,11 +42,9 @@ pub(super) fn read_request(body: Value) -> Result<Chat, Unsupported> {
     if members.flag("stream")? == Some(true) {
         chat.delivery = Delivery::StreamWithUsage;
     }
-    for name in ["metadata", "service_tier"] {
-        chat.unseen.extend(members.take(name).map(|value| (name.to_owned(), value)));
-    }
+    chat.unseen = members.take_all(["metadata", "service_tier"]);
     chat.user = chat.unseen.get("metadata").and_then(|metadata| metadata["user_id"].as_str()).map(str::to_owned);
-    chat.extra = members.rest(FormatId::Anthropic);
+    chat.extra = members.rest(OWN);
     chat.uncacheable = uncacheable(&chat);
     Ok(chat)
 }
@@ -57,12 +55,10 @@ fn messages(members: &mut Members<'_>) -> Result<Vec<Message>, Unsupported> {
         let parts = read_all(system, &Place::ROOT.name("system"))?;
         messages.extend((!parts.is_empty()).then(|| Message::new(Role::System, parts)));
     }
-    let place = Place::ROOT.name("messages");
     if members.get("messages").is_none() {
-        return Err(place.wrong("is missing"));
+        return Err(Place::ROOT.name("messages").wrong("is missing"));
     }
-    for (index, message) in members.list("messages")?.into_iter().enumerate() {
-        let place = place.index(index);
+    members.each("messages", |message, place| {
         let mut members = Members::of(message, place)?;
         let role = match members.required_text("role")?.as_str() {
             "user" => Role::User,
@@ -71,8 +67,9 @@ fn messages(members: &mut Members<'_>) -> Result<Vec<Message>, Unsupported> {
             _ => return Err(place.name("role").wrong("must be user or assistant")),
         };
         let parts = read_all(members.take("content").unwrap_or_default(), &place.name("content"))?;
-        add(role, parts, members.rest(FormatId::Anthropic), &mut messages);
-    }
+        add(role, parts, members.rest(OWN), &mut messages);
+        Ok(())
+    })?;
     Ok(messages)
 }
 
@@ -88,24 +85,20 @@ fn add(role: Role, parts: Vec<Part>, extra: Extra, messages: &mut Vec<Message>) 
     }
 }
 
-fn tools(members: &mut Members<'_>) -> Result<Vec<Tool>, Unsupported> {
-    let place = Place::ROOT.name("tools");
-    let tool = |(index, value): (usize, Value)| {
-        if !value["type"].is_null() && value["type"] != "custom" {
-            return Ok(Tool::Foreign(FormatId::Anthropic, value));
-        }
-        let mut members = Members::of(value, place.index(index))?;
-        members.drop_if("type", "custom");
-        members.drop_if("strict", false);
-        Ok(Tool::Function {
-            name: members.required_text("name")?,
-            description: members.text("description")?,
-            parameters: members.take("input_schema"),
-            strict: members.flag("strict")?,
-            extra: members.rest(FormatId::Anthropic),
-        })
-    };
-    members.list("tools")?.into_iter().enumerate().map(tool).collect()
+fn tool(value: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
+    if !value["type"].is_null() && value["type"] != "custom" {
+        return Ok(Tool::Foreign(OWN, value));
+    }
+    let mut members = Members::of(value, place)?;
+    members.drop_if("type", "custom");
+    members.drop_if("strict", false);
+    Ok(Tool::Function {
+        name: members.required_text("name")?,
+        description: members.text("description")?,
+        parameters: members.take("input_schema"),
+        strict: members.flag("strict")?,
+        extra: members.rest(OWN),
+    })
 }
 
 fn tool_choice(members: &mut Members<'_>, chat: &mut Chat) -> Result<(), Unsupported> {
@@ -117,30 +110,20 @@ fn tool_choice(members: &mut Members<'_>, chat: &mut Chat) -> Result<(), Unsuppo
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Named(choice.required_text("name")?),
-        _ => ToolChoice::Foreign(FormatId::Anthropic, whole.clone()),
+        _ => ToolChoice::Foreign(OWN, whole.clone()),
     };
     chat.parallel_tool_calls = is_single.then_some(false);
-    if !choice.rest(FormatId::Anthropic).is_empty() {
+    if !choice.rest(OWN).is_empty() {
         members.put_back("tool_choice", whole);
     }
     Ok(())
 }
 
-fn stop_sequences(members: &mut Members<'_>) -> Result<Vec<String>, Unsupported> {
-    let wrong = || Place::ROOT.name("stop_sequences").wrong("must be a list of texts");
-    let texts = members.list("stop_sequences")?.into_iter();
-    texts.map(|text| text.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
-}
-
 /// `thinking`, and the effort of `output_config`. A way of thinking that only Anthropic knows stays whole beside the
 /// one that comes closest.
 fn reasoning(members: &mut Members<'_>) -> Result<Reasoning, Unsupported> {
-    let mut reasoning = Reasoning::default();
-    if let Some(config) = members.take("output_config") {
-        let mut config = Members::of(config, Place::ROOT.name("output_config"))?;
-        reasoning.effort = config.text("effort")?;
-        put_back(members, "output_config", config);
-    }
+    let effort = members.within("output_config", |config| config.text("effort"))?.flatten();
+    let mut reasoning = Reasoning { effort, ..Reasoning::default() };
     let Some(whole) = members.take("thinking") else { return Ok(reasoning) };
     let mut thinking = Members::of(whole.clone(), Place::ROOT.name("thinking"))?;
     reasoning.mode = match thinking.required_text("type")?.as_str() {
@@ -155,21 +138,20 @@ fn reasoning(members: &mut Members<'_>) -> Result<Reasoning, Unsupported> {
     };
     reasoning.budget = thinking.integer("budget_tokens")?;
     reasoning.summary = thinking.text("display")?;
-    put_back(members, "thinking", thinking);
+    members.put_back_rest("thinking", thinking.into_map());
     Ok(reasoning)
 }
 
 /// `output_config.format`, or `output_format`, as it was called at first.
 fn output(members: &mut Members<'_>) -> Result<Output, Unsupported> {
-    let mut config = Members::of(members.take("output_config").unwrap_or_else(|| json!({})), Place::ROOT)?;
-    let format = config.take("format").or_else(|| members.take("output_format"));
-    put_back(members, "output_config", config);
+    let format = members.within("output_config", |config| Ok(config.take("format")))?.flatten();
+    let format = format.or_else(|| members.take("output_format"));
     Ok(match format {
         None => Output::Text,
         Some(mut format) if is_schema(&format) => {
             Output::JsonSchema { name: None, description: None, schema: format["schema"].take(), strict: None }
         }
-        Some(format) => Output::Foreign(FormatId::Anthropic, format),
+        Some(format) => Output::Foreign(OWN, format),
     })
 }
 

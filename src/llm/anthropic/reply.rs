@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{block, error, merge};
+use super::{OWN, block, error};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Part};
-use crate::llm::members::{Members, Place};
-use crate::llm::{FormatId, Frame, Malformed};
+use crate::llm::members::{Members, Place, merge};
+use crate::llm::{Frame, Malformed};
 
 /// Reads a message.
-pub(super) fn read_reply(body: Value) -> Result<Answer, Malformed> {
+pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
     if !body["error"].is_null() {
         return Err(Malformed(format!("it is an error: {}", error::read_event(&body).message)));
     }
@@ -19,7 +19,7 @@ pub(super) fn read_reply(body: Value) -> Result<Answer, Malformed> {
     let finish = finish(reason, &body["stop_sequence"]);
     let place = Place::ROOT.name("content");
     let parts = blocks.iter().enumerate().map(|(index, part)| block::read(part.clone(), &place.index(index)));
-    let parts = parts.collect::<Result<_, _>>().map_err(|why| Malformed(why.to_string()))?;
+    let parts = parts.collect::<Result<_, _>>()?;
     Ok(Answer { parts, finish, ..head(body) })
 }
 
@@ -33,7 +33,7 @@ pub(super) fn head(message: Value) -> Answer {
         |name: &str| members.take(name).and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default();
     let (id, model) = (text("id"), text("model"));
     let usage = members.take("usage").and_then(|usage| usage.as_object().cloned()).map(usage);
-    Answer { id, model, usage, extra: members.rest(FormatId::Anthropic), ..Answer::default() }
+    Answer { id, model, usage, extra: members.rest(OWN), ..Answer::default() }
 }
 
 /// Anthropic counts what it read from its cache and wrote to it apart, the other APIs all together.
@@ -46,14 +46,14 @@ pub(super) fn usage(raw: Map<String, Value>) -> Usage {
         cache_write,
         output: count("output_tokens"),
         reasoning: raw.get("output_tokens_details").and_then(|all| all["thinking_tokens"].as_u64()).unwrap_or(0),
-        raw: Some((FormatId::Anthropic, raw)),
+        raw: Some((OWN, raw)),
     }
 }
 
 /// The counts of a reply; zeros where it has none, because clients insist on some.
 pub(super) fn write_usage(usage: Option<&Usage>) -> Value {
     let usage = usage.cloned().unwrap_or_default();
-    match usage.raw_of(FormatId::Anthropic) {
+    match usage.raw_of(OWN) {
         Some(raw) => raw.clone().into(),
         None => json!({
             "input_tokens": usage.input.saturating_sub(usage.cached_input).saturating_sub(usage.cache_write),
@@ -72,7 +72,7 @@ pub(super) fn finish(stop_reason: &str, stop_sequence: &Value) -> Finish {
         "tool_use" => Finish::ToolCalls,
         "max_tokens" => Finish::Length,
         "refusal" => Finish::Refusal,
-        other => Finish::Other(FormatId::Anthropic, other.to_owned()),
+        other => Finish::Other(OWN, other.to_owned()),
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) fn stop<'a>(finish: &'a Finish, parts: impl Iterator<Item = &'a Part>
     }
     let (reason, sequence) = match finish {
         Finish::Refusal | Finish::ContentFilter => ("refusal", None),
-        Finish::Other(FormatId::Anthropic, word) => (word.as_str(), None),
+        Finish::Other(OWN, word) => (word.as_str(), None),
         Finish::Length | Finish::Other(..) => ("max_tokens", None),
         _ if refuses => ("refusal", None),
         Finish::StopSequence(sequence @ Some(_)) => ("stop_sequence", sequence.as_deref()),
@@ -101,29 +101,27 @@ pub(super) fn stop<'a>(finish: &'a Finish, parts: impl Iterator<Item = &'a Part>
 pub(super) fn is_told(part: &Part, finish: &Finish) -> bool {
     match &part.content {
         Content::Text(text) | Content::Refusal(text) => !text.is_empty() || !part.extra.is_empty(),
-        Content::Reasoning(text) => !text.is_empty() || block::own_thinking(text, part.seal.as_ref()).is_some(),
-        Content::ToolCall(call) => *finish != Finish::Length || block::input(&call.arguments).is_some(),
+        Content::Reasoning(text) => !text.is_empty() || part.claudes_seal().is_some(),
+        Content::ToolCall(call) => *finish != Finish::Length || call.input().is_some(),
         _ => true,
     }
 }
 
 /// A message with this content, which ends as `stop` says.
 pub(super) fn message(answer: &Answer, frame: &Frame, content: Vec<Value>, stop: &Value, usage: &Value) -> Value {
-    let or = |own: &str, other: &str| if own.is_empty() { other.to_owned() } else { own.to_owned() };
-    let id = or(&answer.id, &frame.id);
-    let id = if id.starts_with("msg_") { id } else { format!("msg_{id}") };
-    let model = or(&answer.model, &frame.model);
+    let (id, model) = (frame.id_of(answer), frame.model_of(answer));
+    let id = if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{id}") };
     let mut message = json!({"id": id, "type": "message", "role": "assistant", "model": model, "content": content,
         "stop_reason": stop["stop_reason"], "stop_sequence": stop["stop_sequence"], "usage": usage});
-    if let (Some(members), Some(own)) = (message.as_object_mut(), answer.extra.of(FormatId::Anthropic)) {
+    if let (Some(members), Some(own)) = (message.as_object_mut(), answer.extra.of(OWN)) {
         merge(members, own);
     }
     message
 }
 
 /// Writes a message.
-pub(super) fn write_reply(answer: &Answer, frame: &Frame) -> Value {
-    let id = if answer.id.is_empty() { &frame.id } else { &answer.id };
+pub(super) fn write(answer: &Answer, frame: &Frame) -> Value {
+    let id = frame.id_of(answer);
     let parts = answer.parts.iter().enumerate().filter(|(_, part)| is_told(part, &answer.finish));
     let content = parts.filter_map(|(position, part)| block::told(part, id, position)).collect();
     let stop = stop(&answer.finish, answer.parts.iter());

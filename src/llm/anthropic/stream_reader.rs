@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{block, error, merge, reply};
+use super::{OWN, block, error, reply};
 use crate::llm::chat::{Content, Extra, Part, Seal, SealKind};
-use crate::llm::members::Place;
-use crate::llm::{Delta, Event, FormatId, Malformed, StreamFault, StreamReader, Terminal};
+use crate::llm::members::{Place, merge};
+use crate::llm::{Delta, Event, Malformed, StreamFault, StreamReader, Terminal};
 
 /// Whether an event ends a stream.
 pub(super) fn terminal(event: &Event) -> Option<Terminal> {
@@ -108,22 +108,20 @@ impl Reader {
     fn begin(&mut self, message: Value, out: &mut Vec<Delta>) {
         self.has_begun = true;
         let answer = reply::head(message);
-        self.usage =
-            answer.usage.as_ref().and_then(|usage| usage.raw_of(FormatId::Anthropic)).cloned().unwrap_or_default();
-        self.extra = answer.extra.of(FormatId::Anthropic).cloned().unwrap_or_default();
+        self.usage = answer.usage.as_ref().and_then(|usage| usage.raw_of(OWN)).cloned().unwrap_or_default();
+        self.extra = answer.extra.members(OWN);
         out.push(Delta::Begin(answer));
     }
 
     fn begin_block(&mut self, block: Value, out: &mut Vec<Delta>) -> Result<Block, Malformed> {
-        let read = block::read(block, &Place::ROOT.name("content_block"));
-        let mut part = read.map_err(|why| Malformed(why.to_string()))?;
+        let mut part = block::read(block, &Place::ROOT.name("content_block"))?;
         let arguments = match &mut part.content {
             Content::Foreign(_, whole) => return Ok(Block::Foreign { whole: whole.take(), input: String::new() }),
             Content::ToolCall(call) => Some(std::mem::take(&mut call.arguments)),
             _ => None,
         };
         let signature = part.seal.take_if(|seal| seal.kind == SealKind::Signature).map(|seal| seal.value);
-        let extra = part.extra.of(FormatId::Anthropic).cloned().unwrap_or_default();
+        let extra = part.extra.members(OWN);
         let index = self.begin_part(part, out);
         Ok(Block::Part { index, arguments, signature: signature.unwrap_or_default(), extra })
     }
@@ -159,7 +157,7 @@ impl Reader {
         let (index, seal, extra): (usize, Option<Seal>, _) = match block {
             Some(Block::Part { index, arguments, signature, extra }) => {
                 grow(index, arguments.as_deref().unwrap_or_default(), out);
-                (index, block::own_seal(SealKind::Signature, signature), extra)
+                (index, Seal::of_claude(SealKind::Signature, signature), extra)
             }
             Some(Block::Foreign { mut whole, input }) => {
                 match (serde_json::from_str::<Value>(&input), whole.as_object_mut()) {
@@ -167,11 +165,11 @@ impl Reader {
                     _ if input.is_empty() => {}
                     _ => out.push(Delta::Lossy("input_json_delta".into())),
                 }
-                (self.begin_part(Part::new(Content::Foreign(FormatId::Anthropic, whole)), out), None, Map::new())
+                (self.begin_part(Part::new(Content::Foreign(OWN, whole)), out), None, Map::new())
             }
             None => return,
         };
-        out.push(Delta::PartEnd { index, seal, extra: Extra::new(FormatId::Anthropic, extra) });
+        out.push(Delta::PartEnd { index, seal, extra: Extra::new(OWN, extra) });
     }
 
     /// Why the message ended, what it used (each count is of the whole message so far), and members that came late.
@@ -199,7 +197,7 @@ impl Reader {
         members.retain(|_, value| !value.is_null());
         if !members.is_empty() {
             self.extra.append(&mut members);
-            out.push(Delta::Extra(Extra::new(FormatId::Anthropic, self.extra.clone())));
+            out.push(Delta::Extra(Extra::new(OWN, self.extra.clone())));
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{block, merge, reply};
+use super::{OWN, block, error, reply};
 use crate::llm::answer::{Answer, Finish, Usage};
-use crate::llm::chat::{Content, Part, SealKind};
+use crate::llm::chat::{Content, Part, Seal, SealKind};
 use crate::llm::event::write_sse;
-use crate::llm::{Delta, FormatId, Frame, StreamWriter};
+use crate::llm::members::merge;
+use crate::llm::{Delta, Frame, ProviderError, StreamWriter};
 
 /// Writes a stream.
 ///
@@ -43,9 +44,7 @@ impl Pending {
     /// Whether nothing is missing from a call. A look at the last letter saves most of the reading.
     fn is_whole(&self) -> bool {
         match &self.part.content {
-            Content::ToolCall(call) => {
-                call.arguments.trim_end().ends_with('}') && block::input(&call.arguments).is_some()
-            }
+            Content::ToolCall(call) => call.arguments.trim_end().ends_with('}') && call.input().is_some(),
             _ => true,
         }
     }
@@ -55,7 +54,7 @@ impl Pending {
         match &self.part.content {
             Content::ToolCall(_) => !self.is_told && end.is_none_or(|finish| reply::is_told(&self.part, finish)),
             Content::Text(_) | Content::Refusal(_) | Content::Reasoning(_) => {
-                !self.held.is_empty() || !self.is_told && block::own_thinking("", self.part.seal.as_ref()).is_some()
+                !self.held.is_empty() || !self.is_told && self.part.claudes_seal().is_some()
             }
             _ => !self.is_told,
         }
@@ -81,16 +80,13 @@ impl StreamWriter for Writer {
             }
             Delta::PartEnd { index, seal, extra } => {
                 if let Some(pending) = self.parts.get_mut(*index) {
-                    pending.part.seal = seal.clone().or(pending.part.seal.take());
-                    if !extra.is_empty() {
-                        pending.part.extra = extra.clone();
-                    }
+                    pending.part.end(seal.clone(), extra.clone());
                     pending.has_ended = true;
                 }
             }
             Delta::Usage(usage) => self.usage = Some(usage.clone()),
             Delta::Finish(finish) => self.finish = finish.clone(),
-            Delta::Extra(extra) => self.late = extra.of(FormatId::Anthropic).cloned().unwrap_or_default(),
+            Delta::Extra(extra) => self.late = extra.members(OWN),
             Delta::PartBegin { .. } | Delta::Lossy(_) => {}
         }
         self.advance(false, out);
@@ -113,12 +109,16 @@ impl StreamWriter for Writer {
         write_sse(out, "message_delta", &event);
         write_sse(out, "message_stop", &json!({"type": "message_stop"}));
     }
+
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        write_sse(out, "error", &error::write(error));
+    }
 }
 
 impl Writer {
     /// For a stream in `frame`.
-    pub(super) fn new(frame: Frame) -> Self {
-        Self { id: frame.id.clone(), frame, ..Self::default() }
+    pub(super) fn new(frame: &Frame) -> Self {
+        Self { id: frame.id.clone(), frame: frame.clone(), ..Self::default() }
     }
 
     fn begin(&mut self, answer: &Answer, out: &mut String) {
@@ -186,13 +186,12 @@ impl Writer {
 
     fn close(&mut self, index: usize, out: &mut String) {
         let Some(Pending { part, .. }) = self.parts.get(index) else { return };
-        let citations = part.extra.member(FormatId::Anthropic, "citations").and_then(Value::as_array);
+        let citations = part.extra.member(OWN, "citations").and_then(Value::as_array);
         for citation in citations.into_iter().flatten() {
             self.event("content_block_delta", "delta", json!({"type": "citations_delta", "citation": citation}), out);
         }
-        let own = block::own_thinking("", part.seal.as_ref()).unwrap_or_default();
-        if own["type"] == "thinking" {
-            let delta = json!({"type": "signature_delta", "signature": own["signature"]});
+        if let Some(Seal { kind: SealKind::Signature, value, .. }) = part.claudes_seal() {
+            let delta = json!({"type": "signature_delta", "signature": value});
             self.event("content_block_delta", "delta", delta, out);
         }
         write_sse(out, "content_block_stop", &json!({"type": "content_block_stop", "index": self.block}));

@@ -6,16 +6,16 @@ use crate::llm::chat::{
 };
 use crate::llm::golden::events;
 use crate::llm::{
-    Answer, Assembler, Delivery, Delta, Event, Finish, Format, FormatId, Frame, ProviderError, StreamFault, Terminal,
-    Usage, playback, without_unsigned_thinking,
+    Answer, Assembler, Delivery, Delta, Event, Finish, FormatId, Frame, ProviderError, StreamFault, Terminal, Usage,
+    playback, without_unsigned_thinking,
 };
 
-use super::Anthropic;
+use super::FORMAT;
 
 const OWN: FormatId = FormatId::Anthropic;
 
 fn read(body: Value) -> Chat {
-    Anthropic.read_request(body).unwrap()
+    FORMAT.read_request(body).unwrap()
 }
 
 /// A request with these members.
@@ -129,7 +129,7 @@ fn any_difference_makes_another_chat() {
         _ => vec![],
     };
     let asked = |body: Value| {
-        let chat = Anthropic.read_request(body).ok()?;
+        let chat = FORMAT.read_request(body).ok()?;
         Some(Chat { unseen: Map::new(), user: None, delivery: Delivery::Whole, ..chat })
     };
     let says = |body: &Value| {
@@ -179,7 +179,7 @@ fn what_says_nothing_makes_no_difference() {
 #[test]
 fn a_request_is_written_as_it_was_read() {
     let chat = read(rich());
-    assert_eq!(Anthropic.write_request(&chat, "claude-opus-4-5").unwrap(), rich());
+    assert_eq!(FORMAT.write_request(&chat, "claude-opus-4-5").unwrap(), rich());
     assert_eq!((chat.delivery, chat.user.as_deref()), (Delivery::StreamWithUsage, Some("u")));
     assert_eq!(chat.indispensable, Some("container"));
     assert_eq!(chat.sampling.stop, ["END", "FIN"]);
@@ -231,10 +231,10 @@ fn what_is_no_request_names_its_place() {
         (user(json!({"type": "tool_result"})), "`messages[0].content[0].tool_use_id`"),
         (user(json!({"type": "tool_result", "tool_use_id": "a", "content": 5})), "`messages[0].content[0].content`"),
     ] {
-        let message = Anthropic.read_request(with(members)).unwrap_err().to_string();
+        let message = FORMAT.read_request(with(members)).unwrap_err().to_string();
         assert!(message.starts_with(place), "{message} instead of {place}");
     }
-    assert!(Anthropic.read_request(json!([])).is_err());
+    assert!(FORMAT.read_request(json!([])).is_err());
 }
 
 /// A chat as a caller of OpenAI's API has it.
@@ -247,7 +247,7 @@ fn hi() -> Chat {
 }
 
 fn written(chat: &Chat) -> Value {
-    Anthropic.write_request(chat, "claude-sonnet-4-5").unwrap()
+    FORMAT.write_request(chat, "claude-sonnet-4-5").unwrap()
 }
 
 fn function(name: &str) -> Tool {
@@ -328,7 +328,7 @@ fn a_chat_of_another_format() {
         })
     );
     let object = Chat { output: Output::JsonObject, ..hi() };
-    assert_eq!(written(&object)["system"], json!([text(super::write_request::JSON_ONLY)]));
+    assert_eq!(written(&object)["system"], json!([text(crate::llm::claude::JSON_ONLY)]));
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn pictures_and_documents() {
 fn choices_of_tools() {
     let chosen = |tool_choice: ToolChoice, model: &str| {
         let chat = Chat { tools: vec![function("f"), function("g")], tool_choice, ..hi() };
-        let body = Anthropic.write_request(&chat, model).unwrap();
+        let body = FORMAT.write_request(&chat, model).unwrap();
         (body["tool_choice"].clone(), body["tools"].as_array().unwrap().len(), body["system"].clone())
     };
     let named = || ToolChoice::Named("g".into());
@@ -429,7 +429,7 @@ fn models_think_as_they_can() {
     let effort = |effort: &str| Reasoning { effort: Some(effort.into()), ..Reasoning::default() };
     let asked = |reasoning: Reasoning, max_tokens: Option<u64>, model: &str| {
         let sampling = Sampling { max_tokens, temperature: Some(0.5), top_k: Some(3), ..Sampling::default() };
-        let body = Anthropic.write_request(&Chat { reasoning, sampling, ..hi() }, model).unwrap();
+        let body = FORMAT.write_request(&Chat { reasoning, sampling, ..hi() }, model).unwrap();
         let config = body["output_config"]["effort"].clone();
         (body["thinking"].clone(), config, body["max_tokens"].clone(), body.get("temperature").is_some())
     };
@@ -459,13 +459,13 @@ fn models_think_as_they_can() {
     let unsaid = asked(Reasoning::default(), None, "claude-opus-5-5");
     assert_eq!(unsaid, (none(), none(), json!(20480), false));
     let vast = Chat { reasoning: effort("vast"), ..hi() };
-    assert!(Anthropic.write_request(&vast, "m").unwrap_err().to_string().starts_with("`reasoning_effort`"));
+    assert!(FORMAT.write_request(&vast, "m").unwrap_err().to_string().starts_with("`reasoning_effort`"));
     let own = Reasoning { mode: Some(ReasoningMode::Enabled), budget: Some(9000), ..effort("low") };
     assert_eq!(asked(own, None, "claude-sonnet-4-5"), (budget(9000), none(), json!(13096), false));
     let forced =
         Chat { reasoning: effort("low"), tools: vec![function("f")], tool_choice: ToolChoice::Required, ..hi() };
     assert_eq!(written(&forced).get("thinking"), None);
-    assert_eq!(Anthropic.write_request(&forced, "claude-sonnet-5").unwrap()["thinking"], json!({"type": "disabled"}));
+    assert_eq!(FORMAT.write_request(&forced, "claude-sonnet-5").unwrap()["thinking"], json!({"type": "disabled"}));
     let off = Chat {
         format: OWN,
         reasoning: Reasoning { mode: Some(ReasoningMode::Disabled), ..Reasoning::default() },
@@ -479,7 +479,7 @@ fn no_budget_between_a_call_and_its_result_but_with_the_thoughts_before_it() {
     let mut chat = Chat { reasoning: Reasoning { effort: Some("high".into()), ..Reasoning::default() }, ..hi() };
     chat.messages.extend([Message::new(Role::Assistant, vec![call("a", "{}")]), result("a", vec![Part::text("1")])]);
     assert_eq!(written(&chat).get("thinking"), None);
-    assert_eq!(Anthropic.write_request(&chat, "claude-opus-4-7").unwrap()["thinking"], json!({"type": "adaptive"}));
+    assert_eq!(FORMAT.write_request(&chat, "claude-opus-4-7").unwrap()["thinking"], json!({"type": "adaptive"}));
     chat.messages[1].parts.insert(0, thought("Hm", Issuer::Anthropic, SealKind::Signature, "s"));
     assert!(written(&chat)["thinking"].is_object());
     chat.messages.truncate(2);
@@ -496,7 +496,7 @@ fn temperature_and_top_p_go_together_where_they_may() {
         (Some(0.2), Some(0.9), "claude-opus-4-7", (None, None)),
     ] {
         let chat = Chat { sampling: Sampling { temperature, top_p, ..Sampling::default() }, ..hi() };
-        let body = Anthropic.write_request(&chat, model).unwrap();
+        let body = FORMAT.write_request(&chat, model).unwrap();
         assert_eq!((body["temperature"].as_f64(), body["top_p"].as_f64()), expected, "{model}");
     }
 }
@@ -538,7 +538,7 @@ fn what_an_anthropic_model_cannot_do_is_refused_by_name() {
         (said(call("", "{}")), "`messages[0].content[0].id`"),
         (said(Part::new(Content::Image(Source::Url("https://a".into())))), "`messages[0].content[0]`"),
     ] {
-        let message = Anthropic.write_request(&chat, "m").unwrap_err().to_string();
+        let message = FORMAT.write_request(&chat, "m").unwrap_err().to_string();
         assert!(message.starts_with(field), "{message} instead of {field}");
     }
 }
@@ -592,11 +592,11 @@ fn blocks() -> Value {
 }
 
 fn answer(body: Value) -> Answer {
-    Anthropic.read_reply(body).unwrap()
+    FORMAT.read_reply(body).unwrap()
 }
 
 fn assembled(text: &str) -> Result<Answer, StreamFault> {
-    let (mut reader, mut assembler, mut deltas) = (Anthropic.stream_reader(), Assembler::default(), Vec::new());
+    let (mut reader, mut assembler, mut deltas) = (FORMAT.stream_reader(), Assembler::default(), Vec::new());
     for event in events(text) {
         reader.read(&event, &mut deltas)?;
     }
@@ -606,7 +606,7 @@ fn assembled(text: &str) -> Result<Answer, StreamFault> {
 }
 
 fn streamed(deltas: &[Delta]) -> String {
-    let (mut writer, mut out) = (Anthropic.stream_writer(&Frame { id: "f".into(), ..Frame::default() }), String::new());
+    let (mut writer, mut out) = (FORMAT.stream_writer(&Frame { id: "f".into(), ..Frame::default() }), String::new());
     deltas.iter().for_each(|delta| writer.write(delta, &mut out));
     writer.finish(&mut out);
     out
@@ -621,7 +621,7 @@ fn replies_are_written_and_played_back_as_they_were_read() {
         if reason == "end_turn" {
             expected["stop_reason"] = "tool_use".into();
         }
-        assert_eq!(Anthropic.write_reply(&read, &Frame::default()), expected);
+        assert_eq!(FORMAT.write_reply(&read, &Frame::default()), expected);
         let mut again = assembled(&streamed(&playback(&read))).unwrap();
         if reason == "end_turn" {
             again.finish = Finish::Stop;
@@ -630,7 +630,7 @@ fn replies_are_written_and_played_back_as_they_were_read() {
     }
     let mut stopped = message(json!([]), "stop_sequence");
     stopped["stop_sequence"] = "END".into();
-    assert_eq!(Anthropic.write_reply(&answer(stopped.clone()), &Frame::default()), stopped);
+    assert_eq!(FORMAT.write_reply(&answer(stopped.clone()), &Frame::default()), stopped);
     let usage = answer(message(json!([]), "end_turn")).usage.unwrap();
     assert_eq!((usage.input, usage.cached_input, usage.cache_write, usage.output), (33, 20, 3, 7));
 }
@@ -661,18 +661,18 @@ fn answers_of_other_formats() {
         json!({"type": "tool_use", "id": "toolu_chatcmpl-1_4", "name": "f", "input": {}}),
         json!({"type": "tool_use", "id": "b", "name": "f", "input": {"INVALID_JSON": "{\"x\":"}}),
     ];
-    assert_eq!(Anthropic.write_reply(&answer, &frame), expected(content.clone().into(), "refusal"));
+    assert_eq!(FORMAT.write_reply(&answer, &frame), expected(content.clone().into(), "refusal"));
     content.pop();
     let cut = Answer { finish: Finish::Length, ..answer };
-    assert_eq!(Anthropic.write_reply(&cut, &frame), expected(content.into(), "max_tokens"));
+    assert_eq!(FORMAT.write_reply(&cut, &frame), expected(content.into(), "max_tokens"));
     let of = |finish: Finish| {
         let answer = Answer { finish, ..Answer::of_text("a") };
-        Anthropic.write_reply(&answer, &frame)["stop_reason"].clone()
+        FORMAT.write_reply(&answer, &frame)["stop_reason"].clone()
     };
     assert_eq!(of(Finish::ContentFilter), "refusal");
     assert_eq!(of(Finish::StopSequence(None)), "end_turn");
     assert_eq!(of(Finish::Other(FormatId::Gemini, "RECITATION".into())), "max_tokens");
-    assert_eq!(Anthropic.write_reply(&Answer::of_text("a"), &frame)["usage"]["output_tokens"], 0);
+    assert_eq!(FORMAT.write_reply(&Answer::of_text("a"), &frame)["usage"]["output_tokens"], 0);
 }
 
 #[test]
@@ -686,7 +686,7 @@ fn what_is_no_message_is_malformed() {
         json!({"content": [{"type": "tool_use", "name": "f"}], "stop_reason": "tool_use"}),
         json!({"type": "error", "error": {"message": "Overloaded"}, "content": [], "stop_reason": "end_turn"}),
     ] {
-        assert!(Anthropic.read_reply(rubbish.clone()).is_err(), "{rubbish}");
+        assert!(FORMAT.read_reply(rubbish.clone()).is_err(), "{rubbish}");
     }
 }
 
@@ -817,7 +817,7 @@ fn a_stream_cut_anywhere_is_not_complete() {
         assert_eq!(assembled(&blocks[..cut].concat()).is_ok(), is_whole, "{cut}");
     }
     let [.., delta, stop] = blocks.as_slice() else { panic!() };
-    let of = |block: &str| Anthropic.terminal(&events(block)[0]);
+    let of = |block: &str| FORMAT.terminal(&events(block)[0]);
     assert_eq!((of(delta), of(stop)), (Some(Terminal::Whole), Some(Terminal::End)));
     assert!(blocks[..blocks.len() - 2].iter().all(|block| of(block).is_none()));
     assert_eq!(of("data: {\"type\":\"message_stop\"}\n\n"), Some(Terminal::End));
@@ -859,8 +859,8 @@ fn faults_of_streams() {
 #[test]
 fn errors() {
     let of = |status: u16, body: &str| {
-        let error = Anthropic.read_error(status, &|_| None, body.as_bytes());
-        (error.message.clone(), error.code.clone(), Anthropic.write_error(&error)["error"]["type"].clone())
+        let error = FORMAT.read_error(status, &|_| None, body.as_bytes());
+        (error.message.clone(), error.code.clone(), FORMAT.write_error(&error)["error"]["type"].clone())
     };
     let slow = r#"{"type":"error","error":{"type":"rate_limit_error","message":"Slow down"},"request_id":"req_1"}"#;
     assert_eq!(of(429, slow), ("Slow down".into(), Some("rate_limit_exceeded".into()), json!("rate_limit_error")));
@@ -883,33 +883,33 @@ fn errors() {
         (503, "overloaded_error"),
         (504, "timeout_error"),
     ] {
-        assert_eq!(Anthropic.write_error(&ProviderError::new(status, ""))["error"]["type"], kind, "{status}");
+        assert_eq!(FORMAT.write_error(&ProviderError::new(status, ""))["error"]["type"], kind, "{status}");
     }
     let full =
         ProviderError { code: Some("context_length_exceeded".into()), ..ProviderError::new(400, "128001 tokens") };
-    assert_eq!(Anthropic.write_error(&full)["error"]["message"], "prompt is too long: 128001 tokens");
+    assert_eq!(FORMAT.write_error(&full)["error"]["message"], "prompt is too long: 128001 tokens");
 }
 
 #[test]
 fn whatever_comes_nothing_panics() {
     for body in spoilt(&rich()) {
-        if let Ok(chat) = Anthropic.read_request(body) {
-            let _ = Anthropic.write_request(&chat, "claude-opus-4-7");
-            let _ = Anthropic.write_request(&Chat { format: FormatId::Gemini, ..chat }, "claude-3-7-sonnet");
+        if let Ok(chat) = FORMAT.read_request(body) {
+            let _ = FORMAT.write_request(&chat, "claude-opus-4-7");
+            let _ = FORMAT.write_request(&Chat { format: FormatId::Gemini, ..chat }, "claude-3-7-sonnet");
         }
     }
     for body in spoilt(&message(blocks(), "tool_use")) {
-        if let Ok(answer) = Anthropic.read_reply(body.clone()) {
-            Anthropic.write_reply(&answer, &Frame::default());
+        if let Ok(answer) = FORMAT.read_reply(body.clone()) {
+            let _ = FORMAT.write_reply(&answer, &Frame::default());
             streamed(&playback(&answer));
         }
-        let _ = Anthropic.read_error(400, &|_| None, body.to_string().as_bytes());
+        let _ = FORMAT.read_error(400, &|_| None, body.to_string().as_bytes());
     }
     let stream = events(&streamed(&playback(&answer(message(blocks(), "tool_use")))));
     for (index, event) in stream.iter().enumerate() {
         let data: Value = serde_json::from_str(&event.data).unwrap();
         for spoilt in changed(&data, &|_| vec![json!(null), json!([[5]])]) {
-            let (mut reader, mut deltas) = (Anthropic.stream_reader(), Vec::new());
+            let (mut reader, mut deltas) = (FORMAT.stream_reader(), Vec::new());
             for (place, event) in stream.iter().enumerate() {
                 let odd = Event { name: event.name.clone(), data: spoilt.to_string() };
                 let _ = reader.read(if place == index { &odd } else { event }, &mut deltas);

@@ -9,14 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{block, with_extra};
-use crate::llm::FormatId;
-use crate::llm::chat::{Chat, Content, Extra, Part, Role, Source, ToolCall};
+use super::{OWN, with_extra};
+use crate::llm::chat::{Chat, Content, Extra, Part, Role, Source};
+use crate::llm::claude::{OPENING, thinking_block};
 use crate::llm::error::Unsupported;
 use crate::llm::members::Place;
-
-/// What the user says where the assistant spoke first.
-const OPENING: &str = "(The assistant begins.)";
 
 /// A conversation in Anthropic's form.
 #[derive(Debug, Default)]
@@ -31,12 +28,12 @@ impl Conversation {
     /// The conversation of `chat`. Other formats' system messages all go to the system prompt, wherever they stand: as
     /// text of the user they would lose their authority, and that is what Anthropic's own OpenAI endpoint does.
     pub(super) fn of(chat: &Chat) -> Result<Self, Unsupported> {
-        let is_own = chat.format == FormatId::Anthropic;
+        let is_own = chat.format == OWN;
         let mut conversation = Self::default();
         let messages = Place::ROOT.name("messages");
         for (index, message) in chat.messages.iter().enumerate() {
             let place = messages.index(index);
-            let mut blocks = blocks(&message.parts, message.role, &place.name("content"), chat.format)?;
+            let mut blocks = blocks(&message.parts, message.role, &place.name("content"), is_own)?;
             // A mark for the prompt cache that stands on the message, as other formats have it.
             if let Some(last) = blocks.last_mut().filter(|_| !is_own) {
                 *last = with_extra(last.take(), &message.extra);
@@ -68,12 +65,12 @@ impl Conversation {
     }
 
     fn say(&mut self, role: &str, blocks: Vec<Value>, extra: &Extra) {
-        let own = extra.of(FormatId::Anthropic);
+        let own = extra.of(OWN);
         let last = self.turns.last_mut().filter(|last| last["role"] == role && own.is_none());
         if let Some(Value::Array(said)) = last.and_then(|last| last.get_mut("content")) {
             said.extend(blocks);
         } else if !blocks.is_empty() {
-            let extra = own.map(|own| Extra::new(FormatId::Anthropic, own.clone())).unwrap_or_default();
+            let extra = own.map(|own| Extra::new(OWN, own.clone())).unwrap_or_default();
             self.turns.push(with_extra(json!({"role": role, "content": blocks}), &extra));
         }
     }
@@ -116,36 +113,35 @@ pub(super) fn may_think(messages: &[Value]) -> bool {
 }
 
 /// The blocks for parts, without those that say nothing.
-fn blocks(parts: &[Part], role: Role, place: &Place<'_>, format: FormatId) -> Result<Vec<Value>, Unsupported> {
-    let blocks = parts.iter().enumerate().map(|(index, part)| block(part, role, &place.index(index), format));
+fn blocks(parts: &[Part], role: Role, place: &Place<'_>, is_own: bool) -> Result<Vec<Value>, Unsupported> {
+    let blocks = parts.iter().enumerate().map(|(index, part)| block(part, role, &place.index(index), is_own));
     blocks.filter_map(Result::transpose).collect()
 }
 
 /// The block for a part; none for blank text, and for thoughts that Anthropic didn't sign.
-fn block(part: &Part, role: Role, place: &Place<'_>, format: FormatId) -> Result<Option<Value>, Unsupported> {
+fn block(part: &Part, role: Role, place: &Place<'_>, is_own: bool) -> Result<Option<Value>, Unsupported> {
     let is_shown = matches!(role, Role::User | Role::Tool);
     let block = match &part.content {
         Content::Text(text) | Content::Refusal(text) if text.trim().is_empty() => return Ok(None),
         Content::Text(text) | Content::Refusal(text) => json!({"type": "text", "text": text}),
-        Content::Reasoning(text) => match block::own_thinking(text, part.seal.as_ref()) {
-            Some(block) => block,
+        Content::Reasoning(text) => match part.claudes_seal() {
+            Some(seal) => thinking_block(text, seal),
             None => return Ok(None),
         },
-        Content::Image(image) if is_shown => json!({"type": "image", "source": source(image, false, place, format)?}),
+        Content::Image(image) if is_shown => json!({"type": "image", "source": source(image, false, place, is_own)?}),
         Content::Document { source: document, name } if is_shown => {
-            json!({"type": "document", "title": name, "source": source(document, true, place, format)?})
+            json!({"type": "document", "title": name, "source": source(document, true, place, is_own)?})
         }
-        Content::ToolCall(ToolCall { id, name, arguments }) if role == Role::Assistant => {
-            let input = block::input(arguments);
-            let input = input.ok_or_else(|| place.name("arguments").wrong("must be a JSON object"))?;
-            json!({"type": "tool_use", "id": tool_id(id, place)?, "name": name, "input": input})
+        Content::ToolCall(call) if role == Role::Assistant => {
+            let input = call.input().ok_or_else(|| place.name("arguments").wrong("must be a JSON object"))?;
+            json!({"type": "tool_use", "id": tool_id(&call.id, place)?, "name": call.name, "input": input})
         }
         Content::ToolResult(result) => {
-            let content = blocks(&result.parts, Role::Tool, &place.name("content"), format)?;
+            let content = blocks(&result.parts, Role::Tool, &place.name("content"), is_own)?;
             json!({"type": "tool_result", "tool_use_id": tool_id(&result.call_id, place)?,
                 "content": (!content.is_empty()).then_some(content), "is_error": result.is_error.then_some(true)})
         }
-        Content::Foreign(FormatId::Anthropic, whole) => return Ok(Some(whole.clone())),
+        Content::Foreign(OWN, whole) => return Ok(Some(whole.clone())),
         Content::Foreign(_, whole) => {
             let kind = whole["type"].as_str().unwrap_or("unknown");
             return Err(place.wrong(format_args!("is of type `{kind}`, which an Anthropic model doesn't take")));
@@ -156,8 +152,7 @@ fn block(part: &Part, role: Role, place: &Place<'_>, format: FormatId) -> Result
 }
 
 /// Where a picture or a document is. Files are known only to the provider that keeps them.
-fn source(source: &Source, is_document: bool, place: &Place<'_>, format: FormatId) -> Result<Value, Unsupported> {
-    let is_own = format == FormatId::Anthropic;
+fn source(source: &Source, is_document: bool, place: &Place<'_>, is_own: bool) -> Result<Value, Unsupported> {
     let base64 = |media_type: &str, data: &str| json!({"type": "base64", "media_type": media_type, "data": data});
     let text = |data: String| json!({"type": "text", "media_type": "text/plain", "data": data});
     let written = match source {

@@ -2,14 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::thinking::Thinking;
 use super::turns::{Conversation, may_think};
-use super::{merge, with_extra};
-use crate::llm::FormatId;
-use crate::llm::chat::{Chat, Extra, Output, Tool, ToolChoice};
+use super::{OWN, with_extra};
+use crate::llm::chat::{Chat, Output, Sampling, Tool, ToolChoice};
+use crate::llm::claude::{JSON_ONLY, Thinking};
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
-use crate::llm::models::{self, Family};
+use crate::llm::members::{Place, merge, object, some};
+use crate::llm::models;
 use crate::llm::schema::closed;
 
 /// Anthropic wants a limit; other formats' callers mostly give none.
@@ -17,17 +16,14 @@ const MAX_TOKENS: u64 = 4096;
 /// What Anthropic knows and OpenAI doesn't, and so can only be meant for Anthropic.
 const PASSED: [&str; 7] =
     ["cache_control", "container", "context_management", "inference_geo", "mcp_servers", "output_config", "speed"];
-/// What a JSON mode asks for; Anthropic has none without a schema.
-pub(super) const JSON_ONLY: &str =
-    "Answer with one valid JSON object and nothing else: no words around it, no code fence.";
 
 /// The body that asks `model` for what `chat` asks for.
 ///
 /// Left out is what doesn't change what an answer means: penalties, `seed`, `strict` of other formats' functions, and
 /// whatever their extra members are.
-pub(super) fn write_request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-    chat.may_become(FormatId::Anthropic)?;
-    let is_own = chat.format == FormatId::Anthropic;
+pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
+    chat.may_become(OWN)?;
+    let is_own = chat.format == OWN;
     let family = models::family(model);
     let mut conversation = Conversation::of(chat)?;
     let tools = tools(chat)?;
@@ -47,33 +43,33 @@ pub(super) fn write_request(chat: &Chat, model: &str) -> Result<Value, Unsupport
     let thinking = Thinking::of(chat, &family, may_think(&conversation.turns), is_forced)?;
     let format = format(chat, &mut conversation)?;
     let takes_sampling = !thinking.is_on() && family.sampling;
-    let (temperature, top_p) = if takes_sampling { sampling(chat, &family) } else { (None, None) };
-    let stop = &chat.sampling.stop;
+    let sampling = if takes_sampling { chat.sampling.clone() } else { Sampling::default() };
+    let (temperature, top_p) = family.temperature_and_top_p(sampling.temperature, sampling.top_p);
+    let stop = chat.sampling.stop.clone();
     if stop.iter().any(|text| text.trim().is_empty()) {
         return Err(Unsupported::new("stop", "can't be white space only for an Anthropic model"));
     }
-    let body = json!({
+    let mut body = object(json!({
         "model": model,
         "max_tokens": max_tokens(chat.sampling.max_tokens, &thinking),
-        "system": (!conversation.system.is_empty()).then_some(conversation.system),
+        "system": some(conversation.system),
         "messages": conversation.turns,
         "tool_choice": if is_own || !tools.is_empty() { tool_choice(choice, chat.parallel_tool_calls)? } else { None },
-        "tools": (!tools.is_empty()).then_some(tools),
-        "output_config": (thinking.effort.is_some() || format.is_some())
-            .then(|| with_extra(json!({"effort": thinking.effort, "format": format}), &Extra::default())),
+        "tools": some(tools),
+        "output_config": some(object(json!({"effort": thinking.effort, "format": format}))),
         "thinking": thinking.member,
         "temperature": temperature,
         "top_p": top_p,
-        "top_k": chat.sampling.top_k.filter(|_| takes_sampling),
-        "stop_sequences": (!stop.is_empty()).then_some(stop),
+        "top_k": sampling.top_k,
+        "stop_sequences": some(stop),
         "stream": chat.delivery.is_stream().then_some(true),
-    });
-    let mut body = with_extra(body, &Extra::default());
-    if let (Some(members), Some((_, extra))) = (body.as_object_mut(), chat.extra.get()) {
+    }));
+    if let Some((_, extra)) = chat.extra.get() {
         let passed = extra.iter().filter(|(name, _)| is_own || PASSED.contains(&name.as_str()));
-        merge(members, &passed.map(|(name, value)| (name.clone(), value.clone())).collect());
+        merge(&mut body, &passed.map(|(name, value)| (name.clone(), value.clone())).collect());
     }
-    Ok(with_extra(body, &Extra::new(FormatId::Anthropic, unseen(chat))))
+    merge(&mut body, &unseen(chat));
+    Ok(body.into())
 }
 
 /// The limit, raised to hold thoughts as well: Anthropic counts them, and refuses a budget that leaves no room.
@@ -87,22 +83,9 @@ fn max_tokens(limit: Option<u64>, thinking: &Thinking) -> u64 {
     }
 }
 
-/// Temperature and `top_p`. Where the model refuses the two together, the one that differs from 1 stays, and
-/// temperature where both do.
-fn sampling(chat: &Chat, family: &Family) -> (Option<f64>, Option<f64>) {
-    // Anthropic's scale ends at 1, OpenAI's at 2.
-    let temperature = chat.sampling.temperature.map(|temperature| temperature.min(1.0));
-    match (temperature, chat.sampling.top_p) {
-        both if family.temperature_with_top_p => both,
-        (Some(temperature), Some(top_p)) if temperature >= 1.0 => (None, Some(top_p)),
-        (Some(temperature), _) => (Some(temperature), None),
-        (None, top_p) => (None, top_p),
-    }
-}
-
 /// The tools, of which only those are left that the request allows.
 fn tools(chat: &Chat) -> Result<Vec<Value>, Unsupported> {
-    let is_own = chat.format == FormatId::Anthropic;
+    let is_own = chat.format == OWN;
     let mut tools = Vec::new();
     for (index, tool) in chat.tools.iter().enumerate() {
         tools.push(match (tool, &chat.tool_choice) {
@@ -117,7 +100,7 @@ fn tools(chat: &Chat) -> Result<Vec<Value>, Unsupported> {
                 let tool = json!({"name": name, "description": description, "input_schema": schema, "strict": strict});
                 with_extra(tool, extra)
             }
-            (Tool::Foreign(FormatId::Anthropic, whole), _) => whole.clone(),
+            (Tool::Foreign(OWN, whole), _) => whole.clone(),
             (Tool::Foreign(_, whole), _) => {
                 let kind = whole["type"].as_str().unwrap_or("unknown");
                 let why = format_args!("is of type `{kind}`, which an Anthropic model doesn't have");
@@ -133,7 +116,7 @@ fn tool_choice(choice: &ToolChoice, parallel: Option<bool>) -> Result<Option<Val
     let (kind, name) = match choice {
         ToolChoice::Auto | ToolChoice::Allowed { required: false, .. } if single.is_none() => return Ok(None),
         ToolChoice::None => return Ok(Some(json!({"type": "none"}))),
-        ToolChoice::Foreign(FormatId::Anthropic, whole) => return Ok(Some(whole.clone())),
+        ToolChoice::Foreign(OWN, whole) => return Ok(Some(whole.clone())),
         ToolChoice::Foreign(..) => {
             return Err(Unsupported::new("tool_choice", "is of a type that an Anthropic model doesn't know"));
         }
@@ -142,7 +125,7 @@ fn tool_choice(choice: &ToolChoice, parallel: Option<bool>) -> Result<Option<Val
         ToolChoice::Named(name) => ("tool", Some(name)),
     };
     let choice = json!({"type": kind, "name": name, "disable_parallel_tool_use": single});
-    Ok(Some(with_extra(choice, &Extra::default())))
+    Ok(Some(object(choice).into()))
 }
 
 /// `output_config.format`, or an instruction in its place.
@@ -154,10 +137,10 @@ fn format(chat: &Chat, conversation: &mut Conversation) -> Result<Option<Value>,
             None
         }
         Output::JsonSchema { schema, .. } => {
-            let schema = if chat.format == FormatId::Anthropic { schema.clone() } else { closed(schema) };
+            let schema = if chat.format == OWN { schema.clone() } else { closed(schema) };
             Some(json!({"type": "json_schema", "schema": schema}))
         }
-        Output::Foreign(FormatId::Anthropic, whole) => Some(whole.clone()),
+        Output::Foreign(OWN, whole) => Some(whole.clone()),
         Output::Foreign(..) => {
             return Err(Unsupported::new("response_format", "is of a type that an Anthropic model doesn't know"));
         }
@@ -167,16 +150,15 @@ fn format(chat: &Chat, conversation: &mut Conversation) -> Result<Option<Value>,
 /// What no model sees. Of other formats' metadata only the user's name stays, because Anthropic refuses any other
 /// member; of their tiers `auto`, which both have, and OpenAI's `default`, which means not to take the dear one.
 fn unseen(chat: &Chat) -> Map<String, Value> {
-    if chat.format == FormatId::Anthropic {
+    if chat.format == OWN {
         return chat.unseen.clone();
     }
     let metadata = chat.unseen.get("metadata").and_then(|metadata| metadata["user_id"].as_str());
     let user = metadata.or(chat.user.as_deref()).map(|user| json!({"user_id": user}));
     let tier = match chat.unseen.get("service_tier").and_then(Value::as_str) {
-        Some("auto") => Some("auto".into()),
-        Some("default" | "standard_only") => Some("standard_only".into()),
+        Some("auto") => Some("auto"),
+        Some("default" | "standard_only") => Some("standard_only"),
         _ => None,
     };
-    let members = [("metadata", user), ("service_tier", tier)];
-    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    object(json!({"metadata": user, "service_tier": tier}))
 }

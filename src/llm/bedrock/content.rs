@@ -4,10 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::llm::FormatId;
-use crate::llm::chat::{Content, Extra, Issuer, Part, Role, Seal, SealKind, Source, ToolCall, ToolResult};
+use super::OWN;
+use crate::llm::chat::{Content, Extra, Part, Role, Seal, SealKind, Source, ToolCall, ToolResult};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object};
 
 /// Bedrock's names of formats of images, by media type.
 pub(super) const IMAGES: [(&str, &str); 5] =
@@ -40,9 +40,11 @@ pub(super) fn read_blocks(blocks: Vec<Value>, place: &Place<'_>, role: Role) -> 
 
 /// Reads a block that `role` says. One that only Converse has, or that isn't understood, is kept whole.
 pub(super) fn read_block(block: Value, place: &Place<'_>, role: Role) -> Result<Part, Unsupported> {
-    let Value::Object(mut members) = block else { return Err(place.wrong("must be an object")) };
-    members.retain(|_, value| !value.is_null());
-    let whole = |members| Ok(Part::new(Content::Foreign(FormatId::Bedrock, Value::Object(members))));
+    if !block.is_object() {
+        return Err(place.wrong("must be an object"));
+    }
+    let mut members = object(block);
+    let whole = |members| Ok(Part::new(Content::Foreign(OWN, Value::Object(members))));
     // A block is a union of one member.
     let (1, Some((name, value))) = (members.len(), members.iter_mut().next()) else { return whole(members) };
     let place = place.name(name);
@@ -56,7 +58,7 @@ pub(super) fn read_block(block: Value, place: &Place<'_>, role: Role) -> Result<
         "toolResult" if role == Role::User => tool_result(value.take(), place),
         "json" if role == Role::Tool => {
             let text = value.to_string();
-            Ok(Part { extra: Extra::new(FormatId::Bedrock, members), ..Part::text(text) })
+            Ok(Part { extra: Extra::new(OWN, members), ..Part::text(text) })
         }
         _ => whole(members),
     }
@@ -83,7 +85,7 @@ fn media(kind: &str, value: &mut Value) -> Option<Part> {
     // A text in the request has no media type, so its format stays, unless it is plain.
     let keeps_format = is_text && format != "txt";
     members.retain(|name, _| name != "source" && (name != "format" || keeps_format));
-    Some(Part { extra: Extra::new(FormatId::Bedrock, std::mem::take(members)), ..Part::new(content) })
+    Some(Part { extra: Extra::new(OWN, std::mem::take(members)), ..Part::new(content) })
 }
 
 fn taken_text(members: &mut Map<String, Value>, name: &str) -> Option<String> {
@@ -98,20 +100,14 @@ fn taken_text(members: &mut Map<String, Value>, name: &str) -> Option<String> {
 fn reasoning(value: &mut Value) -> Option<Part> {
     let (name, inner) = value.as_object_mut().filter(|members| members.len() == 1)?.iter_mut().next()?;
     if name == "redactedContent" {
-        let seal = Some(claudes(SealKind::Encrypted, unwrapped(inner.as_str()?)?));
+        let seal = Seal::of_claude(SealKind::Encrypted, unwrapped(inner.as_str()?)?);
         return Some(Part { seal, ..Part::new(Content::Reasoning(String::new())) });
     }
     let members = inner.as_object_mut().filter(|_| name == "reasoningText")?;
     let text = taken_text(members, "text").unwrap_or_default();
-    let signature = taken_text(members, "signature").filter(|signature| !signature.is_empty());
-    let seal = signature.map(|value| claudes(SealKind::Signature, value));
-    let extra = Extra::new(FormatId::Bedrock, std::mem::take(members));
+    let seal = taken_text(members, "signature").and_then(|value| Seal::of_claude(SealKind::Signature, value));
+    let extra = Extra::new(OWN, std::mem::take(members));
     Some(Part { content: Content::Reasoning(text), seal, extra })
-}
-
-/// A seal of Claude's.
-pub(super) fn claudes(kind: SealKind, value: String) -> Seal {
-    Seal { issuer: Issuer::Anthropic, kind, value }
 }
 
 /// Claude's own spelling of encrypted thoughts, which Converse wraps in base64 once more.
@@ -131,7 +127,7 @@ fn cited(value: &mut Value) -> Option<Part> {
     let pieces = members.get("content")?.as_array()?.iter();
     let text = pieces.map(|piece| piece["text"].as_str().filter(|_| is_single(piece))).collect::<Option<String>>()?;
     members.shift_remove("content");
-    Some(Part { extra: Extra::new(FormatId::Bedrock, std::mem::take(members)), ..Part::text(text) })
+    Some(Part { extra: Extra::new(OWN, std::mem::take(members)), ..Part::text(text) })
 }
 
 fn is_single(value: &Value) -> bool {
@@ -142,13 +138,9 @@ fn tool_use(value: Value, place: Place<'_>) -> Result<Part, Unsupported> {
     let mut members = Members::of(value, place)?;
     let (id, name) = (filled(&mut members, "toolUseId")?, filled(&mut members, "name")?);
     members.drop_if("type", "tool_use");
-    let arguments = match members.take("input") {
-        None => "{}".to_owned(),
-        Some(Value::String(text)) => text,
-        Some(input) => input.to_string(),
-    };
+    let arguments = members.arguments("input").unwrap_or_else(|| "{}".to_owned());
     let content = Content::ToolCall(ToolCall { id, name, arguments });
-    Ok(Part { extra: members.rest(FormatId::Bedrock), ..Part::new(content) })
+    Ok(Part { extra: members.rest(OWN), ..Part::new(content) })
 }
 
 pub(super) fn filled(members: &mut Members<'_>, name: &str) -> Result<String, Unsupported> {
@@ -164,18 +156,18 @@ fn tool_result(value: Value, place: Place<'_>) -> Result<Part, Unsupported> {
     members.drop_if("status", "success");
     members.drop_if("status", "error");
     let content = Content::ToolResult(ToolResult { call_id, parts, is_error });
-    Ok(Part { extra: members.rest(FormatId::Bedrock), ..Part::new(content) })
+    Ok(Part { extra: members.rest(OWN), ..Part::new(content) })
 }
 
 /// Marks what has `extra` as `point` says; false where that is no cache point, or there is a mark already.
 pub(super) fn set_mark(extra: &mut Extra, point: &Value) -> bool {
     let Some(Value::Object(point)) = point.get("cachePoint").filter(|_| is_single(point)) else { return false };
-    let mut members = extra.of(FormatId::Bedrock).cloned().unwrap_or_default();
+    let mut members = extra.members(OWN);
     if members.contains_key(MARK) {
         return false;
     }
     members.insert(MARK.into(), renamed(point, "default", "ephemeral").into());
-    *extra = Extra::new(FormatId::Bedrock, members);
+    *extra = Extra::new(OWN, members);
     true
 }
 
@@ -203,7 +195,7 @@ pub(super) fn mark(extra: &Extra) -> Option<&Value> {
 
 /// `{name: members}`, with what the block of a Converse request or reply said beside.
 pub(super) fn block(name: &str, mut members: Value, extra: &Extra) -> Value {
-    for (name, value) in extra.of(FormatId::Bedrock).into_iter().flatten().filter(|(name, _)| *name != MARK) {
+    for (name, value) in extra.of(OWN).into_iter().flatten().filter(|(name, _)| *name != MARK) {
         if let Value::Object(members) = &mut members {
             members.entry(name).or_insert_with(|| value.clone());
         }
@@ -213,30 +205,23 @@ pub(super) fn block(name: &str, mut members: Value, extra: &Extra) -> Value {
 
 /// The block of a text.
 pub(super) fn text_block(text: &str, extra: &Extra) -> Value {
-    if let Some(json) = extra.member(FormatId::Bedrock, "json") {
+    if let Some(json) = extra.member(OWN, "json") {
         json!({"json": json})
-    } else if extra.of(FormatId::Bedrock).is_some_and(|own| own.keys().any(|name| name != MARK)) {
+    } else if extra.of(OWN).is_some_and(|own| own.keys().any(|name| name != MARK)) {
         block("citationsContent", json!({"content": [{"text": text}]}), extra)
     } else {
         json!({"text": text})
     }
 }
 
-/// A seal that Claude can read, where it is one.
-pub(super) fn claudes_seal(seal: Option<&Seal>) -> Option<&Seal> {
-    seal.filter(|seal| seal.issuer == Issuer::Anthropic && !seal.value.is_empty())
-}
-
 /// The block of thoughts, with the seal if it is Claude's.
-pub(super) fn reasoning_block(text: &str, seal: Option<&Seal>, extra: &Extra) -> Value {
-    match claudes_seal(seal) {
+pub(super) fn reasoning_block(text: &str, part: &Part) -> Value {
+    let told = match part.claudes_seal() {
         Some(Seal { kind: SealKind::Encrypted, value, .. }) => {
-            json!({"reasoningContent": {"redactedContent": wrapped(value)}})
+            return json!({"reasoningContent": {"redactedContent": wrapped(value)}});
         }
-        Some(seal) => {
-            let told = json!({"text": text, "signature": seal.value});
-            json!({"reasoningContent": block("reasoningText", told, extra)})
-        }
-        None => json!({"reasoningContent": block("reasoningText", json!({"text": text}), extra)}),
-    }
+        Some(seal) => json!({"text": text, "signature": seal.value}),
+        None => json!({"text": text}),
+    };
+    json!({"reasoningContent": block("reasoningText", told, &part.extra)})
 }

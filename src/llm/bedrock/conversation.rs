@@ -8,15 +8,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
-use super::content::{DOCUMENTS, IMAGES, block, cache_point, claudes_seal, mark, reasoning_block, text_block, wrapped};
+use super::OWN;
+use super::content::{DOCUMENTS, IMAGES, block, cache_point, mark, reasoning_block, text_block, wrapped};
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Message, Part, Role, Source, ToolCall, ToolResult};
+use crate::llm::claude::OPENING;
 use crate::llm::error::Unsupported;
 use crate::llm::members::Place;
 use crate::llm::models::{CachePoints, Family, Maker};
 
-/// What the user says where the assistant spoke first.
-const OPENING: &str = "(The assistant begins.)";
 /// What the user says along with a document and nothing else: Bedrock takes none without a text.
 const UNASKED: &str = "(See the document.)";
 /// The result of a tool that said nothing, which has to be some text.
@@ -109,7 +109,7 @@ impl Conversation {
     }
 
     /// Converse's messages.
-    pub(super) fn into_messages(self) -> Value {
+    pub(super) fn into_messages(self) -> Vec<Value> {
         let message = |turn: Turn| {
             let content = self.target.with_points(turn.blocks, CachePoints::Prompt);
             let mut message = Map::from_iter([("role".into(), turn.role.into()), ("content".into(), content.into())]);
@@ -132,7 +132,7 @@ impl Conversation {
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        let beside = message.extra.of(FormatId::Bedrock).cloned().unwrap_or_default();
+        let beside = message.extra.members(OWN);
         match self.turns.last_mut() {
             _ if blocks.is_empty() => {}
             Some(turn) if turn.role == role => {
@@ -159,9 +159,9 @@ impl Conversation {
             (Content::Text(text) | Content::Refusal(text), _) => {
                 (!text.trim().is_empty()).then(|| text_block(text, &part.extra))
             }
-            (Content::Foreign(FormatId::Bedrock, block), _) => Some(block.clone()),
+            (Content::Foreign(OWN, block), _) => Some(block.clone()),
             (Content::Reasoning(text), Role::Assistant) => {
-                self.takes_thoughts(part).then(|| reasoning_block(text, part.seal.as_ref(), &part.extra))
+                self.takes_thoughts(part).then(|| reasoning_block(text, part))
             }
             (Content::ToolCall(call), Role::Assistant) => Some(self.call(call, part, place)?),
             (Content::ToolResult(result), Role::Tool) => Some(self.result(result, part, place)?),
@@ -181,7 +181,7 @@ impl Conversation {
     /// Claude takes only thoughts that it sealed. Other models get those of requests in Converse's words.
     fn takes_thoughts(&self, part: &Part) -> bool {
         match (self.target.family.maker, &part.seal) {
-            (Maker::Anthropic, seal) => claudes_seal(seal.as_ref()).is_some(),
+            (Maker::Anthropic, _) => part.claudes_seal().is_some(),
             // An application's inference profile doesn't tell whose model it has.
             (Maker::Other, _) | (_, None) => self.target.is_own,
             (_, Some(_)) => false,
@@ -192,13 +192,8 @@ impl Conversation {
         if call.name.is_empty() {
             return Err(place.name("name").wrong("is missing"));
         }
-        let text = call.arguments.trim();
-        let input = if text.is_empty() { Ok(Value::Null) } else { serde_json::from_str(text) };
-        let input = match input {
-            Ok(Value::Null) => json!({}),
-            Ok(input @ Value::Object(_)) => input,
-            _ => return Err(place.name("arguments").wrong("must be a JSON object for a Bedrock model")),
-        };
+        let wrong = || place.name("arguments").wrong("must be a JSON object for a Bedrock model");
+        let input = call.input().ok_or_else(wrong)?;
         self.called.insert(call.name.clone());
         let id = tool_use_id(&call.id, place)?;
         Ok(block("toolUse", json!({"toolUseId": id, "name": call.name, "input": input}), &part.extra))
@@ -245,10 +240,9 @@ impl Conversation {
                 let why = "must be an image (png, jpeg, gif or webp) or a document of a type that Bedrock knows";
                 (known.ok_or_else(|| place.wrong(why))?.1, source)
             }
-            Source::Text(text) if self.target.is_own => (
-                part.extra.member(FormatId::Bedrock, "format").and_then(Value::as_str).unwrap_or("txt"),
-                json!({"text": text}),
-            ),
+            Source::Text(text) if self.target.is_own => {
+                (part.extra.member(OWN, "format").and_then(Value::as_str).unwrap_or("txt"), json!({"text": text}))
+            }
             // Not every model takes it as text.
             Source::Text(text) => ("txt", json!({"bytes": wrapped(text)})),
             Source::Url(_) | Source::File(_) => {

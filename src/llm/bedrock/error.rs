@@ -2,16 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::llm::error::ProviderError;
-use crate::llm::event::write_sse;
+use crate::llm::error::{CONTEXT_TOO_LONG, ProviderError};
 
-/// How much of a body is told that isn't Bedrock's error object.
-const LONGEST_BODY: usize = 500;
 /// What Bedrock and the models behind it say of a conversation that is too long.
 const TOO_LONG: [&str; 4] =
     ["Input is too long", "prompt is too long", "exceed context limit", "too many total text bytes"];
-/// The code that agents know by which to shorten their history.
-const CONTEXT_LENGTH: &str = "context_length_exceeded";
 /// Exceptions by the statuses that fit them. AWS's own are others for some: they put the blame on the caller where the
 /// model failed, and don't tell a wrong key from a missing permission. The first of a status is written.
 const EXCEPTIONS: [(u16, &[&str]); 9] = [
@@ -41,18 +36,7 @@ pub(super) fn read(status: u16, kind: Option<&str>, body: &[u8]) -> ProviderErro
     // AWS's front doors write it large, and what stands between may have the shape of others.
     let told = [&parsed["message"], &parsed["Message"], &parsed["error"]["message"], &parsed["originalMessage"]];
     let told = told.into_iter().find_map(Value::as_str).map(str::trim).filter(|message| !message.is_empty());
-    let message = told.map_or_else(
-        || {
-            let text: String = String::from_utf8_lossy(body).trim().chars().take(LONGEST_BODY).collect();
-            // A page of HTML, or JSON of a shape that isn't known, would tell a caller nothing.
-            if text.is_empty() || text.starts_with(['<', '{', '[']) {
-                format!("the provider answered with status {status}")
-            } else {
-                text
-            }
-        },
-        str::to_owned,
-    );
+    let message = told.map_or_else(|| ProviderError::of_text(status, body).message, str::to_owned);
     let name = kind.and_then(exception).or_else(|| parsed["__type"].as_str().and_then(exception));
     let known = EXCEPTIONS.iter().find(|(_, names)| name.as_deref().is_some_and(|name| names.contains(&name)));
     let status = match (known, status) {
@@ -62,7 +46,7 @@ pub(super) fn read(status: u16, kind: Option<&str>, body: &[u8]) -> ProviderErro
         (None, status) => status,
     };
     let is_too_long = matches!(status, 400 | 413) && TOO_LONG.iter().any(|words| message.contains(words));
-    let code = if is_too_long { Some(CONTEXT_LENGTH.to_owned()) } else { name };
+    let code = if is_too_long { Some(CONTEXT_TOO_LONG.to_owned()) } else { name };
     ProviderError { code, ..ProviderError::new(status, message) }
 }
 
@@ -80,16 +64,4 @@ pub(super) fn write(error: &ProviderError) -> Value {
     let fitting = EXCEPTIONS.iter().rfind(|(status, _)| *status <= error.status).and_then(|(_, names)| names.first());
     let name = error.code.as_deref().filter(|code| code.ends_with("Exception")).or(fitting.copied());
     json!({"__type": name.unwrap_or("InternalServerException"), "message": error.message})
-}
-
-/// An exception in a stream, which has few of them.
-pub(super) fn write_event(error: &ProviderError, out: &mut String) {
-    let name = match error.status {
-        429 => "throttlingException",
-        503 => "serviceUnavailableException",
-        502 | 504 => "modelStreamErrorException",
-        400..=499 => "validationException",
-        _ => "internalServerException",
-    };
-    write_sse(out, name, &json!({"message": error.message}));
 }

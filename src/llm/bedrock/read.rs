@@ -1,9 +1,9 @@
 //! A Converse request as a chat.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::OWN;
 use super::content::{filled, read_blocks, set_mark};
-use crate::llm::FormatId;
 use crate::llm::chat::{
     Chat, Content, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Tool, ToolChoice,
 };
@@ -21,64 +21,40 @@ const CONTAINED: [&str; 7] =
 /// Reads a request. `additionalModelRequestFields` stay as they are; what other formats can say of them is read, too.
 pub(super) fn request(body: Value) -> Result<Chat, Unsupported> {
     let mut members = Members::of(body, Place::ROOT)?;
-    let mut chat = Chat { format: FormatId::Bedrock, ..Chat::default() };
+    let mut chat = Chat { format: OWN, ..Chat::default() };
     let place = Place::ROOT.name("system");
     let system = read_blocks(members.list("system")?, &place, Role::System)?;
     if !system.is_empty() {
         chat.messages.push(Message::new(Role::System, system));
     }
-    let place = Place::ROOT.name("messages");
-    for (index, message) in members.list("messages")?.into_iter().enumerate() {
-        read_message(message, place.index(index), &mut chat.messages)?;
-    }
-    if let Some(mut config) = config(&mut members, "inferenceConfig")? {
-        chat.sampling = sampling(&mut config)?;
-        put_back(&mut members, "inferenceConfig", config);
-    }
-    if let Some(mut config) = config(&mut members, "toolConfig")? {
-        let place = config.place();
-        let place = place.name("tools");
-        for (index, tool) in config.list("tools")?.into_iter().enumerate() {
+    members.each("messages", |message, place| read_message(message, place, &mut chat.messages))?;
+    chat.sampling = members.within("inferenceConfig", sampling)?.unwrap_or_default();
+    members.within("toolConfig", |config| {
+        config.each("tools", |tool, place| {
             let is_mark = match chat.tools.last_mut() {
                 Some(Tool::Function { extra, .. }) => set_mark(extra, &tool),
                 _ => false,
             };
             if !is_mark {
-                chat.tools.push(read_tool(tool, place.index(index))?);
+                chat.tools.push(read_tool(tool, place)?);
             }
-        }
+            Ok(())
+        })?;
         chat.tool_choice = config.take("toolChoice").map(tool_choice).unwrap_or_default();
-        put_back(&mut members, "toolConfig", config);
-    }
-    if let Some(mut config) = config(&mut members, "outputConfig")? {
-        chat.output = config.take("textFormat").map(output).unwrap_or_default();
-        put_back(&mut members, "outputConfig", config);
-    }
+        Ok(())
+    })?;
+    let format = members.within("outputConfig", |config| Ok(config.take("textFormat")))?.flatten();
+    chat.output = format.map(output).unwrap_or_default();
     if let Some(fields) = members.get("additionalModelRequestFields") {
         let top_k = [&fields["top_k"], &fields["inferenceConfig"]["topK"]];
         chat.sampling.top_k = top_k.into_iter().find_map(Value::as_u64);
         chat.reasoning = reasoning(fields);
     }
-    for name in UNSEEN {
-        chat.unseen.extend(members.take(name).map(|value| (name.to_owned(), value)));
-    }
+    chat.unseen = members.take_all(UNSEEN);
     chat.indispensable = INDISPENSABLE.into_iter().find(|name| members.get(name).is_some());
-    chat.extra = members.rest(FormatId::Bedrock);
+    chat.extra = members.rest(OWN);
     chat.uncacheable = uncacheable(&chat);
     Ok(chat)
-}
-
-fn config(members: &mut Members<'_>, name: &'static str) -> Result<Option<Members<'static>>, Unsupported> {
-    const ROOT: Place<'static> = Place::ROOT;
-    members.take(name).map(|config| Members::of(config, ROOT.name(name))).transpose()
-}
-
-/// Keeps what is left of a member.
-fn put_back(members: &mut Members<'_>, name: &str, config: Members<'_>) {
-    let rest: Map<String, Value> = config.into_map().into_iter().filter(|(_, value)| !value.is_null()).collect();
-    if !rest.is_empty() {
-        members.put_back(name, rest.into());
-    }
 }
 
 /// A message; results of tools among its blocks are messages of their own.
@@ -90,7 +66,7 @@ fn read_message(message: Value, place: Place<'_>, messages: &mut Vec<Message>) -
         _ => return Err(place.name("role").wrong("must be user or assistant")),
     };
     let parts = read_blocks(members.list("content")?, &place.name("content"), role)?;
-    let mut message = Message { role, parts: Vec::new(), extra: members.rest(FormatId::Bedrock) };
+    let mut message = Message { role, parts: Vec::new(), extra: members.rest(OWN) };
     let before = messages.len();
     for part in parts {
         if matches!(part.content, Content::ToolResult(_)) {
@@ -112,16 +88,11 @@ fn read_message(message: Value, place: Place<'_>, messages: &mut Vec<Message>) -
 
 fn sampling(config: &mut Members<'_>) -> Result<Sampling, Unsupported> {
     config.drop_if("topP", 1);
-    let stop = config.list("stopSequences")?.into_iter().map(|text| match text {
-        Value::String(text) => Ok(text),
-        _ => Err(config.place().name("stopSequences").wrong("must be a list of texts")),
-    });
-    let stop = stop.collect::<Result<_, _>>()?;
     Ok(Sampling {
         max_tokens: config.integer("maxTokens")?,
         temperature: config.number("temperature")?,
         top_p: config.number("topP")?,
-        stop,
+        stop: config.texts("stopSequences")?,
         ..Sampling::default()
     })
 }
@@ -129,7 +100,7 @@ fn sampling(config: &mut Members<'_>) -> Result<Sampling, Unsupported> {
 fn read_tool(tool: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     let mut members = Members::of(tool, place)?;
     let Some(spec) = members.take("toolSpec") else {
-        return Ok(Tool::Foreign(FormatId::Bedrock, members.into_map().into()));
+        return Ok(Tool::Foreign(OWN, members.into_map().into()));
     };
     let mut spec = Members::of(spec, place.name("toolSpec"))?;
     let (name, description, strict) = (filled(&mut spec, "name")?, spec.text("description")?, spec.flag("strict")?);
@@ -146,7 +117,7 @@ fn read_tool(tool: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     for (beside, value) in members.into_map() {
         spec.put_back(&beside, value);
     }
-    Ok(Tool::Function { name, description, parameters, strict, extra: spec.rest(FormatId::Bedrock) })
+    Ok(Tool::Function { name, description, parameters, strict, extra: spec.rest(OWN) })
 }
 
 fn tool_choice(choice: Value) -> ToolChoice {
@@ -156,7 +127,7 @@ fn tool_choice(choice: Value) -> ToolChoice {
         Some(name) => ToolChoice::Named(name.to_owned()),
         None if is("auto") => ToolChoice::Auto,
         None if is("any") => ToolChoice::Required,
-        None => ToolChoice::Foreign(FormatId::Bedrock, choice),
+        None => ToolChoice::Foreign(OWN, choice),
     }
 }
 
@@ -172,7 +143,7 @@ fn output(format: Value) -> Output {
     });
     match schema {
         Some(schema @ Value::Object(_)) if is_all => Output::JsonSchema { name, description, schema, strict: None },
-        _ => Output::Foreign(FormatId::Bedrock, format),
+        _ => Output::Foreign(OWN, format),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{block, claudes_seal, read_block, reasoning_block, text_block};
-use crate::llm::FormatId;
+use super::OWN;
+use super::content::{block, read_block, reasoning_block, text_block};
 use crate::llm::answer::{Answer, Finish, Usage};
 use crate::llm::chat::{Content, Extra, Part, Role};
 use crate::llm::error::Malformed;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, map, object};
 
 /// Reads a whole reply. It has neither an id nor a time, and doesn't name the model.
 pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
@@ -26,8 +26,7 @@ pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
     let mut answer = Answer::default();
     let place = Place::ROOT.name("content");
     for (index, block) in blocks.into_iter().enumerate() {
-        let part = read_block(block, &place.index(index), Role::Assistant);
-        let part = part.map_err(|why| Malformed(why.to_string()))?;
+        let part = read_block(block, &place.index(index), Role::Assistant)?;
         match &part.content {
             Content::Text(text) if text.is_empty() && part.extra.is_empty() => continue,
             Content::Foreign(_, block) if block == &json!({}) => continue,
@@ -42,7 +41,7 @@ pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
     }
     answer.finish = finish(&mut members, answer.calls_tools()).map_err(Malformed)?;
     answer.usage = members.shift_remove("usage").and_then(usage);
-    answer.extra = Extra::new(FormatId::Bedrock, members);
+    answer.extra = Extra::new(OWN, members);
     Ok(answer)
 }
 
@@ -62,7 +61,7 @@ pub(super) fn finish(members: &mut Map<String, Value>, calls_tools: bool) -> Res
         "guardrail_intervened" | "content_filtered" => Finish::ContentFilter,
         "refusal" => Finish::Refusal,
         "malformed_model_output" | "malformed_tool_use" => return Err(format!("the model failed ({word})")),
-        other => Finish::Other(FormatId::Bedrock, other.to_owned()),
+        other => Finish::Other(OWN, other.to_owned()),
     };
     if word == stop_reason(&finish) {
         members.shift_remove("stopReason");
@@ -90,14 +89,14 @@ pub(super) fn usage(usage: Value) -> Option<Usage> {
     let (cached_input, cache_write) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
     let input = count("inputTokens").saturating_add(cached_input).saturating_add(cache_write);
     let output = count("outputTokens");
-    Some(Usage { input, cached_input, cache_write, output, reasoning: 0, raw: Some((FormatId::Bedrock, raw)) })
+    Some(Usage { input, cached_input, cache_write, output, reasoning: 0, raw: Some((OWN, raw)) })
 }
 
 /// Usage in Converse's words, where clients expect one always.
 pub(super) fn write_usage(usage: Option<&Usage>) -> Value {
     let none = Usage::default();
     let usage = usage.unwrap_or(&none);
-    if let Some(raw) = usage.raw_of(FormatId::Bedrock) {
+    if let Some(raw) = usage.raw_of(OWN) {
         return raw.clone().into();
     }
     let fresh = usage.input.saturating_sub(usage.cached_input).saturating_sub(usage.cache_write);
@@ -113,12 +112,11 @@ pub(super) fn write_usage(usage: Option<&Usage>) -> Value {
 
 /// Writes a whole reply.
 pub(super) fn write(answer: &Answer) -> Value {
-    let mut body = answer.extra.of(FormatId::Bedrock).cloned().unwrap_or_default();
-    let inner = |value: Option<Value>| value.and_then(|value| value.as_object().cloned()).unwrap_or_default();
-    let mut output = inner(body.shift_remove("output"));
-    let mut message = inner(output.shift_remove("message"));
-    message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), answer.parts.iter().filter_map(write_block).collect());
+    let mut body = answer.extra.members(OWN);
+    let mut output = object(body.shift_remove("output").unwrap_or_default());
+    let mut message = object(output.shift_remove("message").unwrap_or_default());
+    let content: Vec<Value> = answer.parts.iter().filter_map(write_block).collect();
+    message.extend(map(json!({"role": "assistant", "content": content})));
     output.insert("message".into(), message.into());
     body.insert("output".into(), output.into());
     body.entry("stopReason").or_insert_with(|| stop_reason(&answer.finish).into());
@@ -132,14 +130,14 @@ pub(super) fn write_block(part: &Part) -> Option<Value> {
     match &part.content {
         Content::Text(text) | Content::Refusal(text) => Some(text_block(text, &part.extra)),
         // Thoughts that another provider keeps to itself.
-        Content::Reasoning(text) if text.is_empty() && claudes_seal(part.seal.as_ref()).is_none() => None,
-        Content::Reasoning(text) => Some(reasoning_block(text, part.seal.as_ref(), &part.extra)),
+        Content::Reasoning(text) if text.is_empty() && part.claudes_seal().is_none() => None,
+        Content::Reasoning(text) => Some(reasoning_block(text, part)),
         Content::ToolCall(call) => {
             let input: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!(call.arguments));
             let told = json!({"toolUseId": call.id, "name": call.name, "input": input, "type": "tool_use"});
             Some(block("toolUse", told, &part.extra))
         }
-        Content::Foreign(FormatId::Bedrock, block) => Some(block.clone()),
+        Content::Foreign(OWN, block) => Some(block.clone()),
         _ => None,
     }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::content::{block, claudes, claudes_seal, read_block, unwrapped, wrapped};
-use super::{error, reply};
+use super::content::{block, read_block, unwrapped, wrapped};
+use super::{OWN, error, reply};
 use crate::llm::answer::Finish;
 use crate::llm::chat::{Content, Extra, Part, Role, Seal, SealKind};
 use crate::llm::error::{Malformed, ProviderError, StreamFault};
 use crate::llm::event::write_sse;
-use crate::llm::members::Place;
-use crate::llm::{Answer, Delta, Event, FormatId, StreamReader, StreamWriter, Terminal, Usage};
+use crate::llm::members::{Place, object};
+use crate::llm::{Answer, Delta, Event, StreamReader, StreamWriter, Terminal, Usage};
 
 /// How an event ends a stream. The usage follows the reason to stop.
 pub(super) fn terminal(event: &Event) -> Option<Terminal> {
@@ -68,9 +68,7 @@ impl StreamReader for Reader {
         if self.has_failed {
             return Err(StreamFault::Truncated);
         }
-        let result = self.event(event, out);
-        self.has_failed = result.is_err();
-        result
+        self.event(event, out).inspect_err(|_| self.has_failed = true)
     }
 
     fn is_complete(&self) -> bool {
@@ -95,63 +93,60 @@ impl Reader {
         let Ok(Value::Object(mut members)) = serde_json::from_str(&event.data) else {
             return Err(Malformed(format!("`{name}` is no JSON object")).into());
         };
-        if !self.has_begun {
-            self.has_begun = true;
+        if !std::mem::replace(&mut self.has_begun, true) {
             out.push(Delta::Begin(Answer::default()));
         }
-        if is_content {
-            if self.has_stopped {
+        match name {
+            _ if is_content && self.has_stopped => {
                 return Err(Malformed(format!("`{name}` after the end of the message")).into());
             }
-            let place = members.get("contentBlockIndex").and_then(Value::as_u64);
-            let place = place.ok_or_else(|| Malformed(format!("`{name}` names no block")))?;
-            if name != "contentBlockDelta" {
-                self.end(place, out);
-            }
-            match (members.shift_remove("start"), members.shift_remove("delta")) {
-                (Some(Value::Object(start)), _) if name == "contentBlockStart" => {
-                    for (name, value) in start.into_iter().filter(|(_, value)| !value.is_null()) {
-                        self.begin(place, &name, value, out)?;
-                    }
+            _ if is_content => self.content(name, members, out)?,
+            "messageStop" if !self.has_stopped => {
+                let finish = reply::finish(&mut members, self.calls_tools);
+                let finish = finish.map_err(|why| StreamFault::Provider(ProviderError::new(502, why)))?;
+                while let Some((&place, _)) = self.open.first_key_value() {
+                    self.end(place, out);
                 }
-                (_, Some(Value::Object(delta))) if name == "contentBlockDelta" => {
-                    for (name, value) in delta.into_iter().filter(|(_, value)| !value.is_null()) {
-                        self.delta(place, &name, value, out)?;
-                    }
-                }
-                _ if name == "contentBlockDelta" => return Err(Malformed("a delta is no object".into()).into()),
-                _ => {}
+                self.has_stopped = true;
+                out.push(Delta::Finish(finish));
+                self.tell_extra(members, out);
             }
-        } else if name == "messageStop" && !self.has_stopped {
-            let finish = reply::finish(&mut members, self.calls_tools);
-            let finish = finish.map_err(|why| StreamFault::Provider(ProviderError::new(502, why)))?;
-            while let Some((&place, _)) = self.open.first_key_value() {
-                self.end(place, out);
+            "metadata" => {
+                self.has_metadata = true;
+                out.extend(members.shift_remove("usage").and_then(reply::usage).map(Delta::Usage));
+                self.tell_extra(members, out);
             }
-            self.has_stopped = true;
-            out.push(Delta::Finish(finish));
-            self.tell_extra(members, out);
-        } else if name == "metadata" {
-            self.has_metadata = true;
-            out.extend(members.shift_remove("usage").and_then(reply::usage).map(Delta::Usage));
-            self.tell_extra(members, out);
+            _ => {}
         }
         Ok(())
+    }
+
+    fn content(&mut self, name: &str, mut members: Map<String, Value>, out: &mut Vec<Delta>) -> Result<(), Malformed> {
+        let place = members.get("contentBlockIndex").and_then(Value::as_u64);
+        let place = place.ok_or_else(|| Malformed(format!("`{name}` names no block")))?;
+        if name == "contentBlockDelta" {
+            let delta = members.shift_remove("delta").filter(Value::is_object);
+            let delta = delta.ok_or_else(|| Malformed("a delta is no object".into()))?;
+            return object(delta).into_iter().try_for_each(|(name, value)| self.delta(place, &name, value, out));
+        }
+        self.end(place, out);
+        let start = members.shift_remove("start").filter(|_| name == "contentBlockStart").unwrap_or_default();
+        object(start).into_iter().try_for_each(|(name, value)| self.begin(place, &name, value, out))
     }
 
     /// `p` is padding, against who guesses words by their length.
     fn tell_extra(&mut self, members: Map<String, Value>, out: &mut Vec<Delta>) {
         self.extra.extend(members.into_iter().filter(|(name, value)| name != "p" && !value.is_null()));
         if !self.extra.is_empty() {
-            out.push(Delta::Extra(Extra::new(FormatId::Bedrock, self.extra.clone())));
+            out.push(Delta::Extra(Extra::new(OWN, self.extra.clone())));
         }
     }
 
     fn begin(&mut self, place: u64, name: &str, value: Value, out: &mut Vec<Delta>) -> Result<(), Malformed> {
         match name {
             "toolUse" if value["type"] != "server_tool_use" => {
-                let part = read_block(json!({"toolUse": value}), &Place::ROOT.name("start"), Role::Assistant);
-                let mut part = part.map_err(|why| Malformed(why.to_string()))?;
+                let start = json!({"toolUse": value});
+                let mut part = read_block(start, &Place::ROOT.name("start"), Role::Assistant)?;
                 if let Content::ToolCall(call) = &mut part.content {
                     call.arguments.clear();
                 }
@@ -200,7 +195,10 @@ impl Reader {
                     };
                     let thoughts = Part::new(Content::Reasoning(String::new()));
                     let block = self.open(place, Kind::Thoughts, Some(thoughts), out);
-                    block.seal.get_or_insert_with(|| claudes(kind, String::new())).value.push_str(&sealed);
+                    match &mut block.seal {
+                        Some(seal) => seal.value.push_str(&sealed),
+                        seal => *seal = Seal::of_claude(kind, sealed),
+                    }
                 }
             }
             "toolUse" => {
@@ -242,7 +240,7 @@ impl Reader {
             Kind::Theirs => return,
             _ => {}
         }
-        out.push(Delta::PartEnd { index, seal, extra: Extra::new(FormatId::Bedrock, extra) });
+        out.push(Delta::PartEnd { index, seal, extra: Extra::new(OWN, extra) });
     }
 }
 
@@ -294,19 +292,20 @@ impl Waiting {
         }
     }
 
-    fn end(&mut self, seal: Option<&Seal>, extra: &Extra) {
+    fn end(&mut self, seal: Option<Seal>, extra: Extra) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
-        let told = match claudes_seal(seal.or(self.part.seal.as_ref())) {
-            Some(Seal { kind: SealKind::Signature, value, .. }) => Some(json!({"signature": value})),
-            Some(Seal { value, .. }) => Some(json!({"redactedContent": wrapped(value)})),
-            None => None,
-        };
+        self.part.end(seal, extra);
+        let told = self.part.claudes_seal().map(|Seal { kind, value, .. }| match kind {
+            SealKind::Signature => json!({"signature": value}),
+            SealKind::Encrypted => json!({"redactedContent": wrapped(value)}),
+        });
         if let (Some(told), Content::Reasoning(_)) = (told, &self.part.content) {
             self.say("contentBlockDelta", "delta", &json!({"reasoningContent": told}));
         }
-        for citation in extra.member(FormatId::Bedrock, "citations").and_then(Value::as_array).into_iter().flatten() {
+        let citations = self.part.extra.member(OWN, "citations").and_then(Value::as_array).cloned();
+        for citation in citations.into_iter().flatten() {
             self.say("contentBlockDelta", "delta", &json!({"citation": citation}));
         }
         write_sse(&mut self.events, "contentBlockStop", &json!({"contentBlockIndex": self.index}));
@@ -334,7 +333,7 @@ impl StreamWriter for Writer {
             }
             Delta::PartEnd { index, seal, extra } => {
                 if let Some(part) = self.parts.get_mut(*index) {
-                    part.end(seal.as_ref(), extra);
+                    part.end(seal.clone(), extra.clone());
                 }
             }
             Delta::Usage(usage) => self.usage = Some(usage.clone()),
@@ -353,10 +352,10 @@ impl StreamWriter for Writer {
 
     fn finish(&mut self, out: &mut String) {
         for part in self.parts.iter_mut().skip(self.told) {
-            part.end(None, &Extra::default());
+            part.end(None, Extra::default());
             out.push_str(&part.events);
         }
-        let mut rest = self.extra.of(FormatId::Bedrock).cloned().unwrap_or_default();
+        let mut rest = self.extra.members(OWN);
         rest.shift_remove("output");
         let mut stop = json!({"stopReason": reply::stop_reason(&self.finish)});
         for name in ["stopReason", "additionalModelResponseFields"] {
@@ -368,5 +367,17 @@ impl StreamWriter for Writer {
         let mut metadata = json!({"usage": reply::write_usage(self.usage.as_ref()), "metrics": {"latencyMs": 0}});
         rest.into_iter().for_each(|(name, value)| metadata[name] = value);
         write_sse(out, "metadata", &metadata);
+    }
+
+    /// As an exception, of which streams have few.
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        let name = match error.status {
+            429 => "throttlingException",
+            503 => "serviceUnavailableException",
+            502 | 504 => "modelStreamErrorException",
+            400..=499 => "validationException",
+            _ => "internalServerException",
+        };
+        write_sse(out, name, &json!({"message": error.message}));
     }
 }

@@ -2,12 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Bedrock;
+use super::FORMAT;
 use crate::llm::chat::{Chat, Content, Extra, Issuer, Part, Seal, SealKind, ToolCall};
 use crate::llm::golden::events;
-use crate::llm::{
-    Answer, Assembler, Delta, Event, Finish, Format, FormatId, Frame, StreamFault, Terminal, Usage, playback,
-};
+use crate::llm::{Answer, Assembler, Delta, Event, Finish, FormatId, Frame, StreamFault, Terminal, Usage, playback};
 
 const OLD: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
 
@@ -115,7 +113,7 @@ fn stream() -> Vec<Event> {
 }
 
 fn read_all(events: &[Event]) -> (Vec<Delta>, Result<(), StreamFault>) {
-    let (mut reader, mut out) = (Bedrock.stream_reader(), Vec::new());
+    let (mut reader, mut out) = (FORMAT.stream_reader(), Vec::new());
     let read = events.iter().try_for_each(|event| reader.read(event, &mut out));
     let result = read.and_then(|()| reader.finish(&mut out));
     (out, result)
@@ -130,21 +128,19 @@ fn assembled(deltas: Vec<Delta>) -> Answer {
 #[test]
 fn whatever_comes_nothing_panics() {
     for (_, request) in spoilt(&rich_request()) {
-        if let Ok(chat) = Bedrock.read_request(request) {
-            let _ = Bedrock.write_request(&chat, OLD);
-            let _ = Bedrock.write_request(&Chat { format: FormatId::OpenAiChat, ..chat }, OLD);
+        if let Ok(chat) = FORMAT.read_request(request) {
+            let _ = FORMAT.write_request(&chat, OLD);
+            let _ = FORMAT.write_request(&Chat { format: FormatId::OpenAiChat, ..chat }, OLD);
         }
     }
-    let answer = Bedrock.read_reply(rich_reply()).unwrap();
+    let answer = FORMAT.read_reply(rich_reply()).unwrap();
     for (_, reply) in spoilt(&rich_reply()) {
-        let _ = Bedrock.read_error(500, &|_| Some("\u{fc}:#".into()), reply.to_string().as_bytes());
+        let _ = FORMAT.read_error(500, &|_| Some("\u{fc}:#".into()), reply.to_string().as_bytes());
         let mut members = reply.as_object().cloned().unwrap_or_default();
-        let _ = Bedrock.read_reply(reply).map(|answer| Bedrock.write_reply(&answer, &Frame::default()));
+        let _ = FORMAT.read_reply(reply).map(|answer| FORMAT.write_reply(&answer, &Frame::default()));
         members.extend([("output".to_owned(), json!(5))]);
-        Bedrock.write_reply(
-            &Answer { extra: Extra::new(FormatId::Bedrock, members), ..answer.clone() },
-            &Frame::default(),
-        );
+        let answer = Answer { extra: Extra::new(FormatId::Bedrock, members), ..answer.clone() };
+        let _ = FORMAT.write_reply(&answer, &Frame::default());
     }
     let events = stream();
     for (place, event) in events.iter().enumerate() {
@@ -152,28 +148,28 @@ fn whatever_comes_nothing_panics() {
             let mut events = events.clone();
             events[place].data = data.to_string();
             let (deltas, _) = read_all(&events);
-            let (mut writer, mut out) = (Bedrock.stream_writer(&Frame::default()), String::new());
+            let (mut writer, mut out) = (FORMAT.stream_writer(&Frame::default()), String::new());
             deltas.iter().for_each(|delta| writer.write(delta, &mut out));
             writer.finish(&mut out);
-            let _ = Bedrock.terminal(&events[place]);
+            let _ = FORMAT.terminal(&events[place]);
         }
     }
 }
 
 #[test]
 fn requests_that_differ_read_differently() {
-    let rich = Bedrock.read_request(rich_request()).unwrap();
+    let rich = FORMAT.read_request(rich_request()).unwrap();
     let mut compared = 0;
     for (place, other) in spoilt(&rich_request()) {
         let is_unseen = place.starts_with("/requestMetadata") || place.contains("/cachePoint");
-        let Ok(chat) = Bedrock.read_request(other) else { continue };
+        let Ok(chat) = FORMAT.read_request(other) else { continue };
         if !is_unseen {
             compared += 1;
             assert_ne!(Chat { unseen: Map::new(), ..chat }, Chat { unseen: Map::new(), ..rich.clone() }, "{place}");
         }
     }
     assert!(compared > 300, "{compared}");
-    let least = Bedrock.read_request(json!({"messages": [{"role": "user", "content": [{"text": "a"}]}]})).unwrap();
+    let least = FORMAT.read_request(json!({"messages": [{"role": "user", "content": [{"text": "a"}]}]})).unwrap();
     for (member, says_nothing) in [
         ("system", json!([])),
         ("inferenceConfig", json!({"topP": 1.0, "stopSequences": [], "maxTokens": null})),
@@ -183,7 +179,7 @@ fn requests_that_differ_read_differently() {
     ] {
         let mut request = json!({"messages": [{"role": "user", "content": [{"text": "a"}]}]});
         request[member] = says_nothing;
-        assert_eq!(Bedrock.read_request(request).unwrap(), least, "{member}");
+        assert_eq!(FORMAT.read_request(request).unwrap(), least, "{member}");
     }
     assert_eq!(rich.indispensable, Some("guardrailConfig"));
     assert!(rich.uncacheable.is_some() && least.uncacheable.is_none());
@@ -193,10 +189,10 @@ fn requests_that_differ_read_differently() {
 #[test]
 fn what_was_read_is_written_again() {
     let rich = rich_request();
-    let chat = Bedrock.read_request(rich.clone()).unwrap();
-    assert_eq!(Bedrock.write_request(&chat, OLD).unwrap(), rich);
-    let answer = Bedrock.read_reply(rich_reply()).unwrap();
-    assert_eq!(Bedrock.write_reply(&answer, &Frame::default()), rich_reply());
+    let chat = FORMAT.read_request(rich.clone()).unwrap();
+    assert_eq!(FORMAT.write_request(&chat, OLD).unwrap(), rich);
+    let answer = FORMAT.read_reply(rich_reply()).unwrap();
+    assert_eq!(FORMAT.write_reply(&answer, &Frame::default()), rich_reply());
     assert_eq!((answer.finish.clone(), answer.lossy.clone()), (Finish::ToolCalls, None));
     let seal = |kind, value: &str| Some(Seal { issuer: Issuer::Anthropic, kind, value: value.into() });
     assert_eq!(answer.parts[0].seal, seal(SealKind::Signature, "s"));
@@ -214,21 +210,21 @@ fn streams_come_to_whole_replies_and_back() {
         {"toolUse": {"toolUseId": "t", "name": "f", "input": {"a": 1}, "type": "tool_use"}}]}},
         "stopReason": "tool_use", "metrics": {"latencyMs": 1},
         "usage": {"inputTokens": 4, "outputTokens": 3, "totalTokens": 9, "cacheReadInputTokens": 2}});
-    let mut told = Bedrock.write_reply(&answer, &Frame::default());
+    let mut told = FORMAT.write_reply(&answer, &Frame::default());
     // The word that the stream had is kept.
     assert_eq!(told["stopReason"].take(), "end_turn");
     told["stopReason"] = "tool_use".into();
     assert_eq!(told, whole);
     assert_eq!(answer.usage.as_ref().map(|usage| (usage.input, usage.cached_input, usage.output)), Some((6, 2, 3)));
 
-    let mut replies = vec![Bedrock.read_reply(whole).unwrap(), answer];
+    let mut replies = vec![FORMAT.read_reply(whole).unwrap(), answer];
     let mut without = rich_reply();
     let content = without["output"]["message"]["content"].as_array_mut().unwrap();
     content.retain(|block| block.get("toolResult").is_none() && block["toolUse"]["toolUseId"] != "s");
     without["output"] = json!({"message": {"role": "assistant", "content": content}});
-    replies.push(Bedrock.read_reply(without).unwrap());
+    replies.push(FORMAT.read_reply(without).unwrap());
     for answer in replies {
-        let (mut writer, mut out) = (Bedrock.stream_writer(&Frame::default()), String::new());
+        let (mut writer, mut out) = (FORMAT.stream_writer(&Frame::default()), String::new());
         playback(&answer).iter().for_each(|delta| writer.write(delta, &mut out));
         writer.finish(&mut out);
         let (deltas, result) = read_all(&events(&out));
@@ -239,7 +235,7 @@ fn streams_come_to_whole_replies_and_back() {
 
 #[test]
 fn parts_that_grow_by_turns_are_written_one_after_the_other() {
-    let (mut writer, mut out) = (Bedrock.stream_writer(&Frame::default()), String::new());
+    let (mut writer, mut out) = (FORMAT.stream_writer(&Frame::default()), String::new());
     let begin = |index, part| Delta::PartBegin { index, part };
     let grow = |index, text: &str| Delta::PartGrow { index, text: text.into() };
     for delta in [
@@ -283,7 +279,7 @@ fn a_stream_that_ends_early_or_is_not_understood_is_no_answer() {
         ("contentBlockStart", "{\"start\":{\"toolUse\":{\"toolUseId\":\"a\",\"name\":\"f\"}}}"),
         ("contentBlockStop", "{}"),
     ] {
-        let (mut reader, mut out) = (Bedrock.stream_reader(), Vec::new());
+        let (mut reader, mut out) = (FORMAT.stream_reader(), Vec::new());
         let fault = reader.read(&Event { name: name.into(), data: data.into() }, &mut out);
         assert!(matches!(fault, Err(StreamFault::Malformed(_))), "{name} {data}");
         let stop = event("messageStop", json!({"stopReason": "end_turn"}));
@@ -301,9 +297,9 @@ fn a_stream_that_ends_early_or_is_not_understood_is_no_answer() {
         let event = Event { name: name.into(), data: data.into() };
         let Err(StreamFault::Provider(error)) = read_all(std::slice::from_ref(&event)).1 else { panic!("{name}") };
         assert_eq!((error.message.as_str(), error.status), (message, status));
-        assert_eq!(Bedrock.terminal(&event), Some(Terminal::Error));
+        assert_eq!(FORMAT.terminal(&event), Some(Terminal::Error));
     }
-    let ends: Vec<_> = events.iter().filter_map(|event| Bedrock.terminal(event)).collect();
+    let ends: Vec<_> = events.iter().filter_map(|event| FORMAT.terminal(event)).collect();
     assert_eq!(ends, [Terminal::Whole, Terminal::End]);
     // Usage may come first, and nothing follows both.
     let usage_first =
@@ -325,13 +321,13 @@ fn what_is_no_answer_is_malformed() {
         reply(json!([{"toolUse": {"name": "f", "input": {}}}])),
         reply(json!([{"toolUse": {"toolUseId": "t", "name": "", "input": {}}}])),
     ] {
-        assert!(Bedrock.read_reply(body.clone()).is_err(), "{body}");
+        assert!(FORMAT.read_reply(body.clone()).is_err(), "{body}");
     }
     for content in [json!([]), json!([{"text": ""}]), json!([{}])] {
-        assert_eq!(Bedrock.read_reply(reply(content)).unwrap().parts, []);
+        assert_eq!(FORMAT.read_reply(reply(content)).unwrap().parts, []);
     }
     assert_eq!(
-        Bedrock.read_reply(reply(json!([{"image": {"format": "png"}}]))).unwrap().lossy.as_deref(),
+        FORMAT.read_reply(reply(json!([{"image": {"format": "png"}}]))).unwrap().lossy.as_deref(),
         Some("image")
     );
     for (word, finish) in [
@@ -342,14 +338,14 @@ fn what_is_no_answer_is_malformed() {
     ] {
         let mut reply = reply(json!([{"text": "a"}]));
         reply["stopReason"] = word.into();
-        let answer = Bedrock.read_reply(reply).unwrap();
+        let answer = FORMAT.read_reply(reply).unwrap();
         assert_eq!(answer.finish, finish);
-        assert_eq!(Bedrock.write_reply(&answer, &Frame::default())["stopReason"], word);
+        assert_eq!(FORMAT.write_reply(&answer, &Frame::default())["stopReason"], word);
     }
     let usage = Usage { input: 33, cached_input: 20, cache_write: 3, output: 7, ..Usage::default() };
     let answer = Answer { usage: Some(usage), ..Answer::of_text("a") };
     assert_eq!(
-        Bedrock.write_reply(&answer, &Frame::default())["usage"],
+        FORMAT.write_reply(&answer, &Frame::default())["usage"],
         json!({"inputTokens": 10, "outputTokens": 7, "totalTokens": 40, "cacheReadInputTokens": 20,
             "cacheWriteInputTokens": 3})
     );
@@ -358,7 +354,7 @@ fn what_is_no_answer_is_malformed() {
 #[test]
 fn errors_have_fitting_statuses_and_codes() {
     let read = |status, kind: Option<&str>, body: &str| {
-        let error = Bedrock.read_error(
+        let error = FORMAT.read_error(
             status,
             &|name| kind.filter(|_| name == "x-amzn-errortype").map(str::to_owned),
             body.as_bytes(),
@@ -408,8 +404,8 @@ fn a_model_is_one_segment_of_the_path() {
         ("..", "%252E%252E"),
         ("", ""),
     ] {
-        assert_eq!(Bedrock.path(model, false), format!("/model/{segment}/converse"));
-        assert_eq!(Bedrock.path(model, true), format!("/model/{segment}/converse-stream"));
+        assert_eq!(FORMAT.path(model, false), format!("/model/{segment}/converse"));
+        assert_eq!(FORMAT.path(model, true), format!("/model/{segment}/converse-stream"));
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::OWN;
 use super::content::{MARK, mark};
 use super::conversation::{Conversation, Marked, Target};
-use crate::llm::FormatId;
-use crate::llm::chat::{Chat, Output, Reasoning, ReasoningMode, Sampling, Tool, ToolChoice};
+use crate::llm::chat::{Chat, Output, Sampling, Tool, ToolChoice};
+use crate::llm::claude::{JSON_ONLY, Thinking};
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
-use crate::llm::models::{self, CachePoints, Family, Maker, Thinking};
+use crate::llm::members::{Place, object, some};
+use crate::llm::models::{self, CachePoints, Family, Maker};
 use crate::llm::schema::closed;
 
 /// Converse's own members, which callers of other APIs may give as they are.
@@ -28,8 +29,6 @@ const CONVERSES: [&str; 9] = [
 /// Tokens for the answer of a model that thinks, where the caller names no limit: the thoughts count too, and what a
 /// model writes at most by default may be less than they take.
 const ANSWER: u64 = 4096;
-/// What OpenAI's JSON mode asks for; Converse has no mode for JSON without a schema.
-const JSON_ONLY: &str = "Answer with one valid JSON object and nothing else: no words around it, no code fence.";
 /// What the choice of no tool asks for, where the tools have to stay.
 const NO_CALLS: &str = "Don't call any tool now. Answer in words.";
 
@@ -38,8 +37,8 @@ const NO_CALLS: &str = "Don't call any tool now. Answer in words.";
 /// Members without counterpart that only tune are dropped: penalties, `seed`, `parallel_tool_calls`, `strict` and the
 /// like. A schema for the answer is sent to every model; those that can't keep to one refuse it.
 pub(super) fn request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-    chat.may_become(FormatId::Bedrock)?;
-    let target = Target { family: models::family(model), is_own: chat.format == FormatId::Bedrock };
+    chat.may_become(OWN)?;
+    let target = Target { family: models::family(model), is_own: chat.format == OWN };
     let mut conversation = Conversation::of(&chat.messages, target, mark(&chat.extra))?;
     let tools = tools(chat, &conversation.called, target)?;
     if let Some(sentence) = &tools.instruction {
@@ -52,7 +51,7 @@ pub(super) fn request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
             None
         }
         Output::JsonSchema { name, description, schema, .. } => Some(format(name, description, schema)),
-        Output::Foreign(FormatId::Bedrock, format) => Some(format.clone()),
+        Output::Foreign(OWN, format) => Some(format.clone()),
         Output::Foreign(..) => return Err(Unsupported::new("response_format", "has a form that Bedrock doesn't know")),
     };
     let fields = if target.is_own {
@@ -61,20 +60,15 @@ pub(super) fn request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
         Fields::of(chat, &target.family, conversation.may_think(), tools.is_forced)?
     };
 
-    let mut body = Map::new();
     let system = target.with_points(std::mem::take(&mut conversation.system), CachePoints::Prompt);
-    let mut put = |name: &str, value: Value| {
-        let is_empty = value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
-        if !is_empty {
-            body.insert(name.to_owned(), value);
-        }
-    };
-    put("system", system.into());
-    put("messages", conversation.into_messages());
-    put("inferenceConfig", inference(&chat.sampling, &fields, target)?.into());
-    put("toolConfig", tools.config.into());
-    put("additionalModelRequestFields", fields.members.into());
-    put("outputConfig", format.map_or(json!({}), |format| json!({"textFormat": format})));
+    let mut body = object(json!({
+        "system": some(system),
+        "messages": some(conversation.into_messages()),
+        "inferenceConfig": some(inference(&chat.sampling, &fields, target)?),
+        "toolConfig": some(tools.config),
+        "additionalModelRequestFields": some(fields.members),
+        "outputConfig": format.map(|format| json!({"textFormat": format})),
+    }));
     let own = chat.unseen.iter().chain(chat.extra.get().into_iter().flat_map(|(_, members)| members));
     for (name, value) in own.filter(|(name, _)| CONVERSES.contains(&name.as_str()) || target.is_own && *name != MARK) {
         match (body.get_mut(name), value) {
@@ -101,80 +95,30 @@ struct Fields {
 impl Fields {
     /// Models that aren't known to take an effort or `top_k` aren't sent them: most refuse what they don't know.
     fn of(chat: &Chat, family: &Family, may_think: bool, is_forced: bool) -> Result<Self, Unsupported> {
-        let asked = &chat.reasoning;
-        let word = asked.effort.as_deref();
-        if word.is_some_and(|word| !models::EFFORTS.contains(&word)) {
-            let why = format_args!("must be one of {}", models::EFFORTS.join(", "));
-            return Err(Unsupported::new("reasoning_effort", why));
+        let is_claude = family.maker == Maker::Anthropic;
+        let mut thinking = Thinking::of(chat, family, may_think, is_forced && is_claude)?;
+        let is_enabled = thinking.member["type"] == "enabled";
+        if let Some(member) = thinking.member.as_object_mut().filter(|_| is_enabled) {
+            // Models that think by a budget show their thoughts anyway.
+            member.shift_remove("display");
         }
-        let is_on = match (asked.mode, word, asked.budget) {
-            (Some(mode), ..) => Some(mode != ReasoningMode::Disabled),
-            // Anthropic's own effort counts for the answer as well, and asks for no thoughts.
-            (None, Some(_), _) if chat.format == FormatId::Anthropic => None,
-            (None, Some(word), _) => Some(!matches!(word, "none" | "minimal")),
-            (None, None, budget) => budget.map(|budget| budget > 0),
-        };
-        let by_budget = |budget| models::effort_of_budget(budget, chat.sampling.max_tokens);
-        let effort = word.or(asked.budget.map(by_budget)).and_then(|word| family.effort(word));
-        let mut fields = Self::default();
-        match family.maker {
-            Maker::Anthropic => {
-                let is_on = is_on.filter(|is_on| !is_on || may_think || family.thinking == Thinking::Effort);
-                fields.think(asked, family, is_on, is_forced, effort);
+        let top_k = chat.sampling.top_k;
+        let members = object(match family.maker {
+            Maker::Anthropic => json!({
+                "thinking": thinking.member,
+                "output_config": thinking.effort.as_ref().map(|effort| json!({"effort": effort})),
+                "top_k": top_k.filter(|_| !thinking.is_on() && family.sampling),
+            }),
+            // These can't but think, so the least is what `minimal` asks for.
+            Maker::OpenAi if chat.reasoning.effort.as_deref() == Some("minimal") => {
+                json!({"reasoning_effort": family.efforts.first()})
             }
-            Maker::OpenAi if is_on == Some(true) || word == Some("minimal") => {
-                fields.say("reasoning_effort", effort.into());
-            }
-            _ => {}
-        }
-        match (family.maker, chat.sampling.top_k) {
-            (Maker::Anthropic, Some(top_k)) if !fields.thinks && family.sampling => fields.say("top_k", top_k.into()),
-            (Maker::Amazon, Some(top_k)) => fields.say("inferenceConfig", json!({"topK": top_k})),
-            _ => {}
-        }
-        Ok(fields)
-    }
-
-    /// Makes Claude think as it is asked to. Where it has to call a tool it refuses to, and the call matters more.
-    fn think(
-        &mut self,
-        asked: &Reasoning,
-        family: &Family,
-        is_on: Option<bool>,
-        is_forced: bool,
-        effort: Option<&str>,
-    ) {
-        let goes_off = family.thinks_unasked && (is_forced || is_on == Some(false));
-        let goes_on = is_on == Some(true) && !is_forced;
-        let (thinking, effort) = match (family.thinking, family.off) {
-            (Thinking::Budget, _) if goes_on => {
-                let by_effort = || models::budget_of_effort(asked.effort.as_deref().unwrap_or("high"));
-                self.budget = asked.budget.or_else(by_effort).map(|budget| budget.max(family.budget.0));
-                (Some(json!({"type": "enabled", "budget_tokens": self.budget})), None)
-            }
-            (Thinking::Effort, _) if goes_on => (Some(json!({"type": "adaptive"})), effort),
-            (Thinking::Effort, Some(word)) if goes_off => (Some(json!({"type": word})), None),
-            // What can't be stopped from thinking thinks little.
-            (Thinking::Effort, None) if goes_off => (None, family.efforts.first().copied()),
-            (Thinking::Effort, _) => (None, effort.filter(|_| is_on.is_none())),
-            _ => (None, None),
-        };
-        self.thinks = goes_on && thinking.is_some();
-        if let Some(mut thinking) = thinking {
-            // The newest models show no thoughts unless they are asked to, the older ones show them anyway.
-            let shows = asked.summary.as_deref().map(|word| if word == "omitted" { word } else { "summarized" });
-            if let Some(shows) = shows.filter(|_| goes_on && family.thinking == Thinking::Effort) {
-                thinking["display"] = shows.into();
-            }
-            self.say("thinking", thinking);
-        }
-        if let Some(effort) = effort {
-            self.say("output_config", json!({"effort": effort}));
-        }
-    }
-
-    fn say(&mut self, name: &str, value: Value) {
-        self.members.insert(name.to_owned(), value);
+            Maker::OpenAi => json!({"reasoning_effort": thinking.effort}),
+            Maker::Amazon => json!({"inferenceConfig": top_k.map(|top_k| json!({"topK": top_k}))}),
+            Maker::Google | Maker::Other => Value::Null,
+        });
+        let budget = (is_claude && is_enabled).then_some(thinking.budget);
+        Ok(Self { members, budget, thinks: is_claude && thinking.is_on() })
     }
 }
 
@@ -191,34 +135,25 @@ fn inference(asked: &Sampling, fields: &Fields, target: Target) -> Result<Map<St
         (Some(limit), Some(budget)) if limit <= budget => Some(budget.saturating_add(limit)),
         (limit, _) => limit,
     };
-    let (mut temperature, mut top_p) = (asked.temperature, asked.top_p);
-    if !target.is_own {
-        // Converse ends where many models do, at 1.
-        temperature = temperature.map(|temperature| temperature.min(1.0));
-        if fields.thinks || !target.family.sampling {
-            (temperature, top_p) = (None, None);
-        } else if !target.family.temperature_with_top_p && temperature.is_some() && top_p.is_some() {
-            // Newer Claudes refuse the two together: the one that differs from 1 stays, and the first where both do.
-            let is_whole = temperature >= Some(1.0) && top_p < Some(1.0);
-            (temperature, top_p) = if is_whole { (None, top_p) } else { (temperature, None) };
-        }
-    }
-    let mut config = Map::new();
-    config.extend(max_tokens.map(|limit| ("maxTokens".to_owned(), limit.into())));
-    config.extend(temperature.map(|number| ("temperature".to_owned(), json!(number))));
-    config.extend(top_p.map(|number| ("topP".to_owned(), json!(number))));
-    if !asked.stop.is_empty() {
-        config.insert("stopSequences".into(), json!(asked.stop));
-    }
-    Ok(config)
+    let (temperature, top_p) = match (asked.temperature, asked.top_p) {
+        both if target.is_own => both,
+        _ if fields.thinks => (None, None),
+        // Converse's scale ends where many models' do.
+        (temperature, top_p) => target.family.temperature_and_top_p(temperature, top_p),
+    };
+    Ok(object(json!({
+        "maxTokens": max_tokens,
+        "temperature": temperature,
+        "topP": top_p,
+        "stopSequences": some(asked.stop.clone()),
+    })))
 }
 
 /// Converse's `textFormat`, which has the schema as text.
 fn format(name: &Option<String>, description: &Option<String>, schema: &Value) -> Value {
-    let mut told = Map::from_iter([("schema".to_owned(), closed(schema).to_string().into())]);
-    for (member, text) in [("name", name), ("description", description)] {
-        told.extend(text.as_ref().filter(|text| !text.is_empty()).map(|text| (member.to_owned(), text.clone().into())));
-    }
+    let text = |text: &Option<String>| text.clone().and_then(some);
+    let schema = closed(schema).to_string();
+    let told = object(json!({"schema": schema, "name": text(name), "description": text(description)}));
     json!({"type": "json_schema", "structure": {"jsonSchema": told}})
 }
 
@@ -243,7 +178,7 @@ fn tools(chat: &Chat, called: &BTreeSet<String>, target: Target) -> Result<Tools
     for (index, tool) in chat.tools.iter().enumerate() {
         specs.push(match tool {
             Tool::Function { extra, .. } => (spec(tool, target), mark(extra).cloned()),
-            Tool::Foreign(FormatId::Bedrock, tool) => (tool.clone(), None),
+            Tool::Foreign(OWN, tool) => (tool.clone(), None),
             Tool::Foreign(..) => return Err(place.index(index).wrong("must be a function for a Bedrock model")),
         });
     }
@@ -268,7 +203,7 @@ fn tools(chat: &Chat, called: &BTreeSet<String>, target: Target) -> Result<Tools
             }
             required.then(|| json!({"any": {}}))
         }
-        ToolChoice::Foreign(FormatId::Bedrock, choice) => Some(choice.clone()),
+        ToolChoice::Foreign(OWN, choice) => Some(choice.clone()),
         ToolChoice::Foreign(..) => return Err(Unsupported::new("tool_choice", "is not known to Bedrock")),
     };
     let goes = target.is_own || target.family.forced_tools;
@@ -282,8 +217,7 @@ fn tools(chat: &Chat, called: &BTreeSet<String>, target: Target) -> Result<Tools
     };
     let choice = choice.filter(|_| goes);
     let is_forced = choice.is_some();
-    let mut config = Map::from_iter([("tools".to_owned(), target.with_points(specs, CachePoints::Tools).into())]);
-    config.extend(choice.map(|choice| ("toolChoice".to_owned(), choice)));
+    let config = object(json!({"tools": target.with_points(specs, CachePoints::Tools), "toolChoice": choice}));
     Ok(Tools { config, is_forced, instruction })
 }
 
@@ -292,7 +226,7 @@ fn spec(tool: &Tool, target: Target) -> Value {
     let mut spec = tool_spec(name, description.as_deref(), parameters.as_ref());
     if let (true, Some(spec)) = (target.is_own, spec["toolSpec"].as_object_mut()) {
         spec.extend(strict.map(|strict| ("strict".to_owned(), strict.into())));
-        let own = extra.of(FormatId::Bedrock).into_iter().flatten().filter(|(name, _)| *name != MARK);
+        let own = extra.of(OWN).into_iter().flatten().filter(|(name, _)| *name != MARK);
         spec.extend(own.map(|(name, value)| (name.clone(), value.clone())));
     }
     spec
@@ -305,9 +239,7 @@ fn tool_spec(name: &str, description: Option<&str>, parameters: Option<&Value>) 
     if schema["type"].is_null() {
         schema["type"] = "object".into();
     }
-    let mut spec = Map::from_iter([("name".to_owned(), name.into())]);
     let description = description.filter(|description| !description.trim().is_empty());
-    spec.extend(description.map(|description| ("description".to_owned(), description.into())));
-    spec.insert("inputSchema".into(), json!({"json": schema}));
+    let spec = object(json!({"name": name, "description": description, "inputSchema": {"json": schema}}));
     json!({"toolSpec": spec})
 }

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Bedrock;
+use super::FORMAT;
 use super::tests::call;
+use crate::llm::FormatId;
 use crate::llm::chat::{
     Chat, Content, Extra, Issuer, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Seal, SealKind,
     Source, Tool, ToolCall, ToolChoice, ToolResult,
 };
-use crate::llm::{Format, FormatId};
 
 const OLD: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
 const NEW: &str = "global.anthropic.claude-opus-4-6-v1";
@@ -26,7 +26,7 @@ fn asking() -> Chat {
 }
 
 fn written(chat: &Chat, model: &str) -> Value {
-    Bedrock.write_request(chat, model).unwrap()
+    FORMAT.write_request(chat, model).unwrap()
 }
 
 fn function(name: &str) -> Tool {
@@ -81,7 +81,7 @@ fn a_request_of_another_format() {
     );
     let members = json!({"additionalModelRequestFields": 5}).as_object().unwrap().clone();
     let odd = Chat { extra: Extra::new(FormatId::OpenAiChat, members), ..asking() };
-    assert_eq!(Bedrock.write_request(&odd, OLD).unwrap_err().field, "additionalModelRequestFields");
+    assert_eq!(FORMAT.write_request(&odd, OLD).unwrap_err().field, "additionalModelRequestFields");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn models_think_as_their_makers_have_it() {
         assert_eq!(fields(&asked, model), expected, "{asked:?} {model}");
     }
     let heroic = Chat { reasoning: effort("heroic"), ..asking() };
-    assert_eq!(Bedrock.write_request(&heroic, OLD).unwrap_err().field, "reasoning_effort");
+    assert_eq!(FORMAT.write_request(&heroic, OLD).unwrap_err().field, "reasoning_effort");
     // An effort of Anthropic's callers asks for no thoughts.
     let own = Chat { reasoning: effort("low"), format: FormatId::Anthropic, ..asking() };
     assert_eq!(written(&own, NEW)["additionalModelRequestFields"], json!({"output_config": {"effort": "low"}}));
@@ -174,7 +174,7 @@ fn sampling_is_what_the_model_takes() {
         (Sampling { max_tokens: Some(0), ..Sampling::default() }, "max_tokens"),
         (Sampling { stop: vec![String::new()], ..Sampling::default() }, "stop"),
     ] {
-        assert_eq!(Bedrock.write_request(&Chat { sampling, ..asking() }, OLD).unwrap_err().field, field);
+        assert_eq!(FORMAT.write_request(&Chat { sampling, ..asking() }, OLD).unwrap_err().field, field);
     }
 }
 
@@ -198,7 +198,7 @@ fn outputs_are_closed_schemas_or_instructions() {
     assert!(body["system"][0]["text"].as_str().unwrap().contains("JSON object") && body.get("outputConfig").is_none());
     let foreign = Output::Foreign(FormatId::Gemini, json!({}));
     assert_eq!(
-        Bedrock.write_request(&Chat { output: foreign, ..asking() }, LLAMA).unwrap_err().field,
+        FORMAT.write_request(&Chat { output: foreign, ..asking() }, LLAMA).unwrap_err().field,
         "response_format"
     );
 }
@@ -253,7 +253,7 @@ fn tools_and_choices() {
         (vec![function("f")], allowed(true), "tool_choice"),
         (vec![function("f")], ToolChoice::Foreign(FormatId::OpenAiChat, json!({})), "tool_choice"),
     ] {
-        assert_eq!(Bedrock.write_request(&Chat { tools, tool_choice, ..asking() }, OLD).unwrap_err().field, field);
+        assert_eq!(FORMAT.write_request(&Chat { tools, tool_choice, ..asking() }, OLD).unwrap_err().field, field);
     }
 }
 
@@ -282,7 +282,7 @@ fn turns_are_joined_and_blanks_gone() {
             {"role": "assistant", "content": [text("No."), text("c")]}]})
     );
     for messages in [vec![], vec![said(Role::System, &["a"])], vec![said(Role::User, &[" "])]] {
-        assert_eq!(Bedrock.write_request(&Chat { messages, ..Chat::default() }, OLD).unwrap_err().field, "messages");
+        assert_eq!(FORMAT.write_request(&Chat { messages, ..Chat::default() }, OLD).unwrap_err().field, "messages");
     }
 }
 
@@ -393,13 +393,13 @@ fn what_has_no_counterpart_is_refused_with_its_place() {
         (Role::Tool, result("a", vec![audio("wav")], false).parts.remove(0), format!("{place}.content[0]")),
     ] {
         let messages = vec![user(vec![Part::text("a")]), Message::new(role, vec![part])];
-        assert_eq!(Bedrock.write_request(&Chat { messages, ..Chat::default() }, OLD).unwrap_err().field, field);
+        assert_eq!(FORMAT.write_request(&Chat { messages, ..Chat::default() }, OLD).unwrap_err().field, field);
     }
     let sound = user(vec![audio("mp3")]);
     let body = written(&Chat { messages: vec![sound], ..Chat::default() }, NOVA);
     assert_eq!(body["messages"][0]["content"], json!([{"audio": {"format": "mp3", "source": {"bytes": "AA"}}}]));
     let chat = Chat { indispensable: Some("previous_response_id"), ..asking() };
-    assert_eq!(Bedrock.write_request(&chat, OLD).unwrap_err().field, "previous_response_id");
+    assert_eq!(FORMAT.write_request(&chat, OLD).unwrap_err().field, "previous_response_id");
     for (body, field) in [
         (json!([]), ""),
         (json!({"messages": {}}), "messages"),
@@ -409,7 +409,7 @@ fn what_has_no_counterpart_is_refused_with_its_place() {
         (json!({"messages": [], "inferenceConfig": {"stopSequences": [1]}}), "inferenceConfig.stopSequences"),
         (json!({"messages": [], "toolConfig": {"tools": [{"toolSpec": {}}]}}), "toolConfig.tools[0].toolSpec.name"),
     ] {
-        assert_eq!(Bedrock.read_request(body).unwrap_err().field, field);
+        assert_eq!(FORMAT.read_request(body).unwrap_err().field, field);
     }
 }
 

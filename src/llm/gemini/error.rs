@@ -4,27 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::llm::ProviderError;
-
-/// Characters that are told of a body that isn't Google's error object. Arbitrary.
-const MAX_MESSAGE: usize = 500;
+use crate::llm::error::{CONTEXT_TOO_LONG, ProviderError};
 
 /// Reads the body of a reply with this status.
 pub(super) fn read(status: u16, body: &[u8]) -> ProviderError {
-    let parsed: Option<Value> = serde_json::from_slice(body).ok();
-    if let Some(error) = parsed.as_ref().and_then(|body| object(status, body)) {
-        return error;
-    }
-    let text: String = String::from_utf8_lossy(body).trim().chars().take(MAX_MESSAGE).collect();
-    // A page of HTML, or JSON of an unknown shape, would tell a caller nothing.
-    if text.is_empty() || text.starts_with(['<', '{', '[']) {
-        return ProviderError::new(status, without_reason(status));
-    }
-    ProviderError::new(status, text)
-}
-
-fn without_reason(status: u16) -> String {
-    format!("the provider answered with status {status}")
+    let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
+    object(status, &parsed).unwrap_or_else(|| ProviderError::of_text(status, body))
 }
 
 /// An error in the place of a reply or of an event. Its status is in it, because the reply's is 200.
@@ -44,17 +29,17 @@ fn object(status: u16, body: &Value) -> Option<ProviderError> {
     // The servers that hand out tokens write errors as OAuth has them: `{"error": "…", "error_description": "…"}`.
     let message = error["message"].as_str().or_else(|| body["error_description"].as_str()).or_else(|| error.as_str());
     let message = message.map(str::trim).filter(|message| !message.is_empty()).unwrap_or_default();
-    let mut told = ProviderError::new(status, message);
+    let mut told = match message {
+        "" => ProviderError::of_text(status, b""),
+        message => ProviderError::new(status, message),
+    };
     told.code = error["status"].as_str().or_else(|| error.as_str()).map(str::to_owned);
     // These two have no code of their own, and clients look for OpenAI's.
     if message.contains("API key not valid") {
         told.code = Some("invalid_api_key".into());
         told.status = 401;
     } else if status == 400 && message.contains("token count") && message.contains("exceeds the maximum") {
-        told.code = Some("context_length_exceeded".into());
-    }
-    if message.is_empty() {
-        told.message = without_reason(status);
+        told.code = Some(CONTEXT_TOO_LONG.into());
     }
     for detail in error["details"].as_array().into_iter().flatten() {
         let kind = detail["@type"].as_str().unwrap_or_default();

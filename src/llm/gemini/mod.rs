@@ -12,74 +12,31 @@ mod write;
 
 use serde_json::{Map, Value};
 
-use super::event::write_sse;
 use super::members::{Members, Place};
-use super::{
-    Answer, Chat, Event, Format, FormatId, Frame, Malformed, ProviderError, StreamReader, StreamWriter, Terminal,
-    Unsupported,
-};
+use super::{Format, FormatId, Unsupported, path_segment};
+
+/// This format.
+const OWN: FormatId = FormatId::Gemini;
 
 /// Google's `generateContent`.
-pub(super) struct Gemini;
+pub(super) const FORMAT: Format = Format {
+    path,
+    read_request: read::chat,
+    write_request: write::request,
+    read_reply: reply::read,
+    write_reply: reply::write,
+    stream_reader: || Box::<stream::Reader>::default(),
+    stream_writer: |frame| Box::new(stream::Writer::new(frame)),
+    terminal: stream::terminal,
+    read_error: |status, _, body| error::read(status, body),
+    write_error: error::write,
+};
 
-impl Format for Gemini {
-    fn id(&self) -> FormatId {
-        FormatId::Gemini
-    }
-
-    /// The model is one segment, whatever is in its name, so that no name leads to another path. `models/gemini-…`, as
-    /// Google's list of models has it, means `gemini-…`.
-    fn path(&self, model: &str, is_stream: bool) -> String {
-        let mut path = "/models/".to_owned();
-        for byte in model.strip_prefix("models/").unwrap_or(model).bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                path.push(char::from(byte));
-            } else {
-                path.push_str(&format!("%{byte:02X}"));
-            }
-        }
-        path + if is_stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" }
-    }
-
-    fn read_request(&self, body: Value) -> Result<Chat, Unsupported> {
-        read::chat(body)
-    }
-
-    fn write_request(&self, chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-        write::request(chat, model)
-    }
-
-    fn read_reply(&self, body: Value) -> Result<Answer, Malformed> {
-        reply::read(body)
-    }
-
-    fn write_reply(&self, answer: &Answer, frame: &Frame) -> Value {
-        reply::write(answer, frame)
-    }
-
-    fn stream_reader(&self) -> Box<dyn StreamReader> {
-        Box::<stream::Reader>::default()
-    }
-
-    fn stream_writer(&self, frame: &Frame) -> Box<dyn StreamWriter> {
-        Box::new(stream::Writer::new(frame))
-    }
-
-    fn terminal(&self, event: &Event) -> Option<Terminal> {
-        stream::terminal(event)
-    }
-
-    fn read_error(&self, status: u16, _: &dyn Fn(&str) -> Option<String>, body: &[u8]) -> ProviderError {
-        error::read(status, body)
-    }
-
-    fn write_error(&self, error: &ProviderError) -> Value {
-        error::write(error)
-    }
-
-    fn write_stream_error(&self, error: &ProviderError, out: &mut String) {
-        write_sse(out, "", &error::write(error));
-    }
+/// The model is one segment, whatever is in its name, so that no name leads to another path. `models/gemini-…`, as
+/// Google's list of models has it, means `gemini-…`.
+fn path(model: &str, is_stream: bool) -> String {
+    let model = path_segment(model.strip_prefix("models/").unwrap_or(model));
+    format!("/models/{model}{}", if is_stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" })
 }
 
 /// The members of one of Google's own objects, with their names in camel case: the API takes snake case too.
@@ -99,14 +56,6 @@ fn open(value: Value, place: Place<'_>) -> Result<Members<'_>, Unsupported> {
     Members::of(named.into(), place)
 }
 
-/// Puts what is left of the member `name` back, so that it stays among the members that only this format knows.
-fn put_back_rest(members: &mut Members<'_>, name: &str, mut rest: Map<String, Value>) {
-    rest.retain(|_, value| !value.is_null());
-    if !rest.is_empty() {
-        members.put_back(name, rest.into());
-    }
-}
-
 /// The object `name`, which stays among the members that only this format knows as well, so that it goes out as it
 /// came.
 fn copy_of<'p>(members: &mut Members<'_>, name: &str, place: Place<'p>) -> Result<Option<Members<'p>>, Unsupported> {
@@ -114,21 +63,6 @@ fn copy_of<'p>(members: &mut Members<'_>, name: &str, place: Place<'p>) -> Resul
     let object = open(value, place)?.into_map();
     members.put_back(name, object.clone().into());
     Members::of(object.into(), place).map(Some)
-}
-
-/// Adds the members of `extra` to `target`, objects member by member.
-fn merge(target: &mut Map<String, Value>, extra: Option<&Map<String, Value>>) {
-    for (name, value) in extra.into_iter().flatten() {
-        match (target.get_mut(name), value) {
-            (Some(Value::Object(target)), Value::Object(value)) => merge(target, Some(value)),
-            _ => _ = target.insert(name.clone(), value.clone()),
-        }
-    }
-}
-
-/// `value`, which is an object, as its members.
-fn members_of(value: Value) -> Map<String, Value> {
-    if let Value::Object(members) = value { members } else { Map::new() }
 }
 
 /// The id of the call number `index`, where Google gives it none. `seed` tells the reply that it is in. At most 40

@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{copy_of, members_of, merge, open, put_back_rest};
-use crate::llm::FormatId;
+use super::{OWN, copy_of, open};
 use crate::llm::chat::{Content, Issuer, Part, Seal, SealKind, Source, ToolCall};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, merge, object};
 
 /// Members of a part that tell something about it. Any other one is its content.
 const ABOUT: [&str; 5] = ["thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"];
@@ -23,18 +22,15 @@ pub(super) fn for_each(
     content: &mut Members<'_>,
     mut then: impl FnMut(Members<'_>, Option<&str>) -> Result<(), Unsupported>,
 ) -> Result<(), Unsupported> {
-    let place = content.place();
-    let place = place.name("parts");
-    for (i, part) in content.list("parts")?.into_iter().enumerate() {
-        let place = place.index(i);
+    content.each("parts", |part, place| {
         let members = open(part, place)?.into_map();
         let mut kinds = members.iter().filter(|(name, value)| !value.is_null() && !ABOUT.contains(&&***name));
         let kind = kinds.next().map(|(name, _)| name.clone());
         if let (Some(kind), Some((other, _))) = (&kind, kinds.next()) {
             return Err(place.wrong(format_args!("has both `{kind}` and `{other}`")));
         }
-        then(Members::of(members.into(), place)?, kind.as_deref())?;
-    }
+        then(Members::of(members.into(), place)?, kind.as_deref())
+    })?;
     Ok(())
 }
 
@@ -63,11 +59,11 @@ pub(super) fn read(mut part: Members<'_>, kind: Option<&str>, is_reply: bool) ->
     };
     let seal = part.text("thoughtSignature")?.filter(|value| !value.is_empty());
     let seal = seal.map(|value| Seal { issuer: Issuer::Google, kind: SealKind::Signature, value });
-    Ok(Part { content, seal, extra: part.rest(FormatId::Gemini) })
+    Ok(Part { content, seal, extra: part.rest(OWN) })
 }
 
 fn foreign(part: Members<'_>) -> Part {
-    Part::new(Content::Foreign(FormatId::Gemini, part.into_map().into()))
+    Part::new(Content::Foreign(OWN, part.into_map().into()))
 }
 
 fn call(part: &mut Members<'_>) -> Result<Content, Unsupported> {
@@ -88,7 +84,7 @@ fn call(part: &mut Members<'_>) -> Result<Content, Unsupported> {
         Some(_) => return Err(place.name("args").wrong("must be an object")),
     };
     let id = call.text("id")?.unwrap_or_default();
-    put_back_rest(part, "functionCall", call.into_map());
+    part.put_back_rest("functionCall", call.into_map());
     Ok(Content::ToolCall(ToolCall { id, name, arguments }))
 }
 
@@ -103,8 +99,8 @@ fn inline_data(mut part: Members<'_>) -> Result<Part, Unsupported> {
         _ => return Ok(foreign(part)),
     };
     part.take("inlineData");
-    put_back_rest(&mut part, "inlineData", file.into_map());
-    Ok(Part { extra: part.rest(FormatId::Gemini), ..Part::new(content) })
+    part.put_back_rest("inlineData", file.into_map());
+    Ok(Part { extra: part.rest(OWN), ..Part::new(content) })
 }
 
 fn file_data(mut part: Members<'_>) -> Result<Part, Unsupported> {
@@ -118,7 +114,7 @@ fn file_data(mut part: Members<'_>) -> Result<Part, Unsupported> {
         Some(("application" | "text", _)) => Content::Document { source, name: None },
         _ => return Ok(foreign(part)),
     };
-    Ok(Part { extra: part.rest(FormatId::Gemini), ..Part::new(content) })
+    Ok(Part { extra: part.rest(OWN), ..Part::new(content) })
 }
 
 fn is_audio_format(format: &str) -> bool {
@@ -152,14 +148,14 @@ pub(super) fn write(
 ) -> Result<Option<Map<String, Value>>, Unsupported> {
     let signature = part.seal.as_ref().filter(|seal| seal.issuer == Issuer::Google && !seal.value.is_empty());
     let is_empty = |text: &String| text.is_empty() && signature.is_none();
-    let mut written = members_of(match &part.content {
+    let mut written = object(match &part.content {
         Content::Text(text) | Content::Refusal(text) | Content::Reasoning(text) if is_empty(text) => return Ok(None),
         Content::Text(text) | Content::Refusal(text) => json!({"text": text}),
         Content::Reasoning(text) => json!({"text": text, "thought": true}),
         Content::ToolCall(call) => {
-            let mut written = members_of(json!({"name": call.name, "args": arguments(&call.arguments, place)?}));
-            written.extend(id.map(|id| ("id".to_owned(), id.into())));
-            json!({"functionCall": written})
+            let wrong = || place.wrong("calls a tool with arguments that are no JSON object");
+            let input = call.input().ok_or_else(wrong)?;
+            json!({"functionCall": object(json!({"name": call.name, "args": input, "id": id}))})
         }
         Content::Image(source) => file(source, IMAGE, place)?,
         Content::Document { source, .. } => file(source, DOCUMENT, place)?,
@@ -167,22 +163,14 @@ pub(super) fn write(
             format if is_audio_format(&format) => inline(&format!("audio/{format}"), data),
             _ => return Err(place.wrong(format_args!("is audio in an unknown format, `{format}`"))),
         },
-        Content::Foreign(FormatId::Gemini, whole) => whole.clone(),
+        Content::Foreign(OWN, whole) => whole.clone(),
         Content::Foreign(..) | Content::ToolResult(_) => return Err(place.wrong("has no counterpart in Gemini's API")),
     });
     if let Some(seal) = signature {
         written.insert("thoughtSignature".into(), seal.value.as_str().into());
     }
-    merge(&mut written, part.extra.of(FormatId::Gemini));
+    merge(&mut written, &part.extra.members(OWN));
     Ok(Some(written))
-}
-
-fn arguments(text: &str, place: Place<'_>) -> Result<Value, Unsupported> {
-    match serde_json::from_str(if text.trim().is_empty() { "{}" } else { text }) {
-        Ok(Value::Null) => Ok(json!({})),
-        Ok(arguments @ Value::Object(_)) => Ok(arguments),
-        _ => Err(place.wrong("calls a tool with arguments that are no JSON object")),
-    }
 }
 
 fn file(source: &Source, unless_told: &str, place: Place<'_>) -> Result<Value, Unsupported> {

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{copy_of, open, parts, put_back_rest, schema};
-use crate::llm::FormatId;
+use super::{OWN, copy_of, open, parts, schema};
 use crate::llm::chat::{
     Chat, Content, Message, Output, Part, Reasoning, ReasoningMode, Role, Tool, ToolCall, ToolChoice, ToolResult,
 };
@@ -22,38 +21,32 @@ const OTHER_ANSWERS: [(&str, &str); 5] = [
 /// Reads a request. Objects that are spelled in many ways stay whole beside what they mean to others.
 pub(super) fn chat(body: Value) -> Result<Chat, Unsupported> {
     let mut body = open(body, Place::ROOT)?;
-    let mut chat = Chat { format: FormatId::Gemini, ..Chat::default() };
+    let mut chat = Chat { format: OWN, ..Chat::default() };
     chat.model = body.text("model")?.unwrap_or_default();
     if let Some(system) = body.take("systemInstruction") {
         let mut system = open(system, Place::ROOT.name("systemInstruction"))?;
         let parts = parts::read_all(&mut system)?;
-        chat.messages.push(Message { role: Role::System, parts, extra: system.rest(FormatId::Gemini) });
+        chat.messages.push(Message { role: Role::System, parts, extra: system.rest(OWN) });
     }
     let mut calls = Calls::default();
-    for (i, content) in body.list("contents")?.into_iter().enumerate() {
-        calls.content(content, Place::ROOT.name("contents").index(i), &mut chat)?;
-    }
+    body.each("contents", |content, place| calls.content(content, place, &mut chat))?;
     let place = Place::ROOT.name("toolConfig");
     if let Some(mut config) = copy_of(&mut body, "toolConfig", place)? {
         let calling = copy_of(&mut config, "functionCallingConfig", place.name("functionCallingConfig"))?;
         chat.tool_choice = calling.map_or(Ok(ToolChoice::Auto), choice)?;
         config.drop_if("functionCallingConfig", json!({"mode": "AUTO"}));
         body.take("toolConfig");
-        put_back_rest(&mut body, "toolConfig", config.into_map());
+        body.put_back_rest("toolConfig", config.into_map());
     }
     if let Some(config) = body.take("generationConfig") {
         let config = generation(open(config, Place::ROOT.name("generationConfig"))?, &mut chat)?;
-        put_back_rest(&mut body, "generationConfig", config);
+        body.put_back_rest("generationConfig", config);
     }
-    for (i, tool) in body.list("tools")?.into_iter().enumerate() {
-        tools(open(tool, Place::ROOT.name("tools").index(i))?, &mut chat)?;
-    }
+    body.each("tools", |tool, place| tools(open(tool, place)?, &mut chat))?;
     chat.indispensable = body.get("cachedContent").map(|_| "cachedContent").or(chat.indispensable);
     body.drop_if("safetySettings", json!([]));
-    for name in ["labels", "serviceTier", "store"] {
-        chat.unseen.extend(body.take(name).map(|value| (name.to_owned(), value)));
-    }
-    chat.extra = body.rest(FormatId::Gemini);
+    chat.unseen = body.take_all(["labels", "serviceTier", "store"]);
+    chat.extra = body.rest(OWN);
     Ok(chat)
 }
 
@@ -90,7 +83,7 @@ impl Calls {
             parts.push(part);
             Ok(())
         })?;
-        let extra = content.rest(FormatId::Gemini);
+        let extra = content.rest(OWN);
         if !has_results || !parts.is_empty() || !extra.is_empty() {
             chat.messages.push(Message { role, parts, extra });
         }
@@ -123,13 +116,13 @@ impl Calls {
         }
         parts.append(&mut parts::read_all(&mut response)?);
         let content = Content::ToolResult(ToolResult { call_id, parts, is_error });
-        Ok(Part { content, seal: None, extra: part.rest(FormatId::Gemini) })
+        Ok(Part { content, seal: None, extra: part.rest(OWN) })
     }
 }
 
 fn choice(mut calling: Members<'_>) -> Result<ToolChoice, Unsupported> {
     let mode = calling.text("mode")?.unwrap_or_default().to_ascii_uppercase();
-    let mut names = texts(&mut calling, "allowedFunctionNames")?;
+    let mut names = calling.texts("allowedFunctionNames")?;
     Ok(match (&*mode, names.len()) {
         ("NONE", _) => ToolChoice::None,
         ("ANY", 0) => ToolChoice::Required,
@@ -137,32 +130,24 @@ fn choice(mut calling: Members<'_>) -> Result<ToolChoice, Unsupported> {
         ("ANY", _) => ToolChoice::Allowed { names, required: true },
         ("VALIDATED", 1..) => ToolChoice::Allowed { names, required: false },
         ("" | "AUTO" | "VALIDATED", _) => ToolChoice::Auto,
-        _ => ToolChoice::Foreign(FormatId::Gemini, mode.into()),
+        _ => ToolChoice::Foreign(OWN, mode.into()),
     })
 }
 
-fn texts(members: &mut Members<'_>, name: &str) -> Result<Vec<String>, Unsupported> {
-    let place = members.place();
-    let list = members.list(name)?.into_iter();
-    let texts = list.map(|text| if let Value::String(text) = text { Some(text) } else { None }).collect::<Option<_>>();
-    texts.ok_or_else(|| place.name(name).wrong("must be a list of texts"))
-}
-
 fn tools(mut tool: Members<'_>, chat: &mut Chat) -> Result<(), Unsupported> {
-    let place = tool.place();
-    let place = place.name("functionDeclarations");
-    for (i, function) in tool.list("functionDeclarations")?.into_iter().enumerate() {
-        let mut function = open(function, place.index(i))?;
+    tool.each("functionDeclarations", |function, place| {
+        let mut function = open(function, place)?;
         let (name, description) = (function.required_text("name")?, function.text("description")?);
         let of_openapi = |schema: &Value| schema::of_openapi(schema.clone());
         let schema = function.take("parametersJsonSchema");
         let parameters = schema.or_else(|| function.get("parameters").map(of_openapi));
-        let extra = function.rest(FormatId::Gemini);
+        let extra = function.rest(OWN);
         chat.tools.push(Tool::Function { name, description, parameters, strict: None, extra });
-    }
-    if let Some((_, rest)) = tool.rest(FormatId::Gemini).get() {
+        Ok(())
+    })?;
+    if let Some((_, rest)) = tool.rest(OWN).get() {
         chat.uncacheable = Some("it offers a tool that runs at the provider");
-        chat.tools.push(Tool::Foreign(FormatId::Gemini, rest.clone().into()));
+        chat.tools.push(Tool::Foreign(OWN, rest.clone().into()));
     }
     Ok(())
 }
@@ -189,7 +174,7 @@ fn generation(mut config: Members<'_>, chat: &mut Chat) -> Result<Map<String, Va
     sampling.temperature = config.number("temperature")?;
     sampling.top_p = config.number("topP")?;
     sampling.top_k = config.integer("topK")?;
-    sampling.stop = texts(&mut config, "stopSequences")?;
+    sampling.stop = config.texts("stopSequences")?;
     sampling.presence_penalty = config.number("presencePenalty")?;
     sampling.frequency_penalty = config.number("frequencyPenalty")?;
     if let Some(seed) = config.take("seed") {
@@ -204,7 +189,7 @@ fn generation(mut config: Members<'_>, chat: &mut Chat) -> Result<Map<String, Va
             Output::JsonSchema { name: None, description: None, schema, strict: None }
         }
         // Such as a choice of words.
-        (Some(kind), _) => Output::Foreign(FormatId::Gemini, kind.into()),
+        (Some(kind), _) => Output::Foreign(OWN, kind.into()),
     };
     if let Some(thinking) = copy_of(&mut config, "thinkingConfig", place.name("thinkingConfig"))? {
         chat.reasoning = reasoning(thinking)?;

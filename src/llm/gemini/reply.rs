@@ -4,11 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value, json};
 
-use super::{call_id, error, members_of, merge, open, parts, put_back_rest};
+use super::{OWN, call_id, error, open, parts};
 use crate::llm::chat::{Content, Extra, Part};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
-use crate::llm::{Answer, Finish, FormatId, Frame, Malformed, Usage};
+use crate::llm::members::{Members, Place, merge, object, some};
+use crate::llm::{Answer, Finish, Frame, Malformed, Usage};
 
 /// Why a model stopped that has failed. These answers weren't cut or filtered: asking again may well succeed.
 const FAILURES: [&str; 5] = [
@@ -41,11 +41,7 @@ pub(super) struct Response {
 }
 
 impl Response {
-    pub(super) fn read(body: Value) -> Result<Self, Malformed> {
-        Self::of(body).map_err(|why| Malformed(why.to_string()))
-    }
-
-    fn of(body: Value) -> Result<Self, Unsupported> {
+    pub(super) fn read(body: Value) -> Result<Self, Unsupported> {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
         let mut body = open(body, Place::ROOT)?;
@@ -53,7 +49,7 @@ impl Response {
         let hash = || format!("{:016x}", hasher.finish());
         response.seed = if response.id.is_empty() { hash() } else { response.id.clone() };
         response.model = body.text("modelVersion")?.unwrap_or_default();
-        response.usage = body.take("usageMetadata").map(members_of).filter(|raw| !raw.is_empty()).map(usage);
+        response.usage = body.take("usageMetadata").map(object).and_then(some).map(usage);
         let place = Place::ROOT.name("candidates");
         for (i, candidate) in body.list("candidates")?.into_iter().enumerate() {
             let mut candidate = open(candidate, place.index(i))?;
@@ -62,7 +58,7 @@ impl Response {
                 response.lossy = Some("candidates".into());
             } else {
                 response.candidate(&mut candidate)?;
-                put_back_rest(&mut body, "candidate", candidate.into_map());
+                body.put_back_rest("candidate", candidate.into_map());
             }
         }
         response.extra = body.into_map();
@@ -85,7 +81,7 @@ impl Response {
                 self.parts.push(part);
                 Ok(())
             })?;
-            put_back_rest(candidate, "content", content.into_map());
+            candidate.put_back_rest("content", content.into_map());
         }
         self.end = candidate.text("finishReason")?;
         if let Some(reason) = self.end.as_ref().filter(|reason| FAILURES.contains(&&***reason)) {
@@ -134,7 +130,7 @@ fn usage(raw: Map<String, Value>) -> Usage {
         cache_write: 0,
         output: count("candidatesTokenCount").saturating_add(reasoning),
         reasoning,
-        raw: Some((FormatId::Gemini, raw)),
+        raw: Some((OWN, raw)),
     }
 }
 
@@ -162,7 +158,7 @@ pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
         parts: response.parts,
         finish,
         usage: response.usage,
-        extra: Extra::new(FormatId::Gemini, response.extra),
+        extra: Extra::new(OWN, response.extra),
         lossy: response.lossy,
     })
 }
@@ -171,8 +167,8 @@ pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
 pub(super) fn write(answer: &Answer, frame: &Frame) -> Value {
     let mut calls = 0;
     let parts: Vec<Value> = answer.parts.iter().filter_map(|part| part_of(part, &answer.id, &mut calls)).collect();
-    let mut extra = answer.extra.of(FormatId::Gemini).cloned().unwrap_or_default();
-    let told = members_of(extra.shift_remove("candidate").unwrap_or_default());
+    let mut extra = answer.extra.members(OWN);
+    let told = object(extra.shift_remove("candidate").unwrap_or_default());
     // An answer that was filtered has no content, and a prompt that was blocked no candidate.
     let is_withheld = parts.is_empty() && answer.finish == Finish::ContentFilter;
     let is_blocked = is_withheld && told.is_empty() && is_blocked(&extra);
@@ -181,17 +177,17 @@ pub(super) fn write(answer: &Answer, frame: &Frame) -> Value {
         Finish::Stop | Finish::StopSequence(_) | Finish::ToolCalls => "STOP",
         Finish::Length => "MAX_TOKENS",
         Finish::ContentFilter | Finish::Refusal => FILTERED,
-        Finish::Other(FormatId::Gemini, word) => word,
+        Finish::Other(OWN, word) => word,
         Finish::Other(..) => "OTHER",
     };
     candidate.insert("finishReason".into(), reason.into());
-    merge(&mut candidate, Some(&told));
+    merge(&mut candidate, &told);
     let mut reply = envelope(answer, frame, candidate);
     if is_blocked {
         reply.shift_remove("candidates");
     }
     reply.extend(answer.usage.as_ref().map(|usage| ("usageMetadata".to_owned(), write_usage(usage).into())));
-    merge(&mut reply, Some(&extra));
+    merge(&mut reply, &extra);
     reply.into()
 }
 
@@ -204,15 +200,14 @@ pub(super) fn content(mut parts: Vec<Value>) -> Map<String, Value> {
     if parts.is_empty() {
         parts.push(json!({"text": ""}));
     }
-    members_of(json!({"content": {"parts": parts, "role": "model"}}))
+    object(json!({"content": {"parts": parts, "role": "model"}}))
 }
 
 /// A reply, or an event, with this candidate.
 pub(super) fn envelope(answer: &Answer, frame: &Frame, mut candidate: Map<String, Value>) -> Map<String, Value> {
     candidate.insert("index".into(), 0.into());
-    let or = |told: &str, otherwise: &str| if told.is_empty() { otherwise } else { told }.to_owned();
-    let (model, id) = (or(&answer.model, &frame.model), or(&answer.id, &frame.id));
-    members_of(json!({"candidates": [candidate], "modelVersion": model, "responseId": id}))
+    let (model, id) = (frame.model_of(answer), frame.id_of(answer));
+    object(json!({"candidates": [candidate], "modelVersion": model, "responseId": id}))
 }
 
 /// A part of the reply `id`. Ids of calls that were made up aren't told, because early models don't take them back.
@@ -234,10 +229,10 @@ pub(super) fn part_of(part: &Part, id: &str, calls: &mut usize) -> Option<Value>
 }
 
 fn write_usage(usage: &Usage) -> Map<String, Value> {
-    if let Some(raw) = usage.raw_of(FormatId::Gemini) {
+    if let Some(raw) = usage.raw_of(OWN) {
         return raw.clone();
     }
-    let mut written = members_of(json!({
+    let mut written = object(json!({
         "promptTokenCount": usage.input,
         "candidatesTokenCount": usage.output.saturating_sub(usage.reasoning),
         "totalTokenCount": usage.input.saturating_add(usage.output),

@@ -3,13 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::error;
 use super::reply::{self, Response, content, envelope, name_call, part_of};
+use super::{OWN, error};
 use crate::llm::chat::{Content, Extra, Part, Seal};
 use crate::llm::event::write_sse;
 use crate::llm::{
-    Answer, Delta, Event, FormatId, Frame, Malformed, ProviderError, StreamFault, StreamReader, StreamWriter, Terminal,
-    Usage,
+    Answer, Delta, Event, Frame, Malformed, ProviderError, StreamFault, StreamReader, StreamWriter, Terminal, Usage,
 };
 
 /// Members of a candidate of which the last ones count, where several events have them. Others can't be joined.
@@ -78,7 +77,7 @@ impl StreamReader for Reader {
             Some(end) if self.state == State::Begun => {
                 self.close(None, out);
                 let finish = reply::finish(end, self.calls > 0, &mut self.extra);
-                out.push(Delta::Extra(Extra::new(FormatId::Gemini, std::mem::take(&mut self.extra))));
+                out.push(Delta::Extra(Extra::new(OWN, std::mem::take(&mut self.extra))));
                 out.push(Delta::Finish(finish));
                 self.state = State::Finished;
                 Ok(())
@@ -232,10 +231,7 @@ impl StreamWriter for Writer {
             Delta::PartEnd { index, seal, extra } => {
                 if let Some(growing) = self.parts.get_mut(*index) {
                     growing.is_whole = true;
-                    growing.part.seal = seal.clone().or(growing.part.seal.take());
-                    if !extra.is_empty() {
-                        growing.part.extra = extra.clone();
-                    }
+                    growing.part.end(seal.clone(), extra.clone());
                 }
             }
             Delta::Usage(usage) => self.answer.usage = Some(usage.clone()),
@@ -250,5 +246,9 @@ impl StreamWriter for Writer {
         self.parts.iter_mut().for_each(|growing| growing.is_whole = true);
         self.tell(out);
         write_sse(out, "", &reply::write(&self.answer, &self.frame));
+    }
+
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        write_sse(out, "", &error::write(error));
     }
 }

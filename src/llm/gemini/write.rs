@@ -4,13 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{members_of, merge, parts, schema};
-use crate::llm::FormatId;
+use super::{OWN, parts, schema};
 use crate::llm::chat::{
-    Chat, Content, Issuer, Message, Output, Part, ReasoningMode, Role, Tool, ToolChoice, ToolResult,
+    Chat, Content, Extra, Issuer, Message, Output, Part, ReasoningMode, Role, Tool, ToolChoice, ToolResult,
 };
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, merge, object, some};
 use crate::llm::models::{self, Family, Maker, Thinking};
 
 /// What Google says to send in place of a signature that is missing. Models of the third generation refuse a call
@@ -22,34 +21,31 @@ const GOOGLES: [&str; 4] = ["safetySettings", "safety_settings", "cachedContent"
 
 /// Writes a request for `model`.
 pub(super) fn request(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-    chat.may_become(FormatId::Gemini)?;
-    let (family, is_own) = (models::family(model), chat.format == FormatId::Gemini);
+    chat.may_become(OWN)?;
+    let (family, is_own) = (models::family(model), chat.format == OWN);
     let (system, turns) = conversation(chat, &family)?;
     let tools = tools(chat)?;
     let mut generation = sampling(chat);
     // In this format, these go out as they came, with the extra members.
     if !is_own {
         output(chat, &mut generation)?;
-        generation.extend(member("thinkingConfig", thinking(chat, &family)?.map(Value::from)));
+        generation.extend(object(json!({"thinkingConfig": thinking(chat, &family)?})));
     }
     let calling = if is_own { None } else { calling(chat)?.map(|calling| json!({"functionCallingConfig": calling})) };
-    let mut body = Map::new();
-    body.extend(member("systemInstruction", system));
-    body.insert("contents".into(), turns.into());
-    body.extend(member("tools", (!tools.is_empty()).then(|| tools.into())));
-    body.extend(member("toolConfig", calling));
-    body.extend(member("generationConfig", (!generation.is_empty()).then(|| generation.into())));
+    let mut body = object(json!({
+        "systemInstruction": system,
+        "contents": turns,
+        "tools": some(tools),
+        "toolConfig": calling,
+        "generationConfig": some(generation),
+    }));
     if is_own {
-        merge(&mut body, chat.extra.of(FormatId::Gemini));
-        merge(&mut body, Some(&chat.unseen));
+        merge(&mut body, &chat.extra.members(OWN));
+        merge(&mut body, &chat.unseen);
     } else if let Some((_, extra)) = chat.extra.get() {
-        body.extend(GOOGLES.iter().filter_map(|name| member(name, extra.get(*name).cloned())));
+        body.extend(GOOGLES.iter().filter_map(|name| Some(((*name).to_owned(), extra.get(*name)?.clone()))));
     }
     Ok(body.into())
-}
-
-fn member(name: &str, value: Option<Value>) -> Option<(String, Value)> {
-    value.map(|value| (name.to_owned(), value))
 }
 
 /// Who speaks. Results of tools are the user's too, but stay in contents of their own, as many as there were calls in
@@ -74,12 +70,13 @@ impl Turn {
         // Without ids, two calls of one function and their results belong together by their order only.
         self.parts.sort_by_key(|(place, _)| *place);
         let parts: Vec<Value> = self.parts.into_iter().map(|(_, part)| part).collect();
-        let mut content = members_of(match self.speaker {
-            Speaker::System => json!({"parts": parts}),
-            Speaker::User | Speaker::Tools => json!({"role": "user", "parts": parts}),
-            Speaker::Model => json!({"role": "model", "parts": parts}),
-        });
-        merge(&mut content, Some(&self.extra));
+        let role = match self.speaker {
+            Speaker::System => None,
+            Speaker::User | Speaker::Tools => Some("user"),
+            Speaker::Model => Some("model"),
+        };
+        let mut content = object(json!({"role": role, "parts": parts}));
+        merge(&mut content, &self.extra);
         content.into()
     }
 }
@@ -92,6 +89,7 @@ struct Call<'c> {
     has_id: bool,
 }
 
+#[derive(Default)]
 struct Conversation<'c> {
     /// Whether the model is of the third generation or later. Those match results to calls by their ids, and want
     /// signatures back. Earlier ones refuse ids.
@@ -108,11 +106,8 @@ struct Conversation<'c> {
 fn conversation(chat: &Chat, family: &Family) -> Result<(Option<Value>, Vec<Value>), Unsupported> {
     let mut conversation = Conversation {
         is_third: family.maker == Maker::Google && family.thinking == Thinking::Effort,
-        is_own: chat.format == FormatId::Gemini,
-        system: Vec::new(),
-        turns: Vec::new(),
-        calls: HashMap::new(),
-        count: 0,
+        is_own: chat.format == OWN,
+        ..Conversation::default()
     };
     let says = |message: &Message| message.parts.iter().any(|part| part.as_text() != Some(""));
     let last_question = chat.messages.iter().rposition(|message| message.role == Role::User && says(message));
@@ -163,19 +158,19 @@ impl<'c> Conversation<'c> {
                 _ if speaker == Speaker::System && !self.is_own => return Err(place.wrong("must be text")),
                 _ => (0, parts::write(part, None, place)?),
             };
-            self.say(speaker, written.map(|part| (order, part.into())), None);
+            self.say(speaker, written.map(|part| (order, part.into())), &Extra::default());
         }
-        self.say(speaker, None, message.extra.of(FormatId::Gemini));
+        self.say(speaker, None, &message.extra);
         Ok(())
     }
 
     /// Adds to the last turn if it is the same speaker's.
-    fn say(&mut self, speaker: Speaker, part: Option<(usize, Value)>, extra: Option<&Map<String, Value>>) {
+    fn say(&mut self, speaker: Speaker, part: Option<(usize, Value)>, extra: &Extra) {
         let turns = if speaker == Speaker::System { &mut self.system } else { &mut self.turns };
         match turns.last_mut().filter(|turn| turn.speaker == speaker) {
             Some(turn) => {
                 turn.parts.extend(part);
-                merge(&mut turn.extra, extra);
+                merge(&mut turn.extra, &extra.members(OWN));
             }
             None => turns.extend(part.map(|part| Turn { speaker, parts: vec![part], extra: Map::new() })),
         }
@@ -188,8 +183,9 @@ impl<'c> Conversation<'c> {
         result: &ToolResult,
         place: Place<'_>,
     ) -> Result<(usize, Option<Map<String, Value>>), Unsupported> {
-        let (call, extra) = (self.calls.get(&*result.call_id), part.extra.of(FormatId::Gemini));
-        let mut response = Map::new();
+        let call = self.calls.get(&*result.call_id);
+        let id = call.filter(|call| call.has_id).map(|_| &result.call_id);
+        let mut response = object(json!({"id": id}));
         if !self.is_own {
             let call = call.ok_or_else(|| place.wrong("is the result of no call before"))?;
             let (mut text, mut files) = (String::new(), Vec::new());
@@ -203,14 +199,11 @@ impl<'c> Conversation<'c> {
                     _ => return Err(place.index(i).wrong("must be text, as the result of a tool")),
                 }
             }
-            response.insert("name".into(), call.name.into());
-            response.insert("response".into(), reply(&text, result.is_error));
-            response.extend(member("parts", (!files.is_empty()).then(|| files.into())));
+            let reply = reply(&text, result.is_error);
+            response = object(json!({"name": call.name, "response": reply, "parts": some(files), "id": id}));
         }
-        let id = call.filter(|call| call.has_id).map(|_| result.call_id.as_str().into());
-        response.extend(member("id", id));
-        let mut written = members_of(json!({"functionResponse": response}));
-        merge(&mut written, extra);
+        let mut written = object(json!({"functionResponse": response}));
+        merge(&mut written, &part.extra.members(OWN));
         if let (false, Some(Value::Object(response))) = (self.is_third, written.get_mut("functionResponse")) {
             response.shift_remove("id");
         }
@@ -240,17 +233,15 @@ fn tools(chat: &Chat) -> Result<Vec<Value>, Unsupported> {
                 return Err(place.wrong("has parameters that are no JSON schema"));
             }
             Tool::Function { name, description, parameters, extra, .. } => {
-                let extra = extra.of(FormatId::Gemini);
-                let mut function = members_of(json!({"name": name}));
-                function.extend(member("description", description.as_deref().map(Value::from)));
-                if extra.is_none_or(|extra| !extra.contains_key("parameters")) {
-                    let schema = parameters.as_ref().and_then(schema::of_arguments);
-                    function.extend(member("parametersJsonSchema", schema));
-                }
-                merge(&mut function, extra);
+                let extra = extra.members(OWN);
+                let schema = parameters.as_ref().filter(|_| !extra.contains_key("parameters"));
+                let schema = schema.and_then(schema::of_arguments);
+                let function = json!({"name": name, "description": description, "parametersJsonSchema": schema});
+                let mut function = object(function);
+                merge(&mut function, &extra);
                 functions.push(function);
             }
-            Tool::Foreign(FormatId::Gemini, whole) => others.push(whole.clone()),
+            Tool::Foreign(OWN, whole) => others.push(whole.clone()),
             Tool::Foreign(..) => return Err(place.wrong("has no counterpart in Gemini's API: only functions have")),
         }
     }
@@ -279,17 +270,16 @@ fn calling(chat: &Chat) -> Result<Option<Value>, Unsupported> {
 
 fn sampling(chat: &Chat) -> Map<String, Value> {
     let sampling = &chat.sampling;
-    let members = [
-        ("maxOutputTokens", sampling.max_tokens.map(Value::from)),
-        ("temperature", sampling.temperature.map(Value::from)),
-        ("topP", sampling.top_p.map(Value::from)),
-        ("topK", sampling.top_k.map(Value::from)),
-        ("seed", sampling.seed.map(Value::from)),
-        ("presencePenalty", sampling.presence_penalty.map(Value::from)),
-        ("frequencyPenalty", sampling.frequency_penalty.map(Value::from)),
-        ("stopSequences", (!sampling.stop.is_empty()).then(|| sampling.stop.clone().into())),
-    ];
-    members.into_iter().filter_map(|(name, value)| member(name, value)).collect()
+    object(json!({
+        "maxOutputTokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "topP": sampling.top_p,
+        "topK": sampling.top_k,
+        "seed": sampling.seed,
+        "presencePenalty": sampling.presence_penalty,
+        "frequencyPenalty": sampling.frequency_penalty,
+        "stopSequences": some(sampling.stop.clone()),
+    }))
 }
 
 fn output(chat: &Chat, config: &mut Map<String, Value>) -> Result<(), Unsupported> {
@@ -299,8 +289,8 @@ fn output(chat: &Chat, config: &mut Map<String, Value>) -> Result<(), Unsupporte
         Output::JsonObject => None,
         Output::JsonSchema { schema, .. } => Some(schema).filter(|schema| !schema.is_null()),
     };
-    config.insert("responseMimeType".into(), "application/json".into());
-    config.extend(member("responseJsonSchema", schema.map(|schema| schema::of_answer(schema.clone()))));
+    let schema = schema.map(|schema| schema::of_answer(schema.clone()));
+    config.extend(object(json!({"responseMimeType": "application/json", "responseJsonSchema": schema})));
     Ok(())
 }
 
@@ -320,26 +310,21 @@ fn thinking(chat: &Chat, family: &Family) -> Result<Option<Map<String, Value>>, 
         Some("high" | "xhigh" | "max") => Some(24_576),
         Some(_) => return Err(Unsupported::new("reasoning_effort", "is not known")),
     };
-    let mut config = Map::new();
+    // Claude shows its thoughts where it is told to think, unless it is told not to show them.
+    let is_thinking = is_adaptive || reasoning.mode == Some(ReasoningMode::Enabled);
+    let shows = reasoning.summary.as_ref().map_or(is_thinking, |how| how != "omitted").then_some(true);
     let (least, most) = family.budget;
-    match family.thinking {
+    Ok(some(object(match family.thinking {
         Thinking::Never => return Ok(None),
         Thinking::Budget => {
             let budget = told.or(of_effort).map(|budget| budget.clamp(least, most).into());
             let off = || if family.off.is_some() { json!(0) } else { least.into() };
             let budget = budget.or_else(|| (effort == Some("none")).then(off));
-            config.extend(member("thinkingBudget", budget.or_else(|| is_adaptive.then(|| json!(-1)))));
+            json!({"thinkingBudget": budget.or_else(|| is_adaptive.then(|| json!(-1))), "includeThoughts": shows})
         }
         Thinking::Effort => {
-            let of_budget = told.map(|budget| models::effort_of_budget(budget, chat.sampling.max_tokens));
-            let level = effort.or(of_budget).and_then(|effort| family.effort(effort));
-            config.extend(member("thinkingLevel", level.map(|level| level.to_ascii_uppercase().into())));
+            let level = effort.or_else(|| chat.effort()).and_then(|effort| family.effort(effort));
+            json!({"thinkingLevel": level.map(str::to_ascii_uppercase), "includeThoughts": shows})
         }
-    }
-    // Claude shows its thoughts where it is told to think, unless it is told not to show them.
-    let is_thinking = is_adaptive || reasoning.mode == Some(ReasoningMode::Enabled);
-    if reasoning.summary.as_ref().map_or(is_thinking, |how| how != "omitted") {
-        config.insert("includeThoughts".into(), true.into());
-    }
-    Ok((!config.is_empty()).then_some(config))
+    })))
 }

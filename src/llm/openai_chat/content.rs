@@ -2,30 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{OWN, STOOD_IN, merge_extra, object};
+use super::{OWN, STOOD_IN, merge_extra};
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal, SealKind, Source, ToolCall};
+use crate::llm::claude::thinking_block;
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object};
 
 /// Where thoughts stand: DeepSeek and most others, and OpenRouter, newer vLLM and Ollama.
 pub(super) const THOUGHTS: [&str; 2] = ["reasoning_content", "reasoning"];
 
-/// Reads the object `name` of `members`. What is not understood in it stays there.
-pub(super) fn within<T>(
-    members: &mut Members<'_>,
-    name: &str,
-    read: impl FnOnce(&mut Members<'_>) -> Result<T, Unsupported>,
-) -> Result<T, Unsupported> {
-    let place = members.place();
-    let place = place.name(name);
-    let mut inner = Members::of(members.take(name).ok_or_else(|| place.wrong("is missing"))?, place)?;
-    let found = read(&mut inner)?;
-    if let Some((_, rest)) = inner.rest(OWN).get() {
-        members.put_back(name, rest.clone().into());
-    }
-    Ok(found)
-}
+/// Stands between thoughts of several parts.
+pub(super) const BETWEEN_THOUGHTS: &str = "\n\n";
 
 /// Reads a content: a text, or a list of parts. Parts of types that aren't known stay whole.
 pub(super) fn read(content: Option<Value>, place: Place<'_>) -> Result<Vec<Part>, Unsupported> {
@@ -56,7 +44,7 @@ fn read_part(part: Value, place: Place<'_>) -> Result<Part, Unsupported> {
                 part.put_back("image_url", json!({"url": url}));
             }
             let has_own = part.get("detail").is_some();
-            let (source, detail) = within(&mut part, "image_url", |image| {
+            let (source, detail) = part.within_required("image_url", |image| {
                 image.drop_if("detail", "auto");
                 let detail = if has_own { None } else { image.take("detail") };
                 Ok((Source::of_address(&image.required_text("url")?), detail))
@@ -64,10 +52,10 @@ fn read_part(part: Value, place: Place<'_>) -> Result<Part, Unsupported> {
             detail.into_iter().for_each(|detail| part.put_back("detail", detail));
             Content::Image(source)
         }
-        "input_audio" => within(&mut part, "input_audio", |audio| {
+        "input_audio" => part.within_required("input_audio", |audio| {
             Ok(Content::Audio { data: audio.required_text("data")?, format: audio.required_text("format")? })
         })?,
-        "file" => within(&mut part, "file", |file| {
+        "file" => part.within_required("file", |file| {
             let name = file.text("filename")?;
             let source = match file.text("file_id")? {
                 Some(id) => Source::File(id),
@@ -158,7 +146,8 @@ fn read_thoughts(message: &mut Members<'_>) -> Vec<Part> {
     let sealed = |block: &Value| read_thinking_block(block).filter(|part| part.seal.is_some());
     if let Some(parts) = blocks.and_then(|blocks| blocks.iter().map(sealed).collect::<Option<Vec<Part>>>()) {
         message.take("thinking_blocks");
-        message.drop_if(THOUGHTS[0], thoughts_of(&parts));
+        message.drop_if(THOUGHTS[0], thoughts_of(&parts, BETWEEN_THOUGHTS));
+        message.drop_if(THOUGHTS[0], thoughts_of(&parts, ""));
         return parts;
     }
     for name in THOUGHTS {
@@ -182,12 +171,12 @@ pub(super) fn where_it_stood(part: &Part) -> &str {
 }
 
 /// All thoughts, joined.
-pub(super) fn thoughts_of(parts: &[Part]) -> String {
-    let texts = parts.iter().filter(|part| where_it_stood(part) != "content").map(|part| match &part.content {
-        Content::Reasoning(text) => text.as_str(),
-        _ => "",
+pub(super) fn thoughts_of(parts: &[Part], separator: &str) -> String {
+    let texts = parts.iter().filter_map(|part| match &part.content {
+        Content::Reasoning(text) if !text.is_empty() && where_it_stood(part) != "content" => Some(text.as_str()),
+        _ => None,
     });
-    texts.collect()
+    texts.collect::<Vec<_>>().join(separator)
 }
 
 /// A block of Claude's thoughts; in a stream, a piece of one.
@@ -203,19 +192,13 @@ pub(super) fn read_thinking_block(block: &Value) -> Option<Part> {
         "redacted_thinking" => (String::new(), SealKind::Encrypted, take("data")),
         _ => return None,
     };
-    let seal = (!value.is_empty()).then_some(Seal { issuer: Issuer::Anthropic, kind, value });
+    let seal = Seal::of_claude(kind, value);
     Some(Part { content: Content::Reasoning(text), seal, extra: Extra::new(OWN, rest) })
 }
 
 /// Writes thoughts that Claude has sealed as a block.
 pub(super) fn write_thinking_block(text: &str, seal: &Seal, extra: &Extra) -> Option<Value> {
-    let mut block = object(match (seal.issuer, seal.kind) {
-        (Issuer::Anthropic, SealKind::Signature) => {
-            json!({"type": "thinking", "thinking": text, "signature": seal.value})
-        }
-        (Issuer::Anthropic, SealKind::Encrypted) => json!({"type": "redacted_thinking", "data": seal.value}),
-        _ => return None,
-    });
+    let mut block = (seal.issuer == Issuer::Anthropic).then(|| object(thinking_block(text, seal)))?;
     merge_extra(&mut block, extra);
     Some(block.into())
 }
@@ -257,11 +240,8 @@ fn read_call(call: Value, place: Place<'_>, index: usize, reply_id: Option<&str>
     call.drop_if("index", index);
     let id = call.text("id")?.unwrap_or_default();
     let id = reply_id.map_or(id.clone(), |reply| call_id(&id, reply, index));
-    let (name, arguments) = within(&mut call, "function", |function| {
-        let arguments = match function.take("arguments") {
-            Some(Value::String(text)) => text,
-            arguments => arguments.map(|arguments| arguments.to_string()).unwrap_or_default(),
-        };
+    let (name, arguments) = call.within_required("function", |function| {
+        let arguments = function.arguments("arguments").unwrap_or_default();
         Ok((function.required_text("name")?, arguments))
     })?;
     if name.is_empty() {
@@ -278,6 +258,54 @@ pub(super) fn write_call(call: &ToolCall, id: &str, seal: Option<&Seal>, extra: 
     let mut written = object(json!({"id": id, "type": "function", "function": function, "extra_content": google}));
     merge_extra(&mut written, extra);
     written
+}
+
+/// What an assistant says, by the members of the message in which it stands.
+#[derive(Default)]
+pub(super) struct Spoken<'p> {
+    /// Parts of the content.
+    pub(super) said: Vec<Part>,
+    pub(super) refusal: String,
+    /// Thoughts that Claude has sealed.
+    pub(super) blocks: Vec<Value>,
+    pub(super) calls: Vec<Value>,
+    /// Google's signature of the text.
+    pub(super) seal: Option<&'p Seal>,
+}
+
+impl<'p> Spoken<'p> {
+    /// What these parts say. `id` is the id of a call here, by its number; of the seals only those are told that pass.
+    pub(super) fn of(
+        parts: &'p [Part],
+        id: impl Fn(&ToolCall, usize) -> String,
+        passes: impl Fn(&Seal) -> bool,
+    ) -> Self {
+        let mut spoken = Self::default();
+        for part in parts {
+            let seal = part.seal.as_ref().filter(|seal| passes(seal));
+            match &part.content {
+                Content::ToolCall(call) => {
+                    let id = id(call, spoken.calls.len());
+                    spoken.calls.push(write_call(call, &id, seal, &part.extra).into());
+                    continue;
+                }
+                Content::Foreign(OWN, call) if where_it_stood(part) == "tool_calls" => spoken.calls.push(call.clone()),
+                Content::Reasoning(text) if where_it_stood(part) != "content" => {
+                    spoken.blocks.extend(seal.and_then(|seal| write_thinking_block(text, seal, &part.extra)));
+                }
+                Content::Refusal(text) if part.extra.of(OWN).is_none() => spoken.refusal.push_str(text),
+                Content::Text(text) if text.is_empty() && part.extra.of(OWN).is_none() => {}
+                _ => spoken.said.push(part.clone()),
+            }
+            spoken.seal = seal.filter(|seal| seal.issuer == Issuer::Google).or(spoken.seal);
+        }
+        spoken
+    }
+}
+
+/// The member in which thoughts stand.
+pub(super) fn thoughts_member(parts: &[Part]) -> &str {
+    parts.iter().map(where_it_stood).find(|name| THOUGHTS.contains(name)).unwrap_or(THOUGHTS[0])
 }
 
 /// Pages that a text cites, as annotations. `start` and `end` are where it stands in the whole content, in characters.

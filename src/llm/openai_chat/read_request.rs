@@ -4,26 +4,16 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, within};
-use super::{OWN, object, write_request};
+use super::content;
+use super::{OWN, write_request};
 use crate::llm::FormatId;
 use crate::llm::chat::{
     Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Tool, ToolChoice,
     ToolResult,
 };
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
-
-/// Members that no model sees. `prediction` makes the answer come sooner, and not another one.
-const UNSEEN: [&str; 7] = [
-    "metadata",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "prediction",
-    "store",
-];
+use crate::llm::members::{Members, Place, object};
+use crate::llm::openai;
 
 const HOSTED: &str = "a tool runs at the provider";
 
@@ -59,18 +49,12 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     members.drop_all_of(&DEFAULTS);
     members.drop_if("modalities", json!([]));
     let mut chat = Chat { format: OWN, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
-    let place = Place::ROOT.name("messages");
-    for (index, message) in members.list("messages")?.into_iter().enumerate() {
-        let message = read_message(message, place.index(index), &mut chat)?;
-        chat.messages.push(message);
-    }
+    let messages = members.each("messages", |message, place| read_message(message, place, &mut chat))?;
+    chat.messages = messages;
     if chat.messages.is_empty() {
         chat.uncacheable = Some("there are no messages");
     }
-    let place = Place::ROOT.name("tools");
-    for (index, tool) in members.list("tools")?.into_iter().enumerate() {
-        chat.tools.push(read_tool(tool, place.index(index))?);
-    }
+    chat.tools = members.each("tools", read_tool)?;
     if chat.tools.iter().any(|tool| matches!(tool, Tool::Foreign(..))) {
         chat.uncacheable = Some(HOSTED);
     }
@@ -80,9 +64,9 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     chat.output = members.take("response_format").map(read_output).unwrap_or_default();
     chat.reasoning = read_reasoning(&mut members)?;
     chat.delivery = read_delivery(&mut members, &mut chat.unseen)?;
-    for name in UNSEEN {
-        chat.unseen.extend(members.take(name).map(|value| (name.to_owned(), value)));
-    }
+    chat.unseen.append(&mut members.take_all(["metadata"].into_iter().chain(openai::UNSEEN)));
+    // A prediction makes the answer come sooner, and not another one.
+    chat.unseen.append(&mut members.take_all(["prediction", "store"]));
     let of_metadata = || chat.unseen.get("metadata")?["user_id"].as_str().map(str::to_owned);
     chat.user = members.text("user")?.or_else(of_metadata);
     // It is said to Refrain, and no provider knows it.
@@ -153,7 +137,7 @@ fn read_tool(tool: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     }
     let mut tool = Members::of(tool, place)?;
     tool.take("type");
-    let (name, description, parameters, strict, mark) = within(&mut tool, "function", |function| {
+    let (name, description, parameters, strict, mark) = tool.within_required("function", |function| {
         function.drop_if("strict", false);
         let name = function.required_text("name")?;
         let description = function.text("description")?;
@@ -197,29 +181,7 @@ fn read_sampling(members: &mut Members<'_>, unseen: &mut Map<String, Value>) -> 
         None => members.integer("max_tokens")?,
         Some(_) => newer,
     };
-    let stop = match members.take("stop") {
-        None => Vec::new(),
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(texts)) => {
-            let texts = texts.into_iter().map(|text| if let Value::String(text) = text { Some(text) } else { None });
-            texts.collect::<Option<_>>().ok_or_else(|| Place::ROOT.name("stop").wrong("must hold texts only"))?
-        }
-        Some(_) => return Err(Place::ROOT.name("stop").wrong("must be a text or a list of texts")),
-    };
-    let seed = members.get("seed").and_then(Value::as_i64);
-    if seed.is_some() {
-        members.take("seed");
-    }
-    Ok(Sampling {
-        max_tokens,
-        temperature: members.number("temperature")?,
-        top_p: members.number("top_p")?,
-        top_k: members.integer("top_k")?,
-        stop,
-        seed,
-        frequency_penalty: members.number("frequency_penalty")?,
-        presence_penalty: members.number("presence_penalty")?,
-    })
+    openai::sampling(members, max_tokens)
 }
 
 /// A form that has more to it than is understood stays whole.

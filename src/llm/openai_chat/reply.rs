@@ -2,16 +2,23 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, THOUGHTS};
-use super::{OWN, merge, object, some, some_text};
-use crate::llm::Frame;
+use super::content::{self, BETWEEN_THOUGHTS, Spoken};
+use super::{OWN, merge};
 use crate::llm::answer::{Answer, Finish, Usage};
-use crate::llm::chat::{Content, Extra, Issuer, Part};
+use crate::llm::chat::{Content, Extra, Part, ToolCall};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, map, object, some};
+use crate::llm::{Frame, Malformed, openai};
 
 /// Reads a reply.
-pub(super) fn read(body: Value) -> Result<Answer, Unsupported> {
+pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
+    if openai::is_told(&body["error"]) {
+        return Err(Malformed(format!("it is an error: {}", openai::error_in_stream(&body["error"]).message)));
+    }
+    Ok(answer(body)?)
+}
+
+fn answer(body: Value) -> Result<Answer, Unsupported> {
     let mut body = Members::of(body, Place::ROOT)?;
     let place = Place::ROOT.name("choices");
     let mut choices = body.list("choices")?;
@@ -37,9 +44,8 @@ pub(super) fn read(body: Value) -> Result<Answer, Unsupported> {
     word.into_iter().for_each(|word| choice.put_back("finish_reason", word.into()));
     let usage = body.take("usage").and_then(read_usage);
     let created = body.take("created").and_then(|created| created.as_u64());
-    for (name, members) in [("message", message), ("choice", choice)] {
-        members.rest(OWN).get().into_iter().for_each(|(_, rest)| body.put_back(name, rest.clone().into()));
-    }
+    body.put_back_rest("message", message.into_map());
+    body.put_back_rest("choice", choice.into_map());
     Ok(Answer { id, model, created, parts, finish, usage, extra: body.rest(OWN), lossy })
 }
 
@@ -95,8 +101,6 @@ fn is_refusal(part: &Part) -> bool {
 
 /// Reads counts, in the members of OpenAI, DeepSeek, LiteLLM and OpenRouter.
 pub(super) fn read_usage(usage: Value) -> Option<Usage> {
-    let Value::Object(raw) = usage else { return None };
-    let usage = Value::Object(raw);
     let count = |places: &[&str]| places.iter().find_map(|place| usage.pointer(place)?.as_u64()).unwrap_or(0);
     let input = count(&["/prompt_tokens"]);
     let reasoning = count(&["/completion_tokens_details/reasoning_tokens"]);
@@ -107,9 +111,8 @@ pub(super) fn read_usage(usage: Value) -> Option<Usage> {
     let written = ["/cache_creation_input_tokens", "/prompt_tokens_details/cache_write_tokens"];
     let (cached_input, cache_write) = (count(&cached).min(input), count(&written).min(input));
     let Value::Object(raw) = usage else { return None };
-    let is_empty = raw.is_empty();
-    let read = Usage { input, cached_input, cache_write, output: output.max(rest), reasoning, raw: Some((OWN, raw)) };
-    (!is_empty).then_some(read)
+    let raw = Some((OWN, some(raw)?));
+    Some(Usage { input, cached_input, cache_write, output: output.max(rest), reasoning, raw })
 }
 
 /// Writes counts.
@@ -128,8 +131,8 @@ pub(super) fn write_usage(usage: &Usage) -> Value {
 /// What a reply and each chunk of a stream begin with.
 pub(super) fn write_frame(answer: &Answer, frame: &Frame, kind: &str) -> Map<String, Value> {
     let id = if answer.id.is_empty() { format!("chatcmpl-{}", frame.id) } else { answer.id.clone() };
-    let model = if answer.model.is_empty() { &frame.model } else { &answer.model };
-    object(json!({"id": id, "object": kind, "created": answer.created.unwrap_or(frame.created), "model": model}))
+    let (created, model) = (answer.created.unwrap_or(frame.created), frame.model_of(answer));
+    object(json!({"id": id, "object": kind, "created": created, "model": model}))
 }
 
 /// Writes a reply.
@@ -152,66 +155,38 @@ pub(super) fn write(answer: &Answer, frame: &Frame) -> Value {
 
 /// The choice that a reply, or a chunk of a stream, has.
 pub(super) fn write_choice(name: &str, told: Value, finish: Value) -> Map<String, Value> {
-    let choice = [("index", 0.into()), (name, told), ("logprobs", Value::Null), ("finish_reason", finish)];
-    choice.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    map(json!({"index": 0, name: told, "logprobs": null, "finish_reason": finish}))
 }
 
 /// Further members of the reply, of the message and of the choice.
 pub(super) fn split_extra(extra: &Extra) -> (Map<String, Value>, Map<String, Value>, Map<String, Value>) {
-    let mut rest = extra.of(OWN).cloned().unwrap_or_default();
-    let mut take = |name: &str| match rest.shift_remove(name) {
-        Some(Value::Object(members)) => members,
-        _ => Map::new(),
-    };
+    let mut rest = extra.members(OWN);
+    let mut take = |name: &str| map(rest.shift_remove(name).unwrap_or_default());
     let (message, choice) = (take("message"), take("choice"));
     (rest, message, choice)
 }
 
 fn write_message(answer: &Answer) -> Map<String, Value> {
-    let (mut text, mut listed, mut is_list) = (String::new(), Vec::new(), false);
-    let (mut refusal, mut seal) = (String::new(), None);
-    let (mut annotations, mut blocks, mut calls) = (Vec::new(), Vec::new(), Vec::new());
-    let mut characters = 0;
-    for part in &answer.parts {
-        let where_it_stood = content::where_it_stood(part);
-        match &part.content {
-            Content::ToolCall(call) => {
-                let id = content::call_id(&call.id, &answer.id, calls.len());
-                calls.push(content::write_call(call, &id, part.seal.as_ref(), &part.extra).into());
-                continue;
-            }
-            Content::Text(more) => {
-                let start = characters;
-                characters += more.chars().count();
-                annotations.extend(content::annotations(&part.extra, start, characters));
-                text.push_str(more);
-                is_list |= part.extra.of(OWN).is_some();
-            }
-            Content::Refusal(more) => refusal.push_str(more),
-            Content::Reasoning(_) if where_it_stood == "content" => is_list = true,
-            Content::Reasoning(more) => {
-                let seal = part.seal.as_ref();
-                blocks.extend(seal.and_then(|seal| content::write_thinking_block(more, seal, &part.extra)));
-            }
-            Content::Foreign(OWN, call) if where_it_stood == "tool_calls" => calls.push(call.clone()),
-            Content::Foreign(OWN, _) => is_list = true,
-            _ => {}
-        }
-        seal = part.seal.as_ref().filter(|seal| seal.issuer == Issuer::Google).or(seal);
-        if !matches!(part.content, Content::Refusal(_) | Content::Reasoning(_)) || where_it_stood == "content" {
-            listed.extend(content::write_part(part).filter(|_| where_it_stood != "tool_calls"));
-        }
+    let id = |call: &ToolCall, number| content::call_id(&call.id, &answer.id, number);
+    let Spoken { said, refusal, blocks, calls, seal } = Spoken::of(&answer.parts, id, |_| true);
+    let (mut text, mut annotations, mut characters) = (String::new(), Vec::new(), 0);
+    for part in &said {
+        let (start, more) = (characters, part.as_text().unwrap_or_default());
+        characters += more.chars().count();
+        annotations.extend(content::annotations(&part.extra, start, characters));
+        text.push_str(more);
     }
-    let name = answer.parts.iter().map(content::where_it_stood).find(|name| THOUGHTS.contains(name));
-    let thoughts = content::thoughts_of(&answer.parts);
-    let mut message = Map::new();
-    message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), if is_list { listed.into() } else { some_text(text).into() });
-    message.insert("refusal".into(), some_text(refusal).into());
+    let is_list = said.iter().any(|part| match &part.content {
+        Content::Text(_) => part.extra.of(OWN).is_some(),
+        content => matches!(content, Content::Foreign(OWN, _) | Content::Reasoning(_) | Content::Refusal(_)),
+    });
+    let listed = || said.iter().filter_map(content::write_part).collect();
+    let content: Value = if is_list { listed() } else { some(text).into() };
+    let mut message = map(json!({"role": "assistant", "content": content, "refusal": some(refusal)}));
     message.extend(object(json!({
         "annotations": some(annotations),
         "tool_calls": some(calls),
-        name.unwrap_or(THOUGHTS[0]): some_text(thoughts),
+        content::thoughts_member(&answer.parts): some(content::thoughts_of(&answer.parts, BETWEEN_THOUGHTS)),
         "thinking_blocks": some(blocks),
         "extra_content": content::write_google_seal(seal),
     })));

@@ -2,14 +2,41 @@
 
 use serde_json::{Map, Value};
 
-use super::content::{self, THOUGHTS};
-use super::{DONE, OWN, error, is_blank, merge, reply};
+use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
+use super::{DONE, OWN, merge, reply};
 use crate::llm::chat::{Content, Extra, Part, Seal, SealKind, ToolCall};
-use crate::llm::members::{Members, Place};
-use crate::llm::{Answer, Delta, Event, Malformed, StreamFault, StreamReader, Unsupported};
+use crate::llm::members::{Members, Place, is_blank};
+use crate::llm::{Answer, Delta, Event, Malformed, StreamFault, StreamReader, Terminal, Unsupported, openai};
 
 /// Members of deltas that are lists, whose pieces follow one another.
 const LISTS: [&str; 3] = ["reasoning_details", "annotations", "images"];
+
+/// Whether a chunk ends a stream.
+pub(super) fn terminal(event: &Event) -> Option<Terminal> {
+    let data = event.data.trim();
+    if data == DONE {
+        return Some(Terminal::End);
+    }
+    if event.name == "error" {
+        return Some(Terminal::Error);
+    }
+    // Within a text the quotes would have backslashes before them.
+    let says_why = data
+        .split("\"finish_reason\"")
+        .skip(1)
+        .any(|rest| rest.trim_start().strip_prefix(':').is_some_and(|value| value.trim_start().starts_with('"')));
+    if !says_why && !data.contains("\"error\"") {
+        return None;
+    }
+    let chunk: Value = serde_json::from_str(data).ok()?;
+    if openai::is_told(&chunk["error"]) {
+        return Some(Terminal::Error);
+    }
+    match chunk["choices"].as_array()?.iter().find_map(|choice| choice["finish_reason"].as_str())? {
+        "error" => Some(Terminal::Error),
+        _ => Some(Terminal::Whole),
+    }
+}
 
 /// Reads the chunks of one stream.
 ///
@@ -31,6 +58,7 @@ pub(super) struct Reader {
     count: usize,
     /// The thoughts that are open, and their text.
     thoughts: Option<(usize, String)>,
+    has_thought: bool,
     text: Option<usize>,
     refusal: Option<usize>,
     refuses: bool,
@@ -75,14 +103,14 @@ impl StreamReader for Reader {
         let parsed = serde_json::from_str(data);
         if event.name == "error" {
             let told: Value = parsed.unwrap_or_else(|_| data.into());
-            let error = if error::is_told(&told["error"]) { &told["error"] } else { &told };
-            return Err(StreamFault::Provider(error::in_stream(error)));
+            let error = if openai::is_told(&told["error"]) { &told["error"] } else { &told };
+            return Err(StreamFault::Provider(openai::error_in_stream(error)));
         }
         let chunk: Value = parsed.map_err(|why| Malformed(format!("an event is no JSON ({why})")))?;
-        if error::is_told(&chunk["error"]) {
-            return Err(StreamFault::Provider(error::in_stream(&chunk["error"])));
+        if openai::is_told(&chunk["error"]) {
+            return Err(StreamFault::Provider(openai::error_in_stream(&chunk["error"])));
         }
-        self.chunk(chunk, out).map_err(|why| Malformed(why.to_string()).into())
+        Ok(self.chunk(chunk, out)?)
     }
 
     fn is_complete(&self) -> bool {
@@ -161,10 +189,8 @@ impl Reader {
         delta.take("role");
         // LiteLLM repeats there what it says elsewhere.
         if let Some(Value::Object(mut fields)) = delta.take("provider_specific_fields") {
-            fields.retain(|name, value| !value.is_null() && delta.get(name) != Some(value));
-            if !fields.is_empty() {
-                delta.put_back("provider_specific_fields", fields.into());
-            }
+            fields.retain(|name, value| delta.get(name) != Some(value));
+            delta.put_back_rest("provider_specific_fields", fields);
         }
         self.read_thoughts(&mut delta, out);
         match delta.take("content") {
@@ -217,7 +243,9 @@ impl Reader {
         if !blocks.is_empty() {
             delta.take("thinking_blocks");
         }
-        if content::thoughts_of(&blocks).is_empty() {
+        // What Refrain puts between a block and the next, as another part of the answer.
+        let is_separator = told == BETWEEN_THOUGHTS && self.has_thought && self.thoughts.is_none() && blocks.is_empty();
+        if content::thoughts_of(&blocks, "").is_empty() && !is_separator {
             self.think(name, &told, out);
         }
         for block in blocks {
@@ -253,6 +281,7 @@ impl Reader {
             return;
         }
         self.close_text(out);
+        self.has_thought = true;
         let part = Part { extra: content::stood_in(name), ..Part::new(Content::Reasoning(piece.to_owned())) };
         self.thoughts = Some((self.begin_part(part, out), piece.to_owned()));
     }
@@ -265,7 +294,7 @@ impl Reader {
             Some(index) => out.push(Delta::PartGrow { index, text: piece.to_owned() }),
             None => {
                 self.close_thoughts(None, out);
-                self.close_whole_calls(out);
+                self.close_calls(Call::is_whole, out);
                 self.text = Some(self.begin_part(Part::text(piece), out));
             }
         }
@@ -283,13 +312,8 @@ impl Reader {
         let id = piece.text("id")?.unwrap_or_default();
         let mut function = Members::of(piece.take("function").unwrap_or(Map::new().into()), place)?;
         let name = function.text("name")?.unwrap_or_default();
-        let more = match function.take("arguments") {
-            Some(Value::String(more)) => more,
-            arguments => arguments.map(|arguments| arguments.to_string()).unwrap_or_default(),
-        };
-        if let Some((_, rest)) = function.rest(OWN).get() {
-            piece.put_back("function", rest.clone().into());
-        }
+        let more = function.arguments("arguments").unwrap_or_default();
+        piece.put_back_rest("function", function.into_map());
         let seal = content::take_google_seal(&mut piece);
 
         let position = self.position(index, &id, &name, !more.trim().is_empty(), out);
@@ -318,7 +342,7 @@ impl Reader {
                 let part = Part { content: Content::ToolCall(content), seal: call.seal.clone(), extra };
                 self.close_thoughts(None, out);
                 self.close_text(out);
-                self.close_whole_calls(out);
+                self.close_calls(Call::is_whole, out);
                 let index = self.begin_part(part, out);
                 self.calls.iter_mut().skip(position).take(1).for_each(|call| call.part = Some(index));
             }
@@ -373,10 +397,6 @@ impl Reader {
         if let Some(index) = self.text.take() {
             out.push(Delta::PartEnd { index, seal: self.seal.take(), extra: Extra::default() });
         }
-    }
-
-    fn close_whole_calls(&mut self, out: &mut Vec<Delta>) {
-        self.close_calls(Call::is_whole, out);
     }
 
     fn close_calls(&mut self, which: impl Fn(&Call) -> bool, out: &mut Vec<Delta>) {

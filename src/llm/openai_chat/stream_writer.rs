@@ -2,17 +2,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, THOUGHTS};
-use super::{DONE, OWN, STOOD_IN, merge, object, reply, some};
+use super::content::{self, BETWEEN_THOUGHTS, THOUGHTS};
+use super::{DONE, FORMAT, OWN, STOOD_IN, merge, reply};
 use crate::llm::answer::{Finish, Usage};
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal};
 use crate::llm::event::write_sse;
-use crate::llm::{Answer, Delta, Frame, StreamWriter};
+use crate::llm::members::{map, object, some};
+use crate::llm::{Answer, Delta, Frame, ProviderError, StreamWriter};
 
 /// Further members of a reply that each chunk repeats. The others stand in the last one.
 const REPEATED: [&str; 2] = ["service_tier", "system_fingerprint"];
 
 /// Writes the chunks of one stream.
+#[derive(Default)]
 pub(super) struct Writer {
     frame: Frame,
     /// What all chunks have in common.
@@ -24,6 +26,8 @@ pub(super) struct Writer {
     /// Characters of text so far, for annotations.
     characters: usize,
     refuses: bool,
+    /// Whether thoughts were told, so that those of the next part are set apart.
+    has_thought: bool,
     usage: Option<Usage>,
 }
 
@@ -48,17 +52,7 @@ enum Kind {
 
 impl Writer {
     pub(super) fn new(frame: &Frame) -> Self {
-        Self {
-            frame: frame.clone(),
-            common: Map::new(),
-            reply_id: String::new(),
-            extra: Extra::default(),
-            parts: Vec::new(),
-            calls: 0,
-            characters: 0,
-            refuses: false,
-            usage: None,
-        }
+        Self { frame: frame.clone(), ..Self::default() }
     }
 
     fn begin(&mut self, answer: &Answer, out: &mut String) {
@@ -93,8 +87,7 @@ impl Writer {
     }
 
     fn call(&mut self, call: Map<String, Value>, out: &mut String) {
-        let mut piece = Map::new();
-        piece.insert("index".into(), self.calls.into());
+        let mut piece = map(json!({"index": self.calls}));
         merge(&mut piece, &call);
         self.calls += 1;
         self.tell(json!({"tool_calls": [piece]}), out);
@@ -112,12 +105,19 @@ impl Writer {
                 json!({"refusal": text})
             }
             Kind::Thoughts(all) => {
+                let is_first = all.is_empty();
                 all.push_str(text);
                 match told.extra.member(OWN, STOOD_IN).and_then(Value::as_str) {
                     Some("content") => {
                         json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]})
                     }
-                    name => json!({name.unwrap_or(THOUGHTS[0]): text}),
+                    name => {
+                        let name = name.unwrap_or(THOUGHTS[0]).to_owned();
+                        if std::mem::replace(&mut self.has_thought, true) && is_first {
+                            self.tell(json!({&name: BETWEEN_THOUGHTS}), out);
+                        }
+                        json!({name: text})
+                    }
                 }
             }
             Kind::Call(number, _) => json!({"tool_calls": [{"index": number, "function": {"arguments": text}}]}),
@@ -142,7 +142,7 @@ impl Writer {
             (Kind::Text(start), _) => {
                 let annotations = some(content::annotations(extra, *start, self.characters));
                 let delta = object(json!({"annotations": annotations, "extra_content": google}));
-                (!delta.is_empty()).then(|| delta.into())
+                some(delta).map(Value::from)
             }
             _ => google.map(|seal| json!({"extra_content": seal})),
         };
@@ -206,5 +206,9 @@ impl StreamWriter for Writer {
             write_sse(out, "", &self.around(Vec::new(), reply::write_usage(usage)).into());
         }
         out.push_str(&format!("data: {DONE}\n\n"));
+    }
+
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        write_sse(out, "", &FORMAT.write_error(error));
     }
 }

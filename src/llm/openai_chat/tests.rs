@@ -5,15 +5,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{OWN, OpenAiChat};
+use super::{FORMAT, OWN, with_fitting_call_ids};
 use crate::llm::chat::{
     Chat, Content, Delivery, Extra, Issuer, Message, Output, Part, Reasoning, ReasoningMode, Role, Seal, SealKind,
     Source, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::llm::golden::events;
 use crate::llm::{
-    Answer, Assembler, Delta, Event, Finish, Format, FormatId, Frame, ProviderError, StreamFault, Terminal, Usage,
-    playback,
+    Answer, Assembler, Delta, Event, Finish, FormatId, Frame, ProviderError, StreamFault, Terminal, Usage, playback,
 };
 
 /// The golden files of this kind, with their names.
@@ -27,7 +26,7 @@ fn golden(name: &str) -> Vec<(String, String)> {
 }
 
 fn read(body: Value) -> Chat {
-    OpenAiChat.read_request(body).unwrap()
+    FORMAT.read_request(body).unwrap()
 }
 
 fn frame(include_usage: bool) -> Frame {
@@ -40,7 +39,7 @@ fn event(data: &Value) -> Event {
 
 /// The steps of a stream, and how it ended.
 fn steps(events: &[Event]) -> (Vec<Delta>, Result<(), StreamFault>) {
-    let (mut reader, mut out) = (OpenAiChat.stream_reader(), Vec::new());
+    let (mut reader, mut out) = (FORMAT.stream_reader(), Vec::new());
     let read = events.iter().try_for_each(|event| reader.read(event, &mut out));
     let end = read.and_then(|()| reader.finish(&mut out));
     (out, end)
@@ -74,7 +73,7 @@ fn streamed(chunks: &[Value]) -> Result<Answer, StreamFault> {
 }
 
 fn written(deltas: &[Delta], include_usage: bool) -> String {
-    let (mut writer, mut out) = (OpenAiChat.stream_writer(&frame(include_usage)), String::new());
+    let (mut writer, mut out) = (FORMAT.stream_writer(&frame(include_usage)), String::new());
     deltas.iter().for_each(|delta| writer.write(delta, &mut out));
     writer.finish(&mut out);
     out
@@ -139,16 +138,16 @@ fn odd(_: &Value) -> Vec<Option<Value>> {
 #[test]
 fn whatever_comes_nothing_panics() {
     for (_, body) in changed(&rich(), "", &odd) {
-        if let Ok(mut chat) = OpenAiChat.read_request(body) {
-            let _ = OpenAiChat.write_request(&chat, "gpt-5");
+        if let Ok(mut chat) = FORMAT.read_request(body) {
+            let _ = FORMAT.write_request(&chat, "gpt-5");
             (chat.format, chat.indispensable) = (FormatId::Anthropic, None);
-            let _ = OpenAiChat.write_request(&chat, "claude-x");
+            let _ = FORMAT.write_request(&chat, "claude-x");
         }
     }
     for (_, text) in golden("reply.json") {
         for (_, body) in changed(&serde_json::from_str(&text).unwrap(), "", &odd) {
-            if let Ok(answer) = OpenAiChat.read_reply(body) {
-                OpenAiChat.write_reply(&answer, &frame(true));
+            if let Ok(answer) = FORMAT.read_reply(body) {
+                let _ = FORMAT.write_reply(&answer, &frame(true));
                 written(&playback(&answer), true);
             }
         }
@@ -163,7 +162,7 @@ fn whatever_comes_nothing_panics() {
             for (_, data) in changed(&data, "", &odd) {
                 let mut events = events.clone();
                 events[place].data = data.to_string();
-                let _ = OpenAiChat.terminal(&events[place]);
+                let _ = FORMAT.terminal(&events[place]);
                 let (deltas, ended) = steps(&events);
                 written(&deltas, true);
                 assert!(ended.is_err() || assembled(deltas).is_some());
@@ -241,7 +240,7 @@ fn whatever_differs_reads_differently() {
     let mut compared = 0;
     for (path, body) in changed(&rich(), "", &other) {
         let kind_is_gone = body.pointer(&path).is_none();
-        let Ok(chat) = OpenAiChat.read_request(body) else { continue };
+        let Ok(chat) = FORMAT.read_request(body) else { continue };
         compared += 1;
         let is_unseen = unseen.iter().any(|name| path.starts_with(name)) || path == "/stream_options";
         // A function is what is called where no type is given.
@@ -258,10 +257,10 @@ fn what_is_read_is_written_again() {
     let refusal = json!({"type": "refusal", "refusal": "r", "x": 1});
     assert_eq!(expected["messages"][3]["content"][1], refusal);
     expected["messages"][3]["refusal"] = "no".into();
-    assert_eq!(OpenAiChat.write_request(&read(rich()), "gpt-4.1").unwrap(), expected);
+    assert_eq!(FORMAT.write_request(&read(rich()), "gpt-4.1").unwrap(), expected);
     for (case, text) in golden("request.json") {
         let chat = read(serde_json::from_str(&text).unwrap());
-        let again = read(OpenAiChat.write_request(&chat, &chat.model).unwrap());
+        let again = read(FORMAT.write_request(&chat, &chat.model).unwrap());
         assert_eq!(again, chat, "{case}");
     }
 }
@@ -308,9 +307,9 @@ fn what_says_the_same_as_nothing_reads_the_same() {
     newer.as_object_mut().unwrap().remove("max_tokens");
     newer["max_completion_tokens"] = 5.into();
     assert_eq!(question(read(newer.clone())), question(read(plain.clone())));
-    assert_eq!(OpenAiChat.write_request(&read(newer.clone()), "deployment").unwrap()["max_completion_tokens"], 5);
-    assert_eq!(OpenAiChat.write_request(&read(plain.clone()), "deployment").unwrap()["max_tokens"], 5);
-    assert_eq!(OpenAiChat.write_request(&read(plain), "gpt-5").unwrap()["max_completion_tokens"], 5);
+    assert_eq!(FORMAT.write_request(&read(newer.clone()), "deployment").unwrap()["max_completion_tokens"], 5);
+    assert_eq!(FORMAT.write_request(&read(plain.clone()), "deployment").unwrap()["max_tokens"], 5);
+    assert_eq!(FORMAT.write_request(&read(plain), "gpt-5").unwrap()["max_completion_tokens"], 5);
 }
 
 #[test]
@@ -355,9 +354,9 @@ fn what_cannot_be_cached_or_said_elsewhere_is_known() {
             "`messages[0].tool_calls[0].function` is missing",
         ),
         (json!({"tools": [{"type": "function", "function": {}}]}), "`tools[0].function.name` is missing"),
-        (json!({"stop": [1]}), "`stop` must hold texts only"),
+        (json!({"stop": [1]}), "`stop` must be a list of texts"),
     ] {
-        let told = OpenAiChat.read_request(body).unwrap_err().to_string();
+        let told = FORMAT.read_request(body).unwrap_err().to_string();
         assert!(told.contains(why), "{told}");
     }
 }
@@ -369,7 +368,7 @@ fn effort_and_user_are_found_wherever_they_are_said() {
     let chat = read(body.clone());
     assert_eq!((chat.reasoning.budget, chat.reasoning.mode), (Some(5), Some(ReasoningMode::Enabled)));
     assert_eq!(chat.user.as_deref(), Some("u"));
-    let again = OpenAiChat.write_request(&chat, "m").unwrap();
+    let again = FORMAT.write_request(&chat, "m").unwrap();
     assert_eq!(
         (&again["thinking"], &again["user"], &again["reasoning_effort"]),
         (&body["thinking"], &Value::Null, &Value::Null)
@@ -447,7 +446,7 @@ fn conversations_of_other_formats() {
     let shown = json!({"type": "text", "text": "(Shown by the tool call t:)"});
     let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}});
     let elsewhere = "(What this tool shows is in the user's next message.)";
-    let written = OpenAiChat.write_request(&chat, "mistral-large").unwrap();
+    let written = FORMAT.write_request(&chat, "llama-4").unwrap();
     let id = written["messages"][3]["tool_calls"][0]["id"].clone();
     assert!(id.as_str().unwrap().len() <= 40);
     assert_eq!(
@@ -471,9 +470,56 @@ fn conversations_of_other_formats() {
     );
     // Claude, behind this API, gets its thoughts back.
     let blocks = json!([{"type": "thinking", "thinking": "Hm.", "signature": "s"}]);
-    let written = OpenAiChat.write_request(&chat, "anthropic/claude-sonnet-4.5").unwrap();
+    let written = FORMAT.write_request(&chat, "anthropic/claude-sonnet-4.5").unwrap();
     assert_eq!(written["messages"][3]["thinking_blocks"], blocks);
-    assert_eq!(OpenAiChat.write_request(&chat, "gpt-4.1").unwrap()["messages"][1]["role"], "developer");
+    assert_eq!(FORMAT.write_request(&chat, "gpt-4.1").unwrap()["messages"][1]["role"], "developer");
+}
+
+#[test]
+fn mistral_takes_ids_of_nine_letters_and_digits_only() {
+    let calls = json!([{"id": "toolu_01A", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "aB3dE6gH9", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": null, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "toolu_01A", "content": "1"},
+        {"role": "tool", "tool_call_id": "aB3dE6gH9", "content": "2"}]});
+    let ids = |body: &Value| {
+        let call = |index: usize| body["messages"][1]["tool_calls"][index]["id"].clone();
+        let result = |index: usize| body["messages"][index]["tool_call_id"].clone();
+        [call(0), result(2), call(1), result(3)]
+    };
+    for format in [OWN, FormatId::Anthropic] {
+        let chat = Chat { format, ..read(body.clone()) };
+        let [made, result, kept, other] = ids(&FORMAT.write_request(&chat, "mistral-large-latest").unwrap());
+        let made = made.as_str().unwrap();
+        assert!(made.len() == 9 && made.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{made}");
+        assert_eq!((&result, &kept, &other), (&made.into(), &"aB3dE6gH9".into(), &"aB3dE6gH9".into()));
+        // A request that passes through has the same ones.
+        let fitting = with_fitting_call_ids(&body, "mistral-large-latest").unwrap();
+        assert_eq!(ids(&fitting), [made.into(), result, kept, other]);
+        assert_eq!(with_fitting_call_ids(&fitting, "mistral-large-latest"), None);
+    }
+    assert_eq!(with_fitting_call_ids(&body, "gpt-4.1"), None);
+}
+
+#[test]
+fn thoughts_of_several_parts_are_set_apart() {
+    let thought = |text: &str| Part::new(Content::Reasoning(text.into()));
+    let answer = Answer { parts: vec![thought("First."), thought("Then."), Part::text("Yes.")], ..Answer::default() };
+    let reply = FORMAT.write_reply(&answer, &frame(false));
+    assert_eq!(reply["choices"][0]["message"]["reasoning_content"], "First.\n\nThen.");
+    let told = events(&written(&playback(&answer), false));
+    let pieces = told.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+    let thoughts =
+        pieces.filter_map(|chunk| chunk["choices"][0]["delta"]["reasoning_content"].as_str().map(str::to_owned));
+    assert_eq!(thoughts.collect::<String>(), "First.\n\nThen.");
+    // Claude's come back as they were signed.
+    let signed = |text: &str| sealed(Content::Reasoning(text.into()), Issuer::Anthropic, SealKind::Signature);
+    let answer = Answer { parts: vec![signed("First."), signed("Then."), Part::text("Yes.")], ..Answer::default() };
+    let read_again = FORMAT.read_reply(FORMAT.write_reply(&answer, &frame(false))).unwrap();
+    assert_eq!((read_again.parts, read_again.extra.is_empty()), (answer.parts.clone(), true));
+    let (deltas, end) = steps(&events(&written(&playback(&answer), false)));
+    assert_eq!((end, assembled(deltas).unwrap().parts), (Ok(()), answer.parts));
 }
 
 #[test]
@@ -499,20 +545,20 @@ fn what_other_formats_ask_for() {
         "temperature": 0.5, "tool_choice": "required", "tools": [{"type": "function", "function": function}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
         "reasoning_effort": "medium", "user": "u".repeat(64), "stream": true, "stream_options": {"include_usage": true}});
-    assert_eq!(OpenAiChat.write_request(&chat, "llama-4").unwrap(), expected);
+    assert_eq!(FORMAT.write_request(&chat, "llama-4").unwrap(), expected);
     // A reasoning model of OpenAI's takes no temperature, and others of OpenAI's no effort.
-    let written = OpenAiChat.write_request(&chat, "gpt-5").unwrap();
+    let written = FORMAT.write_request(&chat, "gpt-5").unwrap();
     assert_eq!((&written["temperature"], &written["max_completion_tokens"]), (&Value::Null, &json!(900)));
     expected.as_object_mut().unwrap().remove("reasoning_effort");
     expected["model"] = "gpt-4o".into();
-    assert_eq!(OpenAiChat.write_request(&chat, "gpt-4o").unwrap(), expected);
+    assert_eq!(FORMAT.write_request(&chat, "gpt-4o").unwrap(), expected);
     for (effort, model, told) in [("max", "llama-4", "high"), ("max", "gpt-5.2", "xhigh"), ("minimal", "o3", "low")] {
         chat.reasoning.effort = Some(effort.into());
-        assert_eq!(OpenAiChat.write_request(&chat, model).unwrap()["reasoning_effort"], told);
+        assert_eq!(FORMAT.write_request(&chat, model).unwrap()["reasoning_effort"], told);
     }
     let without_tools = Chat { tool_choice: ToolChoice::Required, parallel_tool_calls: Some(false), ..base.clone() };
     assert_eq!(
-        OpenAiChat.write_request(&without_tools, "m").unwrap(),
+        FORMAT.write_request(&without_tools, "m").unwrap(),
         json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
     );
 
@@ -530,7 +576,7 @@ fn what_other_formats_ask_for() {
         (document(Source::File("f".into())), "`messages[0].content[0]`"),
         (foreign(FormatId::Anthropic, vec![says(Role::System, &["s"])]), "`messages`"),
     ] {
-        let told = OpenAiChat.write_request(&chat, "m").unwrap_err().to_string();
+        let told = FORMAT.write_request(&chat, "m").unwrap_err().to_string();
         assert!(told.starts_with(place), "{told}");
     }
 }

@@ -4,22 +4,22 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
 
-use super::content::{self, THOUGHTS};
-use super::{OWN, merge, merge_extra, object, some, some_text};
+use super::content::{self, BETWEEN_THOUGHTS, Spoken};
+use super::{OWN, merge, merge_extra};
 use crate::llm::FormatId;
 use crate::llm::chat::{
-    Chat, Content, Delivery, Issuer, Message, Output, Part, ReasoningMode, Role, Source, Tool, ToolChoice, ToolResult,
+    Chat, Content, Delivery, Issuer, Message, Output, Part, ReasoningMode, Role, Seal, Source, Tool, ToolCall,
+    ToolChoice, ToolResult,
 };
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
+use crate::llm::members::{Place, map, object, some};
 use crate::llm::models::{self, Family, Maker, Thinking};
+use crate::llm::openai;
 
 /// Characters of the end user's name that OpenAI takes.
 const USER: usize = 64;
 /// Bytes of a call's id that OpenAI takes.
 const CALL_ID: usize = 40;
-/// Members that no model sees and that OpenAI's other API has, too.
-const OF_RESPONSES: [&str; 4] = ["service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 /// A document's name, which OpenAI demands.
 const FILENAME: &str = "document.pdf";
 /// A schema's name, which OpenAI demands.
@@ -35,7 +35,7 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
     let thinks = family.maker == Maker::OpenAi && family.thinking != Thinking::Never;
     let takes_newer = thinks || is_own && chat.unseen.contains_key("max_completion_tokens");
     let number = |value: Option<f64>| value.filter(|_| is_own || family.sampling);
-    let verbosity = chat.extra_member(FormatId::OpenAiResponses, "text").map(|text| &text["verbosity"]);
+    let verbosity = chat.extra.member(FormatId::OpenAiResponses, "text").map(|text| &text["verbosity"]);
     let usage = (chat.delivery == Delivery::StreamWithUsage).then(|| json!({"include_usage": true}));
     let mut body = object(json!({
         "model": model,
@@ -63,10 +63,31 @@ pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
             body.shift_remove("stream_options");
         }
     } else if writer.is_openais() && family.maker == Maker::OpenAi {
-        let shared = chat.unseen.iter().filter(|(name, _)| OF_RESPONSES.contains(&name.as_str()));
+        let shared = chat.unseen.iter().filter(|(name, _)| openai::UNSEEN.contains(&name.as_str()));
         body.extend(shared.map(|(name, value)| (name.clone(), value.clone())));
     }
     Ok(body.into())
+}
+
+/// The request `body` in this format with ids of calls that `model` takes: a conversation may have begun with another
+/// provider. None where it takes them as they are.
+#[must_use]
+pub fn with_fitting_call_ids(body: &Value, model: &str) -> Option<Value> {
+    let length = models::family(model).call_id?;
+    let mut fitting = body.clone();
+    for message in fitting.get_mut("messages")?.as_array_mut()? {
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten();
+        let ids = calls.filter_map(|call| call.get_mut("id"));
+        ids.for_each(|id| fit_call_id(id, length));
+        message.get_mut("tool_call_id").into_iter().for_each(|id| fit_call_id(id, length));
+    }
+    (fitting != *body).then_some(fitting)
+}
+
+fn fit_call_id(id: &mut Value, length: usize) {
+    if let Value::String(id) = id {
+        *id = openai::exact_id(id, length);
+    }
 }
 
 struct Writer<'c> {
@@ -190,6 +211,7 @@ impl Writer<'_> {
         let Content::ToolResult(ToolResult { call_id, parts, is_error }) = &part.content else {
             return Err(place.wrong("must be a tool's result"));
         };
+        let id = self.call_id(call_id);
         let content = if self.is_own {
             self.content(parts, None, place)?
         } else {
@@ -198,13 +220,13 @@ impl Writer<'_> {
             let mut texts: Vec<&str> = texts.iter().filter_map(|part| part["text"].as_str()).collect();
             if !others.is_empty() {
                 texts.push("(What this tool shows is in the user's next message.)");
-                shown.push(json!({"type": "text", "text": format!("(Shown by the tool call {call_id}:)")}));
+                shown.push(json!({"type": "text", "text": format!("(Shown by the tool call {id}:)")}));
                 shown.extend(others);
             }
             Some(format!("{}{}", if *is_error { "Error: " } else { "" }, texts.join("\n")).into())
         };
         // The older role `function` has no id, and stands among the further members.
-        let id = (!self.is_own || !call_id.is_empty()).then(|| self.call_id(call_id));
+        let id = (!self.is_own || !call_id.is_empty()).then_some(id);
         let role = part.extra.member(OWN, "role").is_none().then_some("tool");
         let mut written = object(json!({"role": role, "tool_call_id": id, "content": content}));
         merge_extra(&mut written, &part.extra);
@@ -212,44 +234,25 @@ impl Writer<'_> {
     }
 
     fn assistant(&self, message: &Message, place: Place<'_>) -> Result<Map<String, Value>, Unsupported> {
-        let (mut said, mut calls, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut refusal, mut seal) = (String::new(), None);
-        for (index, part) in message.parts.iter().enumerate() {
-            let own_seal = part.seal.as_ref().filter(|seal| self.is_own || passes(seal.issuer, self.family.maker));
-            match &part.content {
-                Content::ToolCall(call) => {
-                    calls.push(content::write_call(call, &self.call_id(&call.id), own_seal, &part.extra).into());
-                    continue;
-                }
-                Content::Foreign(OWN, call) if content::where_it_stood(part) == "tool_calls" => {
-                    calls.push(call.clone());
-                }
-                Content::Reasoning(_) if content::where_it_stood(part) == "content" => said.push(part.clone()),
-                Content::Reasoning(text) => {
-                    blocks.extend(own_seal.and_then(|seal| content::write_thinking_block(text, seal, &part.extra)));
-                }
-                Content::Refusal(text) if part.extra.of(OWN).is_none() => refusal.push_str(text),
-                Content::Text(text) if text.is_empty() && part.extra.of(OWN).is_none() => {}
-                Content::Foreign(format, _) if *format != OWN => {
-                    let place = place.name("content");
-                    return Err(unknown_kind(place.index(index)));
-                }
-                _ => said.push(part.clone()),
-            }
-            seal = own_seal.filter(|seal| seal.issuer == Issuer::Google).or(seal);
+        let is_others = |part: &Part| matches!(part.content, Content::Foreign(format, _) if format != OWN);
+        if let Some(index) = message.parts.iter().position(is_others) {
+            return Err(unknown_kind(place.name("content").index(index)));
         }
+        let passes = |seal: &Seal| self.is_own || passes(seal.issuer, self.family.maker);
+        let id = |call: &ToolCall, _| self.call_id(&call.id);
+        let Spoken { said, refusal, blocks, calls, seal } = Spoken::of(&message.parts, id, passes);
         let has_more = !calls.is_empty() || !refusal.is_empty() || !message.extra.is_empty();
         let nothing = || if has_more || !self.is_own { Value::Null } else { "".into() };
         // In blocks, thoughts say it all.
-        let thoughts =
-            if self.is_own && blocks.is_empty() { content::thoughts_of(&message.parts) } else { String::new() };
-        let name = message.parts.iter().map(content::where_it_stood).find(|name| THOUGHTS.contains(name));
-        let mut written = Map::new();
-        written.insert("role".into(), "assistant".into());
-        written.insert("content".into(), self.content(&said, Some(""), place)?.unwrap_or_else(nothing));
+        let thoughts = match self.is_own && blocks.is_empty() {
+            true => content::thoughts_of(&message.parts, BETWEEN_THOUGHTS),
+            false => String::new(),
+        };
+        let content = self.content(&said, Some(""), place)?.unwrap_or_else(nothing);
+        let mut written = map(json!({"role": "assistant", "content": content}));
         written.extend(object(json!({
-            "refusal": some_text(refusal),
-            name.unwrap_or(THOUGHTS[0]): some_text(thoughts),
+            "refusal": some(refusal),
+            content::thoughts_member(&message.parts): some(thoughts),
             "thinking_blocks": some(blocks),
             "tool_calls": some(calls),
             "extra_content": content::write_google_seal(seal),
@@ -257,16 +260,14 @@ impl Writer<'_> {
         Ok(written)
     }
 
-    /// A call's id. One that OpenAI would find too long is shortened, and the same way where a result names it.
+    /// A call's id. One that OpenAI would find too long, or the model refuses, becomes another one, and the same where a
+    /// result names it.
     fn call_id(&self, id: &str) -> String {
-        if self.is_own || id.len() <= CALL_ID {
-            return id.to_owned();
+        match self.family.call_id {
+            Some(length) if !id.is_empty() => openai::exact_id(id, length),
+            _ if self.is_own || id.len() <= CALL_ID => id.to_owned(),
+            _ => format!("call_{:016x}", openai::hash(id)),
         }
-        // FNV-1a, 64 bits.
-        let hash = id
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        format!("call_{hash:016x}")
     }
 
     /// The tools, and the choice of them.
@@ -329,14 +330,13 @@ impl Writer<'_> {
     fn effort(&self) -> Option<&str> {
         let reasoning = &self.chat.reasoning;
         if self.is_own {
-            let said = self.chat.extra_member(OWN, "reasoning").and_then(|reasoning| reasoning["effort"].as_str());
+            let said = self.chat.extra.member(OWN, "reasoning").and_then(|reasoning| reasoning["effort"].as_str());
             return reasoning.effort.as_deref().filter(|effort| said != Some(effort));
         }
         if self.family.thinking == Thinking::Never || reasoning.mode == Some(ReasoningMode::Disabled) {
             return None;
         }
-        let of_budget = |budget| models::effort_of_budget(budget, self.chat.sampling.max_tokens);
-        let wanted = reasoning.effort.as_deref().or(reasoning.budget.map(of_budget))?;
+        let wanted = self.chat.effort()?;
         match self.family.effort(wanted).unwrap_or(wanted) {
             "xhigh" | "max" if !self.is_openais() && self.family.maker != Maker::OpenAi => Some("high"),
             effort => Some(effort),
@@ -379,18 +379,11 @@ fn search_result(whole: &Value) -> String {
 /// A choice of tools; none where it says the same as nothing.
 pub(super) fn tool_choice(choice: &ToolChoice) -> Option<Value> {
     let function = |name: &String| json!({"type": "function", "function": {"name": name}});
-    match choice {
-        ToolChoice::Auto => None,
-        ToolChoice::None => Some("none".into()),
-        ToolChoice::Required => Some("required".into()),
-        ToolChoice::Named(name) => Some(function(name)),
-        ToolChoice::Allowed { names, required } => {
-            let tools: Vec<Value> = names.iter().map(function).collect();
-            let mode = if *required { "required" } else { "auto" };
-            Some(json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}))
-        }
-        ToolChoice::Foreign(_, whole) => Some(whole.clone()),
-    }
+    openai::tool_choice(
+        choice,
+        function,
+        |mode, tools| json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}),
+    )
 }
 
 /// The form of an answer.

@@ -7,11 +7,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ID;
+use super::OWN;
 use crate::llm::FormatId;
 use crate::llm::chat::{Content, Extra, Issuer, Part, Seal, SealKind, Source, ToolCall};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object, some};
 
 /// The member of a part's extra that holds the members of its item.
 pub(super) const ITEM: &str = "item";
@@ -36,8 +36,8 @@ pub(super) fn kind(part: &Part) -> Option<Kind> {
         Content::Text(_) | Content::Refusal(_) => Some(Kind::Message),
         Content::Reasoning(_) => Some(Kind::Reasoning),
         Content::ToolCall(_) => Some(Kind::Call),
-        Content::Foreign(ID, _) if part.extra.member(ID, ITEM).is_some() => Some(Kind::Foreign),
-        Content::Foreign(ID, _) => Some(Kind::Message),
+        Content::Foreign(OWN, _) if part.extra.member(OWN, ITEM).is_some() => Some(Kind::Foreign),
+        Content::Foreign(OWN, _) => Some(Kind::Message),
         _ => None,
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn kind(part: &Part) -> Option<Kind> {
 /// Whether `part` begins an item, where it stands behind `before`. A seal is always on an item's last part.
 pub(super) fn begins(before: &Part, part: &Part) -> bool {
     let may_go_on = kind(before) == kind(part) && matches!(kind(part), Some(Kind::Message | Kind::Reasoning));
-    !may_go_on || before.seal.is_some() || part.extra.member(ID, ITEM).is_some()
+    !may_go_on || before.seal.is_some() || part.extra.member(OWN, ITEM).is_some()
 }
 
 /// The parts by items, without those that this format can't say.
@@ -64,7 +64,7 @@ pub(super) fn groups(parts: &[Part]) -> Vec<Vec<&Part>> {
 pub(super) fn is_callers(part: &Part) -> bool {
     match &part.content {
         Content::ToolCall(_) => true,
-        Content::Foreign(ID, item) => item["type"].as_str().is_some_and(|kind| CALLERS.contains(&kind)),
+        Content::Foreign(OWN, item) => item["type"].as_str().is_some_and(|kind| CALLERS.contains(&kind)),
         _ => false,
     }
 }
@@ -85,16 +85,16 @@ pub(super) fn append(parts: &mut Vec<Part>, mut item: Vec<Part>) {
 }
 
 pub(super) fn mark(part: &mut Part, item: Map<String, Value>) {
-    let mut members = part.extra.of(ID).cloned().unwrap_or_default();
+    let mut members = part.extra.members(OWN);
     members.insert(ITEM.into(), item.into());
-    part.extra = Extra::new(ID, members);
+    part.extra = Extra::new(OWN, members);
 }
 
 /// Reads an item that the model wrote.
 pub(super) fn read(item: Value, place: Place<'_>) -> Result<Vec<Part>, Unsupported> {
     let kind = item["type"].as_str().unwrap_or("message").to_owned();
     if !item.is_object() || !matches!(kind.as_str(), "message" | "reasoning" | "function_call") {
-        let mut part = Part::new(Content::Foreign(ID, item));
+        let mut part = Part::new(Content::Foreign(OWN, item));
         mark(&mut part, Map::new());
         return Ok(vec![part]);
     }
@@ -119,16 +119,12 @@ pub(super) fn read(item: Value, place: Place<'_>) -> Result<Vec<Part>, Unsupport
         _ => {
             let id = members.text("call_id")?.or_else(|| members.get("id")?.as_str().map(str::to_owned));
             let id = id.ok_or_else(|| place.name("call_id").wrong("is missing"))?;
-            let arguments = match members.take("arguments") {
-                Some(Value::String(text)) => text,
-                arguments => arguments.map(|arguments| arguments.to_string()).unwrap_or_default(),
-            };
+            let arguments = members.arguments("arguments").unwrap_or_default();
             let name = members.required_text("name")?;
             vec![Part::new(Content::ToolCall(ToolCall { id, name, arguments }))]
         }
     };
-    let mut rest = members.into_map();
-    rest.retain(|_, value| !value.is_null());
+    let mut rest = object(members.into_map().into());
     if let Some(Value::String(id)) = rest.get_mut("id")
         && let Some((prefix, _)) = id.split_once(MADE)
     {
@@ -177,7 +173,7 @@ fn read_part(part: Value, place: Place<'_>, usual: &str) -> Result<Part, Unsuppo
         _ => is_text,
     };
     if !part.is_object() || !is_known {
-        return Ok(Part::new(Content::Foreign(ID, part)));
+        return Ok(Part::new(Content::Foreign(OWN, part)));
     }
     let mut members = Members::of(part, place)?;
     members.take("type");
@@ -222,12 +218,11 @@ fn read_part(part: Value, place: Place<'_>, usual: &str) -> Result<Part, Unsuppo
             };
             Content::Document { source, name }
         }
-        _ => {
-            let mut audio = Members::of(members.take("input_audio").unwrap_or_default(), place.name("input_audio"))?;
-            Content::Audio { data: audio.required_text("data")?, format: audio.required_text("format")? }
-        }
+        _ => members.within_required("input_audio", |audio| {
+            Ok(Content::Audio { data: audio.required_text("data")?, format: audio.required_text("format")? })
+        })?,
     };
-    Ok(Part { content, seal: None, extra: members.rest(ID) })
+    Ok(Part { content, seal: None, extra: members.rest(OWN) })
 }
 
 /// Where an item is written to.
@@ -242,7 +237,7 @@ pub(super) enum Side<'a> {
 /// Writes the item of which these are the parts. None where it says nothing that may go there.
 pub(super) fn write(parts: &[&Part], side: Side<'_>) -> Option<Value> {
     let (first, last) = (parts.first()?, parts.last()?);
-    let (seal, members) = (last.seal.as_ref(), first.extra.member(ID, ITEM).and_then(Value::as_object));
+    let (seal, members) = (last.seal.as_ref(), first.extra.member(OWN, ITEM).and_then(Value::as_object));
     let mut rest = members.cloned().unwrap_or_default();
     let given = rest.shift_remove("id").filter(|id| !id.as_str().is_some_and(|id| id.ends_with(MADE)));
     let is_made = given.is_none() && members.is_some_and(|members| members.contains_key("id"));
@@ -250,53 +245,34 @@ pub(super) fn write(parts: &[&Part], side: Side<'_>) -> Option<Value> {
         Side::Output(reply, index) => given.clone().or(Some(format!("{prefix}{MADE}_{reply}_{index}").into())),
         Side::Input => given.clone(),
     };
-    let mut item = Map::new();
-    let mut put = |name: &str, value: Value| item.insert(name.to_owned(), value);
-    match (kind(first)?, &first.content) {
+    let mut item = object(match (kind(first)?, &first.content) {
         (Kind::Foreign, Content::Foreign(_, whole)) => return Some(whole.clone()),
-        (Kind::Call, Content::ToolCall(call)) => {
-            id("fc").map(|id| put("id", id));
-            put("type", "function_call".into());
-            put("status", "completed".into());
-            put("arguments", call.arguments.as_str().into());
-            put("call_id", call.id.as_str().into());
-            put("name", call.name.as_str().into());
-        }
+        (Kind::Call, Content::ToolCall(call)) => json!({"id": id("fc"), "type": "function_call", "status": "completed",
+            "arguments": call.arguments, "call_id": call.id, "name": call.name}),
         (Kind::Reasoning, _) => {
             let is_others = is_made || seal.is_some_and(|seal| seal.issuer != Issuer::OpenAi);
             if is_others && matches!(side, Side::Input) {
                 return None;
             }
-            let texts: Vec<Value> = parts.iter().filter_map(|part| thought(part)).collect();
-            let (summary, content): (Vec<_>, Vec<_>) =
-                texts.into_iter().partition(|part| part["type"] == "summary_text");
-            id("rs").map(|id| put("id", id));
-            put("type", "reasoning".into());
-            put("summary", summary.into());
-            if !content.is_empty() {
-                put("content", content.into());
-            }
-            seal.map(|seal| put("encrypted_content", sealed(seal).into()));
+            let texts = parts.iter().filter_map(|part| thought(part));
+            let (summary, content): (Vec<_>, Vec<_>) = texts.partition(|part| part["type"] == "summary_text");
+            json!({"id": id("rs"), "type": "reasoning", "summary": summary, "content": some(content),
+                "encrypted_content": seal.map(sealed)})
         }
         _ => {
             let id = id("msg");
-            let is_full = id.is_some();
-            id.map(|id| put("id", id));
-            put("type", "message".into());
-            if is_full {
-                put("status", "completed".into());
-            }
-            put("role", "assistant".into());
+            let status = id.as_ref().map(|_| "completed");
             // A message without an id is an easy one, whose plain text every server of this API takes.
-            let plain = parts.first().filter(|_| !is_full && parts.len() == 1).and_then(|part| plain_text(part));
+            let plain = parts.first().filter(|_| id.is_none() && parts.len() == 1).and_then(|part| plain_text(part));
             let list = || parts.iter().filter_map(|part| write_part(part, "output_text")).collect();
-            put("content", plain.map_or_else(list, Value::from));
+            let content = plain.map_or_else(list, Value::from);
+            json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
         }
-    }
-    if let (Side::Output(..), Some(Seal { issuer: Issuer::Google, value, .. }), false) =
-        (side, seal, matches!(first.content, Content::Reasoning(_)))
+    });
+    if let (Side::Output(..), Some(Seal { issuer: Issuer::Google, value, .. })) = (side, seal)
+        && !matches!(first.content, Content::Reasoning(_))
     {
-        put("extra_content", json!({"google": {"thought_signature": value}}));
+        item.insert("extra_content".into(), json!({"google": {"thought_signature": value}}));
     }
     item.extend(rest);
     Some(item.into())
@@ -304,7 +280,7 @@ pub(super) fn write(parts: &[&Part], side: Side<'_>) -> Option<Value> {
 
 /// The text of a part that says nothing beside it.
 pub(super) fn plain_text(part: &Part) -> Option<&str> {
-    part.as_text().filter(|_| part.extra.of(ID).is_none_or(|members| members.keys().all(|name| name == ITEM)))
+    part.as_text().filter(|_| part.extra.of(OWN).is_none_or(|members| members.keys().all(|name| name == ITEM)))
 }
 
 /// A summary or a text of reasoning; none where it is empty, because only the sealed form is known.
@@ -328,20 +304,17 @@ pub(super) fn write_part(part: &Part, text: &str) -> Option<Value> {
             return Some(json!({"type": text, "text": texts.join("\n\n")}));
         }
         Content::Document { source, name } => {
-            let mut file = match source {
-                Source::File(id) => json!({"type": "input_file", "file_id": id}),
-                Source::Url(url) => json!({"type": "input_file", "file_url": url}),
-                source => json!({"type": "input_file", "file_data": source.address()?}),
+            let (member, value) = match source {
+                Source::File(id) => ("file_id", id.clone()),
+                Source::Url(url) => ("file_url", url.clone()),
+                source => ("file_data", source.address()?),
             };
-            if let Some(name) = name {
-                file["filename"] = name.as_str().into();
-            }
-            file
+            object(json!({"type": "input_file", member: value, "filename": name})).into()
         }
         Content::Audio { data, format } => {
             json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
         }
-        Content::Foreign(ID, whole) => return Some(whole.clone()),
+        Content::Foreign(OWN, whole) => return Some(whole.clone()),
         _ => return None,
     };
     Some(with_extra(written, part))
@@ -358,7 +331,7 @@ fn citations(part: &Part, text: &str) -> Vec<Value> {
 }
 
 fn with_extra(mut written: Value, part: &Part) -> Value {
-    if let (Some(all), Some(extra)) = (written.as_object_mut(), part.extra.of(ID)) {
+    if let (Some(all), Some(extra)) = (written.as_object_mut(), part.extra.of(OWN)) {
         all.extend(extra.iter().filter(|(name, _)| *name != ITEM).map(|(name, value)| (name.clone(), value.clone())));
     } else if let Some(detail) = part.extra.member(FormatId::OpenAiChat, "detail") {
         written["detail"] = detail.clone();

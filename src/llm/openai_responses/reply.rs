@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::items::{self, Side};
 use super::request::INSTRUCTIONS;
-use super::{ID, error, write_request};
+use super::{OWN, error, write_request};
 use crate::llm::chat::{Content, Extra, Part};
-use crate::llm::error::{Malformed, Unsupported};
+use crate::llm::error::Malformed;
 use crate::llm::members::Place;
 use crate::llm::{Answer, Finish, Frame, Usage};
 
@@ -37,15 +37,11 @@ pub(super) fn read(body: Value) -> Result<Answer, Malformed> {
     let details = members.shift_remove("incomplete_details").unwrap_or_default();
     let mut answer = head(members);
     for (index, item) in output.into_iter().enumerate() {
-        let parts = items::read(item, Place::ROOT.name("output").index(index)).map_err(malformed)?;
+        let parts = items::read(item, Place::ROOT.name("output").index(index))?;
         items::append(&mut answer.parts, parts);
     }
     answer.finish = finish(&status, &details, &answer.parts);
     Ok(answer)
-}
-
-pub(super) fn malformed(why: Unsupported) -> Malformed {
-    Malformed(why.to_string())
 }
 
 /// What a response says beside its output and its end.
@@ -62,7 +58,7 @@ pub(super) fn head(mut members: Map<String, Value>) -> Answer {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since 1970, saturating")]
     let created = created.map(|created| created as u64);
     let usage = members.shift_remove("usage").and_then(usage);
-    Answer { id, model, created, usage, extra: Extra::new(ID, members), ..Answer::default() }
+    Answer { id, model, created, usage, extra: Extra::new(OWN, members), ..Answer::default() }
 }
 
 fn usage(value: Value) -> Option<Usage> {
@@ -76,7 +72,7 @@ fn usage(value: Value) -> Option<Usage> {
         raw: None,
     };
     let Value::Object(raw) = value else { return None };
-    Some(Usage { raw: Some((ID, raw)), ..usage })
+    Some(Usage { raw: Some((OWN, raw)), ..usage })
 }
 
 /// Why an answer of these parts ended.
@@ -85,7 +81,7 @@ pub(super) fn finish(status: &str, details: &Value, parts: &[Part]) -> Finish {
         return match details["reason"].as_str() {
             None | Some("max_output_tokens" | "max_tokens") => Finish::Length,
             Some("content_filter") => Finish::ContentFilter,
-            Some(reason) => Finish::Other(ID, reason.to_owned()),
+            Some(reason) => Finish::Other(OWN, reason.to_owned()),
         };
     }
     if parts.iter().any(items::is_callers) {
@@ -133,9 +129,9 @@ pub(super) fn mark_cut(item: &mut Value) {
 
 /// The response object: in progress, or ended with the reason for which it is incomplete, if it is.
 pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, output: Vec<Value>) -> Value {
-    let own = head.extra.of(ID);
+    let own = head.extra.members(OWN);
     let id = match head.id.as_str() {
-        id if !id.is_empty() && (own.is_some() || id.starts_with("resp_")) => id.to_owned(),
+        id if !id.is_empty() && (!own.is_empty() || id.starts_with("resp_")) => id.to_owned(),
         _ => format!("resp_{}", frame.id),
     };
     let status = match end {
@@ -148,7 +144,7 @@ pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, 
         "background": false, "error": null,
         "incomplete_details": end.flatten().map(|reason| json!({"reason": reason})),
         "instructions": null, "max_output_tokens": null, "max_tool_calls": null,
-        "model": if head.model.is_empty() { &frame.model } else { &head.model },
+        "model": frame.model_of(head),
         "output": output, "parallel_tool_calls": true, "previous_response_id": null, "prompt_cache_key": null,
         "reasoning": {"effort": null, "summary": null}, "safety_identifier": null, "service_tier": "default",
         "store": false, "temperature": 1.0, "text": {"format": {"type": "text"}, "verbosity": "medium"},
@@ -156,7 +152,7 @@ pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, 
         "usage": end.map(|_| written_usage(head.usage.as_ref())), "user": null, "metadata": {},
     });
     let Some(members) = response.as_object_mut() else { return response };
-    let request = frame.chat.as_ref().and_then(|chat| write_request::write(chat, &frame.model).ok());
+    let request = frame.chat.as_ref().and_then(|chat| write_request::repeated(chat, &frame.model));
     for (name, said) in request.as_ref().and_then(Value::as_object).into_iter().flatten() {
         match (members.get_mut(name), said) {
             (Some(Value::Object(usual)), Value::Object(said)) => usual.extend(said.clone()),
@@ -167,22 +163,17 @@ pub(super) fn response(head: &Answer, frame: &Frame, end: Option<Option<&str>>, 
             _ => {}
         }
     }
-    members.extend(own.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+    members.extend(own);
     response
 }
 
 /// The usage as it came, or as it is counted here. Clients want one, so an answer that nobody generated used nothing.
 fn written_usage(usage: Option<&Usage>) -> Value {
     let usage = usage.cloned().unwrap_or_default();
-    if let Some(raw) = usage.raw_of(ID) {
+    if let Some(raw) = usage.raw_of(OWN) {
         return raw.clone().into();
     }
     json!({"input_tokens": usage.input, "input_tokens_details": {"cached_tokens": usage.cached_input},
         "output_tokens": usage.output, "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.input.saturating_add(usage.output)})
-}
-
-/// The members of a response as a map, whatever it is.
-pub(super) fn map(value: Value) -> Map<String, Value> {
-    if let Value::Object(members) = value { members } else { Map::new() }
 }

@@ -2,25 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::{ID, items};
+use super::{OWN, items};
 use crate::llm::chat::{
     Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, Retention, Role, Tool, ToolChoice, ToolResult,
 };
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place};
+use crate::llm::openai;
 
 /// The member of a message's extra that says that it came as `instructions`.
 pub(super) const INSTRUCTIONS: &str = "instructions";
-/// Members that no model sees. `store` is here too, because it says only what [`Retention`] says.
-const UNSEEN: [&str; 7] = [
-    "metadata",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "store",
-    "stream_options",
-];
 /// Tools that the caller runs, though only this format has them.
 const CALLERS: [&str; 3] = ["custom", "local_shell", "apply_patch"];
 const LOGPROBS: &str = "message.output_text.logprobs";
@@ -28,39 +19,35 @@ const LOGPROBS: &str = "message.output_text.logprobs";
 /// Reads a request.
 pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     let mut members = Members::of(body, Place::ROOT)?;
-    let mut chat = Chat { format: ID, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
+    let mut chat = Chat { format: OWN, model: members.text("model")?.unwrap_or_default(), ..Chat::default() };
     kept(&mut members, &mut chat)?;
     if let Some(text) = members.text(INSTRUCTIONS)?.filter(|text| !text.is_empty()) {
         let mark = Map::from_iter([(INSTRUCTIONS.to_owned(), true.into())]);
-        let extra = Extra::new(ID, mark);
+        let extra = Extra::new(OWN, mark);
         chat.messages.push(Message { role: Role::System, parts: vec![Part::text(text)], extra });
     }
-    match members.take("input") {
+    match members.get("input") {
         None if chat.indispensable.is_some() => {}
         None => return Err(Place::ROOT.name("input").wrong("is missing")),
-        Some(Value::Array(list)) => {
-            let place = Place::ROOT.name("input");
-            for (index, each) in list.into_iter().enumerate() {
-                item(&mut chat, each, place.index(index))?;
-            }
-        }
-        Some(text @ Value::String(_)) => {
-            members.put_back("input", text);
+        Some(Value::Array(_)) => drop(members.each("input", |each, place| item(&mut chat, each, place))?),
+        Some(Value::String(_)) => {
             let parts = items::content(&mut members, "input", "input_text")?;
             chat.messages.push(Message::new(Role::User, parts));
         }
         Some(_) => return Err(Place::ROOT.name("input").wrong("must be a text or a list of items")),
     }
-    for (index, value) in members.list("tools")?.into_iter().enumerate() {
-        let tool = tool(value, Place::ROOT.name("tools").index(index))?;
-        if matches!(&tool, Tool::Foreign(_, whole) if !is_callers(whole)) {
-            chat.uncacheable = Some("a tool runs at the provider, and what it finds changes");
-        }
-        chat.tools.push(tool);
+    chat.tools = members.each("tools", tool)?;
+    if chat.tools.iter().any(|tool| matches!(tool, Tool::Foreign(_, whole) if !is_callers(whole))) {
+        chat.uncacheable = Some("a tool runs at the provider, and what it finds changes");
     }
     chat.tool_choice = members.take("tool_choice").map_or(ToolChoice::Auto, tool_choice);
     chat.parallel_tool_calls = members.flag("parallel_tool_calls")?.filter(|parallel| !parallel);
-    sampling(&mut members, &mut chat)?;
+    // The service itself has no more than temperature, `top_p` and a limit. Other servers of this API take the rest too.
+    for (name, usual) in [("top_p", 1), ("frequency_penalty", 0), ("presence_penalty", 0)] {
+        members.drop_if(name, usual);
+    }
+    let limit = members.integer("max_output_tokens")?;
+    chat.sampling = openai::sampling(&mut members, limit)?;
     chat.output = output(&mut members)?;
     chat.reasoning = reasoning(&mut members)?;
     if members.flag("stream")? == Some(true) {
@@ -68,15 +55,12 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
         chat.delivery = Delivery::StreamWithUsage;
     }
     chat.user = members.text("user")?;
-    for name in UNSEEN {
-        if let Some(value) = members.take(name) {
-            chat.unseen.insert(name.to_owned(), value);
-        }
-    }
-    for (name, usual) in [("truncation", "disabled".into()), ("include", Value::Array(Vec::new()))] {
-        members.drop_if(name, usual);
-    }
-    chat.extra = members.rest(ID);
+    chat.unseen = members.take_all(["metadata"].into_iter().chain(openai::UNSEEN));
+    // What `store` says, only [`Retention`] says.
+    chat.unseen.append(&mut members.take_all(["store", "stream_options"]));
+    members.drop_if("truncation", "disabled");
+    members.drop_if("include", Value::Array(Vec::new()));
+    chat.extra = members.rest(OWN);
     Ok(chat)
 }
 
@@ -136,7 +120,7 @@ fn item(chat: &mut Chat, item: Value, place: Place<'_>) -> Result<(), Unsupporte
             members.drop_if("status", "completed");
             let parts = items::content(&mut members, "content", "input_text")?;
             foreign(chat, &parts);
-            chat.messages.push(Message { role, parts, extra: members.rest(ID) });
+            chat.messages.push(Message { role, parts, extra: members.rest(OWN) });
         }
         (Some("function_call_output"), _) => {
             let mut members = Members::of(item, place)?;
@@ -146,7 +130,7 @@ fn item(chat: &mut Chat, item: Value, place: Place<'_>) -> Result<(), Unsupporte
             let parts = items::content(&mut members, "output", "input_text")?;
             foreign(chat, &parts);
             let result = Part::new(Content::ToolResult(ToolResult { call_id, parts, is_error: false }));
-            chat.messages.push(Message { role: Role::Tool, parts: vec![result], extra: members.rest(ID) });
+            chat.messages.push(Message { role: Role::Tool, parts: vec![result], extra: members.rest(OWN) });
         }
         (Some("message"), None) => return Err(place.name("role").wrong("is missing")),
         (None, None) if item["id"].is_null() => return Err(place.name("type").wrong("is missing")),
@@ -195,7 +179,7 @@ fn is_callers(tool: &Value) -> bool {
 
 fn tool(value: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     if value["type"] != "function" {
-        return if value.is_object() { Ok(Tool::Foreign(ID, value)) } else { Err(place.wrong("must be an object")) };
+        return if value.is_object() { Ok(Tool::Foreign(OWN, value)) } else { Err(place.wrong("must be an object")) };
     }
     let mut members = Members::of(value, place)?;
     members.take("type");
@@ -206,7 +190,7 @@ fn tool(value: Value, place: Place<'_>) -> Result<Tool, Unsupported> {
     if said.is_none() && strict.is_none() {
         members.put_back("strict", "if possible".into());
     }
-    Ok(Tool::Function { name, description, parameters, strict, extra: members.rest(ID) })
+    Ok(Tool::Function { name, description, parameters, strict, extra: members.rest(OWN) })
 }
 
 /// Whether the objects of a schema allow and require what they name, and nothing else.
@@ -242,78 +226,38 @@ fn tool_choice(choice: Value) -> ToolChoice {
         {
             ToolChoice::Allowed { names, required: mode == "required" }
         }
-        _ => ToolChoice::Foreign(ID, choice),
+        _ => ToolChoice::Foreign(OWN, choice),
     }
-}
-
-/// The service itself has no more than temperature, `top_p` and a limit. Other servers of this API take the rest too.
-fn sampling(members: &mut Members<'_>, chat: &mut Chat) -> Result<(), Unsupported> {
-    for (name, usual) in [("top_p", 1), ("frequency_penalty", 0), ("presence_penalty", 0)] {
-        members.drop_if(name, usual);
-    }
-    let sampling = &mut chat.sampling;
-    sampling.max_tokens = members.integer("max_output_tokens")?;
-    sampling.temperature = members.number("temperature")?;
-    sampling.top_p = members.number("top_p")?;
-    sampling.top_k = members.integer("top_k")?;
-    sampling.frequency_penalty = members.number("frequency_penalty")?;
-    sampling.presence_penalty = members.number("presence_penalty")?;
-    if let Some(seed) = members.get("seed").and_then(Value::as_i64) {
-        members.take("seed");
-        sampling.seed = Some(seed);
-    }
-    let stop = match members.get("stop") {
-        Some(Value::String(text)) => Some(vec![text.clone()]),
-        Some(Value::Array(texts)) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
-        _ => None,
-    };
-    if let Some(stop) = stop {
-        members.take("stop");
-        sampling.stop = stop;
-    }
-    Ok(())
 }
 
 fn output(members: &mut Members<'_>) -> Result<Output, Unsupported> {
-    let Some(text) = members.take("text") else { return Ok(Output::Text) };
-    let place = Place::ROOT.name("text");
-    let mut text = Members::of(text, place)?;
-    text.drop_if("verbosity", "medium");
-    let format = text.take("format");
-    let output = match format.as_ref().map(|format| (format["type"].as_str(), format.as_object().map_or(0, Map::len))) {
-        None | Some((Some("text"), 1)) => Output::Text,
-        Some((Some("json_object"), 1)) => Output::JsonObject,
-        Some((Some("json_schema"), _)) => {
-            let mut format = Members::of(format.unwrap_or_default(), place.name("format"))?;
-            format.take("type");
-            let (name, description) = (format.text("name")?, format.text("description")?);
-            let strict = format.flag("strict")?.filter(|strict| *strict);
-            let schema = format.take("schema").ok_or_else(|| place.name("format").wrong("must have a schema"))?;
-            let rest = format.into_map();
-            if !rest.is_empty() {
-                text.put_back("format", rest.into());
+    let output = members.within("text", |text| {
+        text.drop_if("verbosity", "medium");
+        let format = text.get("format").cloned().unwrap_or_default();
+        Ok(match (format["type"].as_str(), format.as_object().map_or(0, Map::len)) {
+            (Some("json_schema"), _) => text.within_required("format", |format| {
+                format.take("type");
+                let schema = format.take("schema").ok_or_else(|| format.place().wrong("must have a schema"))?;
+                let (name, description) = (format.text("name")?, format.text("description")?);
+                let strict = format.flag("strict")?.filter(|strict| *strict);
+                Ok(Output::JsonSchema { name, description, schema, strict })
+            })?,
+            (kind, count) => {
+                text.take("format");
+                match (kind, count) {
+                    (None, 0) | (Some("text"), 1) => Output::Text,
+                    (Some("json_object"), 1) => Output::JsonObject,
+                    _ => Output::Foreign(OWN, format),
+                }
             }
-            Output::JsonSchema { name, description, schema, strict }
-        }
-        Some(_) => Output::Foreign(ID, format.unwrap_or_default()),
-    };
-    put_rest(members, "text", text);
-    Ok(output)
+        })
+    });
+    Ok(output?.unwrap_or_default())
 }
 
 fn reasoning(members: &mut Members<'_>) -> Result<Reasoning, Unsupported> {
-    let Some(value) = members.take("reasoning") else { return Ok(Reasoning::default()) };
-    let mut inner = Members::of(value, Place::ROOT.name("reasoning"))?;
-    let reasoning =
-        Reasoning { effort: inner.text("effort")?, summary: inner.text("summary")?, ..Reasoning::default() };
-    put_rest(members, "reasoning", inner);
-    Ok(reasoning)
-}
-
-fn put_rest(members: &mut Members<'_>, name: &str, rest: Members<'_>) {
-    let mut rest = rest.into_map();
-    rest.retain(|_, value| !value.is_null());
-    if !rest.is_empty() {
-        members.put_back(name, rest.into());
-    }
+    let reasoning = members.within("reasoning", |inner| {
+        Ok(Reasoning { effort: inner.text("effort")?, summary: inner.text("summary")?, ..Reasoning::default() })
+    });
+    Ok(reasoning?.unwrap_or_default())
 }

@@ -8,11 +8,44 @@ use std::mem::discriminant;
 
 use serde_json::{Map, Value, json};
 
-use super::{ID, error, items, reply};
+use super::{OWN, error, items, reply};
 use crate::llm::chat::{Content, Extra, Part};
 use crate::llm::error::Malformed;
-use crate::llm::members::Place;
-use crate::llm::{Delta, Event, StreamFault, StreamReader};
+use crate::llm::members::{Place, map};
+use crate::llm::{Delta, Event, StreamFault, StreamReader, Terminal};
+
+/// Whether an event ends a stream.
+pub(super) fn terminal(event: &Event) -> Option<Terminal> {
+    match event.name.as_str() {
+        "" | "message" => {}
+        name => return ending(name),
+    }
+    // In the text of an answer these would stand with backslashes before their quotes.
+    let marks = ["\"response.completed\"", "\"response.incomplete\"", "\"response.done\"", "\"response.failed\""];
+    if !marks.iter().chain(["\"error\"", "\"response.cancelled\""].iter()).any(|mark| event.data.contains(mark)) {
+        return None;
+    }
+    let data: Value = serde_json::from_str(&event.data).ok()?;
+    ending(data["type"].as_str().unwrap_or_default()).or((!data["error"].is_null()).then_some(Terminal::Error))
+}
+
+/// How an event of this type ends a stream, if it does.
+fn ending(kind: &str) -> Option<Terminal> {
+    match kind {
+        "response.completed" | "response.incomplete" | "response.done" => Some(Terminal::End),
+        "response.failed" | "response.cancelled" | "error" => Some(Terminal::Error),
+        _ => None,
+    }
+}
+
+/// Events about texts: whose, the type of the part, and the member that has all of it at its end.
+const TEXTS: [(&str, &str, &str); 5] = [
+    ("response.output_text", "output_text", "text"),
+    ("response.refusal", "refusal", "refusal"),
+    ("response.reasoning_summary_text", "summary_text", "text"),
+    ("response.reasoning_text", "reasoning_text", "text"),
+    ("response.function_call_arguments", "function_call", "arguments"),
+];
 
 /// See [`StreamReader`].
 #[derive(Default)]
@@ -35,10 +68,10 @@ struct Item {
     pieces: Vec<Piece>,
     /// The last part of the item before.
     before: Option<Part>,
-    /// Arguments of a call whose name hasn't come yet.
-    waiting: String,
     /// Whether it has come whole.
     is_whole: bool,
+    /// Whether the output of the whole response has it.
+    is_claimed: bool,
     /// Something in it that only the whole item tells.
     untold: Option<&'static str>,
 }
@@ -51,6 +84,8 @@ struct Piece {
     index: usize,
     part: Part,
     has_ended: bool,
+    /// Whether the item has come whole with it.
+    is_whole: bool,
 }
 
 impl StreamReader for Reader {
@@ -61,30 +96,22 @@ impl StreamReader for Reader {
         let data: Value = serde_json::from_str(&event.data)
             .map_err(|why| Malformed(format!("an event of its stream is no JSON: {why}")))?;
         let kind = data["type"].as_str().unwrap_or(&event.name);
-        let delta = data["delta"].as_str().unwrap_or_default();
-        let whole = |name: &str| data[name].as_str().unwrap_or_default();
+        if matches!(kind, "response.failed" | "response.cancelled" | "error") || !data["error"].is_null() {
+            return Err(StreamFault::Provider(error::of_event(&data)));
+        }
+        let (subject, step) = kind.rsplit_once('.').unwrap_or_default();
+        if let Some((_, list, whole)) = TEXTS.iter().find(|(name, ..)| *name == subject)
+            && matches!(step, "delta" | "done")
+        {
+            let is_whole = step == "done";
+            let text = data[if is_whole { *whole } else { "delta" }].as_str().unwrap_or_default();
+            return self.text(&data, list, text, is_whole, out);
+        }
         match kind {
-            "response.failed" | "response.cancelled" | "error" => {
-                return Err(StreamFault::Provider(error::of_event(&data)));
-            }
-            _ if !data["error"].is_null() => return Err(StreamFault::Provider(error::of_event(&data))),
             "response.created" | "response.queued" | "response.in_progress" => self.begin(&data["response"], out),
-            "response.output_item.added" => self.added(&data, out)?,
+            "response.output_item.added" => self.added(&data, out),
             "response.output_item.done" => self.item_done(&data, out)?,
-            "response.output_text.delta" => self.grow(&data, "output_text", delta, out)?,
-            "response.output_text.done" => self.settle(&data, "output_text", whole("text"), out)?,
-            "response.refusal.delta" => self.grow(&data, "refusal", delta, out)?,
-            "response.refusal.done" => self.settle(&data, "refusal", whole("refusal"), out)?,
-            "response.reasoning_summary_text.delta" => self.grow(&data, "summary_text", delta, out)?,
-            "response.reasoning_summary_text.done" => self.settle(&data, "summary_text", whole("text"), out)?,
-            "response.reasoning_text.delta" => self.grow(&data, "reasoning_text", delta, out)?,
-            "response.reasoning_text.done" => self.settle(&data, "reasoning_text", whole("text"), out)?,
-            "response.function_call_arguments.delta" => self.grow(&data, "function_call", delta, out)?,
-            "response.function_call_arguments.done" => self.settle(&data, "function_call", whole("arguments"), out)?,
-            "response.output_text.annotation.added" => {
-                let item = self.item(&data, "message")?;
-                item.untold = Some("annotations");
-            }
+            "response.output_text.annotation.added" => self.item(&data, "message")?.0.untold = Some("annotations"),
             "response.content_part.done" => self.part_done(&data)?,
             "response.completed" | "response.incomplete" | "response.done" => {
                 self.complete(kind, data["response"].clone(), out)?;
@@ -107,13 +134,13 @@ impl Reader {
     fn begin(&mut self, response: &Value, out: &mut Vec<Delta>) {
         if !self.has_begun {
             self.has_begun = true;
-            out.push(Delta::Begin(reply::head(reply::map(response.clone()))));
+            out.push(Delta::Begin(reply::head(map(response.clone()))));
         }
     }
 
-    fn added(&mut self, data: &Value, out: &mut Vec<Delta>) -> Result<(), StreamFault> {
+    fn added(&mut self, data: &Value, out: &mut Vec<Delta>) {
         self.begin(&Value::Null, out);
-        let Value::Object(mut head) = data["item"].clone() else { return Ok(()) };
+        let Value::Object(mut head) = data["item"].clone() else { return };
         for name in ["content", "summary", "encrypted_content", "status"] {
             head.shift_remove(name);
         }
@@ -125,7 +152,6 @@ impl Reader {
         if let Some(item) = self.items.get_mut(at).filter(|_| is_named_call) {
             item.piece(("function_call", 0), &mut self.parts, out);
         }
-        Ok(())
     }
 
     fn push(&mut self, mut item: Item) -> usize {
@@ -134,8 +160,8 @@ impl Reader {
         self.items.len() - 1
     }
 
-    /// The item that an event is about, by its id and its number as far as the server tells them.
-    fn item(&mut self, data: &Value, kind: &str) -> Result<&mut Item, StreamFault> {
+    /// The item that an event is about, by its id and its number as far as the server tells them, and the number of parts.
+    fn item(&mut self, data: &Value, kind: &str) -> Result<(&mut Item, &mut usize), StreamFault> {
         let id = [&data["item_id"], &data["item"]["id"]].into_iter().find_map(Value::as_str).unwrap_or_default();
         let index = data["output_index"].as_u64();
         let fits = |item: &&Item| item.kind == kind && !item.is_whole;
@@ -155,43 +181,26 @@ impl Reader {
             }
             self.push(Item { index, id: id.to_owned(), kind: kind.to_owned(), head, ..Item::default() })
         });
-        self.items.get_mut(found).ok_or(StreamFault::Truncated)
+        let item = self.items.get_mut(found).ok_or(StreamFault::Truncated)?;
+        Ok((item, &mut self.parts))
     }
 
-    /// A piece of a part, whose type is `list`.
-    fn grow(&mut self, data: &Value, list: &'static str, more: &str, out: &mut Vec<Delta>) -> Result<(), StreamFault> {
-        self.begin(&Value::Null, out);
-        let mut parts = self.parts;
-        let item = self.item(data, kind_of(list))?;
-        if !more.is_empty() {
-            match item.piece(key(data, list), &mut parts, out) {
-                Some(piece) => piece.grow(more, out),
-                None => item.waiting.push_str(more),
-            }
-        }
-        self.parts = parts;
-        Ok(())
-    }
-
-    /// A part's text, whole.
-    fn settle(
+    /// More of the text of a part, whose type is `list`, or all of it.
+    fn text(
         &mut self,
         data: &Value,
         list: &'static str,
         text: &str,
+        is_whole: bool,
         out: &mut Vec<Delta>,
     ) -> Result<(), StreamFault> {
         self.begin(&Value::Null, out);
-        let mut parts = self.parts;
-        let item = self.item(data, kind_of(list))?;
-        let is_there = |piece: &Piece| piece.key.0 == list && piece.text() == text;
-        if !text.is_empty() && !item.pieces.iter().any(is_there) {
-            match item.piece(key(data, list), &mut parts, out) {
-                Some(piece) => piece.settle(text, out),
-                None => text.clone_into(&mut item.waiting),
-            }
+        let (item, parts) = self.item(data, kind_of(list))?;
+        let is_there = is_whole && item.pieces.iter().any(|piece| piece.key.0 == list && piece.text() == text);
+        if let Some(piece) = (!text.is_empty() && !is_there).then(|| item.piece(key(data, list), parts, out)).flatten()
+        {
+            if is_whole { piece.settle(text, out) } else { piece.grow(text, out) }
         }
-        self.parts = parts;
         Ok(())
     }
 
@@ -202,7 +211,7 @@ impl Reader {
             Some("refusal") => "refusal",
             _ => return Ok(()),
         };
-        let (item, key) = (self.item(data, "message")?, key(data, list));
+        let ((item, _), key) = (self.item(data, "message")?, key(data, list));
         if let Some(part) = item.made(list, data["part"].clone(), item.is_first(key))
             && let Some(piece) = item.pieces.iter_mut().find(|piece| piece.key == key && !piece.has_ended)
         {
@@ -216,11 +225,10 @@ impl Reader {
         self.begin(&Value::Null, out);
         let whole = data["item"].clone();
         if whole.is_object() {
-            let parts = items::read(whole.clone(), Place::ROOT.name("item")).map_err(reply::malformed)?;
+            let parts = items::read(whole.clone(), Place::ROOT.name("item"))?;
             let kind = whole["type"].as_str().unwrap_or("message");
-            let mut begun = self.parts;
-            self.item(data, kind)?.reconcile(parts, &mut begun, out);
-            self.parts = begun;
+            let (item, begun) = self.item(data, kind)?;
+            item.reconcile(parts, begun, out);
         }
         Ok(())
     }
@@ -235,7 +243,7 @@ impl Reader {
             _ if kind == "response.incomplete" => "incomplete".into(),
             _ => "completed".into(),
         };
-        let mut members = reply::map(response);
+        let mut members = map(response);
         let details = members.shift_remove("incomplete_details").unwrap_or_default();
         let output = match members.shift_remove("output") {
             Some(Value::Array(output)) => output,
@@ -256,31 +264,26 @@ impl Reader {
     /// out.
     fn agree(&mut self, output: Vec<Value>, out: &mut Vec<Delta>) -> Result<(), StreamFault> {
         let has_output = !output.is_empty();
-        let mut claimed = vec![false; self.items.len()];
         for whole in output {
             let kind = whole["type"].as_str().unwrap_or("message").to_owned();
             let id = whole["id"].as_str().unwrap_or_default().to_owned();
-            let parts = items::read(whole, Place::ROOT.name("output")).map_err(reply::malformed)?;
+            let parts = items::read(whole, Place::ROOT.name("output"))?;
             let free = |test: &dyn Fn(&Item) -> bool| {
-                let mut candidates = self.items.iter().zip(&claimed);
-                candidates.position(|(item, is_claimed)| !is_claimed && item.kind == kind && test(item))
+                self.items.iter().position(|item| !item.is_claimed && item.kind == kind && test(item))
             };
             let found = free(&|item| !id.is_empty() && item.id == id).or_else(|| free(&|_| true));
-            let found = found.unwrap_or_else(|| {
-                claimed.push(false);
-                self.push(Item { kind, id, ..Item::default() })
-            });
-            let (Some(item), Some(claim)) = (self.items.get_mut(found), claimed.get_mut(found)) else { continue };
-            *claim = true;
+            let found = found.unwrap_or_else(|| self.push(Item { kind, id, ..Item::default() }));
+            let Some(item) = self.items.get_mut(found) else { continue };
+            item.is_claimed = true;
             if !item.is_whole {
                 item.reconcile(parts, &mut self.parts, out);
             } else if item.kind != "reasoning" && item.texts() != parts.iter().map(text_of).collect::<String>() {
                 out.push(Delta::Lossy("output".into()));
             }
         }
-        for (item, is_claimed) in self.items.iter_mut().zip(claimed) {
+        for item in &mut self.items {
             let is_lost = item.pieces.is_empty() && item.kind != "message" && item.kind != "reasoning";
-            if has_output && !is_claimed && !item.texts().is_empty() {
+            if has_output && !item.is_claimed && !item.texts().is_empty() {
                 out.push(Delta::Lossy("output".into()));
             } else if !item.is_whole && (is_lost || item.untold.is_some()) {
                 out.push(Delta::Lossy(item.untold.unwrap_or("output").into()));
@@ -300,17 +303,12 @@ impl Item {
     fn made(&self, list: &str, piece: Value, is_first: bool) -> Option<Part> {
         let mut whole = if is_first { self.head.clone() } else { Map::new() };
         whole.insert("type".into(), self.kind.as_str().into());
-        match list {
-            "function_call" => {
-                whole.insert("arguments".into(), "".into());
-            }
-            "summary_text" => {
-                whole.insert("summary".into(), vec![piece].into());
-            }
-            _ => {
-                whole.insert("content".into(), vec![piece].into());
-            }
-        }
+        let (name, value) = match list {
+            "function_call" => ("arguments", "".into()),
+            "summary_text" => ("summary", vec![piece].into()),
+            _ => ("content", vec![piece].into()),
+        };
+        whole.insert(name.into(), value);
         items::read(whole.into(), Place::ROOT.name("item")).ok()?.into_iter().next()
     }
 
@@ -347,7 +345,7 @@ impl Item {
         out: &mut Vec<Delta>,
     ) -> Option<&mut Piece> {
         out.push(Delta::PartBegin { index: *parts, part: part.clone() });
-        self.pieces.push(Piece { key, index: *parts, part, has_ended: false });
+        self.pieces.push(Piece { key, index: *parts, part, has_ended: false, is_whole: false });
         *parts += 1;
         self.pieces.last_mut()
     }
@@ -355,27 +353,23 @@ impl Item {
     /// The item has come whole, as these parts.
     fn reconcile(&mut self, mut parts: Vec<Part>, begun: &mut usize, out: &mut Vec<Delta>) {
         parts.iter_mut().take(1).for_each(|first| self.set_apart(first));
-        let mut taken = vec![false; self.pieces.len()];
         for part in parts {
             let like = |piece: &Piece| {
-                let same_type = piece.part.extra.member(ID, "type") == part.extra.member(ID, "type");
-                discriminant(&piece.part.content) == discriminant(&part.content) && same_type
+                let same_type = piece.part.extra.member(OWN, "type") == part.extra.member(OWN, "type");
+                !piece.is_whole && discriminant(&piece.part.content) == discriminant(&part.content) && same_type
             };
-            let found = self.pieces.iter().zip(&taken).position(|(piece, is_taken)| !is_taken && like(piece));
-            if let (Some(piece), Some(take)) =
-                (found.and_then(|at| self.pieces.get_mut(at)), found.and_then(|at| taken.get_mut(at)))
-            {
-                *take = true;
+            if let Some(piece) = self.pieces.iter_mut().find(|piece| like(piece)) {
+                piece.is_whole = true;
                 piece.settle(&text_of(&part), out);
                 piece.part.seal = part.seal;
                 piece.part.extra = part.extra;
                 piece.end(out);
             } else if let Some(piece) = self.push(("whole", 0), part, begun, out) {
+                piece.is_whole = true;
                 piece.end(out);
-                taken.push(true);
             }
         }
-        if self.pieces.iter().zip(taken).any(|(piece, is_taken)| !is_taken && !piece.text().is_empty()) {
+        if self.pieces.iter().any(|piece| !piece.is_whole && !piece.text().is_empty()) {
             out.push(Delta::Lossy("output".into()));
         }
         self.pieces.iter_mut().for_each(|piece| piece.end(out));

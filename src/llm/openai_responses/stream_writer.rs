@@ -7,12 +7,17 @@
 use serde_json::{Map, Value, json};
 
 use super::items::{self, Kind, Side};
-use super::{ID, reply};
+use super::{FORMAT, OWN, reply};
 use crate::llm::chat::{Content, Part};
 use crate::llm::event::write_sse;
-use crate::llm::{Answer, Delta, Finish, Frame, StreamWriter};
+use crate::llm::members::{map, object};
+use crate::llm::{Answer, Delta, Finish, Frame, ProviderError, StreamWriter};
+
+/// The list of summaries, as events call it.
+const SUMMARY: &str = "reasoning_summary";
 
 /// See [`StreamWriter`].
+#[derive(Default)]
 pub(super) struct Writer {
     frame: Frame,
     head: Answer,
@@ -26,6 +31,8 @@ pub(super) struct Writer {
     live: usize,
     items: Vec<Item>,
     finish: Option<Finish>,
+    /// Whether the answer is over, and not complete.
+    is_cut: bool,
 }
 
 struct State {
@@ -58,10 +65,7 @@ impl StreamWriter for Writer {
             Delta::PartEnd { index, seal, extra } => {
                 let Some(place) = self.places.get(*index).copied() else { return };
                 if let Some(state) = self.parts.get_mut(place) {
-                    state.part.seal = seal.clone().or(state.part.seal.take());
-                    if !extra.is_empty() {
-                        state.part.extra = extra.clone();
-                    }
+                    state.part.end(seal.clone(), extra.clone());
                     state.has_ended = true;
                     self.advance(out);
                 }
@@ -80,7 +84,8 @@ impl StreamWriter for Writer {
         let finish = self.finish.take().unwrap_or_default();
         let parts: Vec<Part> = self.parts.iter().map(|state| state.part.clone()).collect();
         let reason = reply::cut(&finish, &parts);
-        self.close(reason.is_some(), out);
+        self.is_cut = reason.is_some();
+        self.close(out);
         let mut output: Vec<Value> = (0..self.items.len()).filter_map(|index| self.item(index)).collect();
         if let Some(last) = output.last_mut().filter(|_| reason.is_some()) {
             reply::mark_cut(last);
@@ -89,34 +94,31 @@ impl StreamWriter for Writer {
         let response = reply::response(&self.head, &self.frame, Some(reason), output);
         self.event(name, json!({"response": response}), out);
     }
+
+    /// Flat, as it is documented, and with the object that the service sends in fact, at which OpenAI's Python client
+    /// raises.
+    fn fail(&mut self, error: &ProviderError, out: &mut String) {
+        let object = FORMAT.write_error(error)["error"].take();
+        let code = object["code"].as_str().or(object["type"].as_str());
+        let event = json!({"code": code, "message": error.message, "param": error.param, "error": object});
+        self.event("error", event, out);
+    }
 }
 
 impl Writer {
     pub(super) fn new(frame: &Frame) -> Self {
-        Self {
-            frame: frame.clone(),
-            head: Answer::default(),
-            has_begun: false,
-            sequence: 0,
-            parts: Vec::new(),
-            places: Vec::new(),
-            live: 0,
-            items: Vec::new(),
-            finish: None,
-        }
+        Self { frame: frame.clone(), ..Self::default() }
     }
 
     fn event(&mut self, name: &str, members: Value, out: &mut String) {
-        let mut event =
-            Map::from_iter([("type".to_owned(), name.into()), ("sequence_number".to_owned(), self.sequence.into())]);
+        let mut event = object(json!({"type": name, "sequence_number": self.sequence}));
         self.sequence += 1;
-        event.extend(reply::map(members));
+        event.extend(map(members));
         write_sse(out, name, &event.into());
     }
 
     fn begin(&mut self, out: &mut String) {
-        if !self.has_begun {
-            self.has_begun = true;
+        if !std::mem::replace(&mut self.has_begun, true) {
             for name in ["response.created", "response.in_progress"] {
                 let response = reply::response(&self.head, &self.frame, None, Vec::new());
                 self.event(name, json!({"response": response}), out);
@@ -174,7 +176,7 @@ impl Writer {
         let Some(kind) = items::kind(&part) else { return };
         let before = self.items.last().filter(|item| !item.is_done).and_then(|item| item.parts.last());
         if before.and_then(|at| self.parts.get(*at)).is_none_or(|before| items::begins(&before.part, &part)) {
-            self.close(false, out);
+            self.close(out);
             let output_index = self.items.len();
             let Some(mut item) = items::write(&[&part], Side::Output(&self.frame.id, output_index)) else { return };
             self.items.push(Item { id: item["id"].clone(), parts: Vec::new(), is_done: false });
@@ -206,23 +208,22 @@ impl Writer {
     fn address(&self, place: usize) -> Map<String, Value> {
         let id = self.items.last().map(|item| item.id.clone());
         let index = self.items.len().saturating_sub(1);
-        let mut members =
-            Map::from_iter([("item_id".to_owned(), id.into()), ("output_index".to_owned(), index.into())]);
+        let mut members = object(json!({"item_id": id, "output_index": index}));
         if let Some((list, at)) = self.parts.get(place).and_then(|state| state.at) {
-            members.insert(format!("{list}_index"), at.into());
+            members.insert(format!("{}_index", list.trim_start_matches("reasoning_")), at.into());
         }
         members
     }
 
     fn part_event(&mut self, place: usize, name: &str, more: Value, out: &mut String) {
         let mut members = self.address(place);
-        members.extend(reply::map(more));
+        members.extend(map(more));
         self.event(name, members.into(), out);
     }
 
     fn part_added(&mut self, place: usize, out: &mut String) {
         let Some(part) = self.parts.get(place).map(|state| state.part.clone()) else { return };
-        let list = if is_summary(&part) { "summary" } else { "content" };
+        let list = list_of(&part);
         let others = self.items.last().map(|item| item.parts.as_slice()).unwrap_or_default();
         let lists = others.iter().filter_map(|at| self.parts.get(*at)?.at);
         let at = lists.filter(|(of, _)| *of == list).count();
@@ -231,13 +232,12 @@ impl Writer {
         }
         let empty = match &part.content {
             Content::Refusal(_) => json!({"type": "refusal", "refusal": ""}),
-            Content::Reasoning(_) if list == "summary" => json!({"type": "summary_text", "text": ""}),
-            Content::Reasoning(_) => json!({"type": "reasoning_text", "text": ""}),
+            Content::Reasoning(_) => {
+                json!({"type": if list == SUMMARY { "summary_text" } else { "reasoning_text" }, "text": ""})
+            }
             _ => json!({"type": "output_text", "annotations": [], "logprobs": [], "text": ""}),
         };
-        let name =
-            if list == "summary" { "response.reasoning_summary_part.added" } else { "response.content_part.added" };
-        self.part_event(place, name, json!({"part": empty}), out);
+        self.part_event(place, &format!("response.{list}_part.added"), json!({"part": empty}), out);
     }
 
     /// A piece of the live part's text. Thoughts begin with the first, because there may be none.
@@ -257,42 +257,32 @@ impl Writer {
     fn part_done(&mut self, place: usize, out: &mut String) {
         let Some(part) = self.parts.get(place).map(|state| state.part.clone()) else { return };
         let has_place = self.parts.get(place).is_some_and(|state| state.at.is_some());
-        let name = event_of(&part).map(|name| format!("response.{name}.done"));
-        match (&part.content, name) {
-            (Content::ToolCall(call), Some(name)) => {
-                self.part_event(place, &name, json!({"arguments": call.arguments, "name": call.name}), out);
-            }
-            (content, Some(name)) if has_place => {
-                let text = match content {
-                    Content::Text(text) => json!({"text": text, "logprobs": []}),
-                    Content::Refusal(text) => json!({"refusal": text}),
-                    Content::Reasoning(text) => json!({"text": text}),
-                    _ => json!({}),
-                };
-                self.part_event(place, &name, text, out);
-                let is_summary = is_summary(&part);
-                let whole = items::thought(&part).or_else(|| items::write_part(&part, "output_text"));
-                let list = if is_summary { "reasoning_summary_part" } else { "content_part" };
-                self.part_event(place, &format!("response.{list}.done"), json!({"part": whole}), out);
-            }
-            _ => {}
+        let text = match &part.content {
+            Content::ToolCall(call) => json!({"arguments": call.arguments, "name": call.name}),
+            Content::Text(text) => json!({"text": text, "logprobs": []}),
+            Content::Refusal(text) => json!({"refusal": text}),
+            Content::Reasoning(text) => json!({"text": text}),
+            _ => Value::Null,
+        };
+        if let Some(name) = event_of(&part).filter(|_| has_place || matches!(part.content, Content::ToolCall(_))) {
+            self.part_event(place, &format!("response.{name}.done"), text, out);
+        }
+        if has_place {
+            let whole = items::thought(&part).or_else(|| items::write_part(&part, "output_text"));
+            self.part_event(place, &format!("response.{}_part.done", list_of(&part)), json!({"part": whole}), out);
         }
         if matches!(items::kind(&part), Some(Kind::Call | Kind::Foreign)) {
-            self.close(false, out);
+            self.close(out);
         }
     }
 
     /// Ends the item that is open, if one is.
-    fn close(&mut self, is_cut: bool, out: &mut String) {
+    fn close(&mut self, out: &mut String) {
         let index = self.items.len().saturating_sub(1);
-        if self.items.last().is_none_or(|item| item.is_done) {
-            return;
-        }
-        if let Some(item) = self.items.last_mut() {
-            item.is_done = true;
-        }
+        let Some(open) = self.items.last_mut().filter(|item| !item.is_done) else { return };
+        open.is_done = true;
         if let Some(mut item) = self.item(index) {
-            if is_cut {
+            if self.is_cut {
                 reply::mark_cut(&mut item);
             }
             self.event("response.output_item.done", json!({"output_index": index, "item": item}), out);
@@ -316,8 +306,10 @@ fn is_open_ended(part: &Part) -> bool {
     matches!(part.content, Content::Text(_) | Content::Refusal(_) | Content::Reasoning(_))
 }
 
-fn is_summary(part: &Part) -> bool {
-    matches!(part.content, Content::Reasoning(_)) && part.extra.member(ID, "type").is_none()
+/// The list of its item in which a part stands.
+fn list_of(part: &Part) -> &'static str {
+    let is_summary = matches!(part.content, Content::Reasoning(_)) && part.extra.member(OWN, "type").is_none();
+    if is_summary { SUMMARY } else { "content" }
 }
 
 /// The name that events about a part's text have.
@@ -325,7 +317,7 @@ fn event_of(part: &Part) -> Option<&'static str> {
     match &part.content {
         Content::Text(_) => Some("output_text"),
         Content::Refusal(_) => Some("refusal"),
-        Content::Reasoning(_) if is_summary(part) => Some("reasoning_summary_text"),
+        Content::Reasoning(_) if list_of(part) == SUMMARY => Some("reasoning_summary_text"),
         Content::Reasoning(_) => Some("reasoning_text"),
         Content::ToolCall(_) => Some("function_call_arguments"),
         _ => None,

@@ -2,80 +2,81 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ID;
+use super::OWN;
 use super::items::{self, Side};
 use super::request::INSTRUCTIONS;
 use crate::llm::FormatId;
 use crate::llm::chat::{Chat, Content, Message, Output, Part, Retention, Role, Source, Tool, ToolChoice, ToolResult};
 use crate::llm::error::Unsupported;
-use crate::llm::members::Place;
-use crate::llm::models::{effort_of_budget, family};
+use crate::llm::members::{Place, object, some};
+use crate::llm::models::family;
+use crate::llm::openai;
 
 /// The least that `max_output_tokens` may be.
 const LEAST_TOKENS: u64 = 16;
 /// Characters of a call's id, and of a user's name, at most.
 const LONGEST_ID: usize = 64;
-/// Members of a chat completion that mean the same here.
-const OF_CHAT: [&str; 4] = ["service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 
 /// Writes a request. What this API doesn't have and what changes the sampling only, such as penalties, is left out
 /// where the request came in another format.
 pub(super) fn write(chat: &Chat, model: &str) -> Result<Value, Unsupported> {
-    chat.may_become(ID)?;
-    let is_own = chat.format == ID;
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            out.insert(name.to_owned(), value);
-        }
-    };
-    put("model", Some(model).filter(|model| !model.is_empty()).map(Value::from));
+    chat.may_become(OWN)?;
+    let is_own = chat.format == OWN;
     let (instructions, messages) = instructions(chat);
-    put("instructions", instructions.map(Value::from));
-    put("input", input(chat, messages)?);
-    let (mut tools, place) = (Vec::new(), Place::ROOT.name("tools"));
-    for (index, each) in chat.tools.iter().enumerate() {
-        tools.push(tool(each, is_own).ok_or_else(|| place.index(index).wrong("is a tool of another API's"))?);
-    }
-    put("tools", (!tools.is_empty()).then(|| tools.into()));
-    put("tool_choice", tool_choice(&chat.tool_choice)?);
-    put("parallel_tool_calls", chat.parallel_tool_calls.map(Value::from));
+    let place = Place::ROOT.name("tools");
+    let tools =
+        chat.tools.iter().enumerate().map(|(index, each)| {
+            tool(each, is_own).ok_or_else(|| place.index(index).wrong("is a tool of another API's"))
+        });
     let sampling = &chat.sampling;
-    let limit = sampling.max_tokens.map(|limit| if is_own { limit } else { limit.max(LEAST_TOKENS) });
-    put("max_output_tokens", limit.map(Value::from));
-    if is_own || family(model).sampling {
-        put("temperature", sampling.temperature.map(Value::from));
-        put("top_p", sampling.top_p.map(Value::from));
-    }
-    let stop = Some(&sampling.stop).filter(|stop| !stop.is_empty());
-    if is_own {
-        put("top_k", sampling.top_k.map(Value::from));
-        put("frequency_penalty", sampling.frequency_penalty.map(Value::from));
-        put("presence_penalty", sampling.presence_penalty.map(Value::from));
-        put("seed", sampling.seed.map(Value::from));
-        put("stop", stop.map(|stop| stop.clone().into()));
-    } else if stop.is_some() {
+    if !is_own && !sampling.stop.is_empty() {
         return Err(Unsupported::new("stop", "can't be said to the Responses API"));
     }
-    put("text", text(chat)?);
-    put("reasoning", reasoning(chat, model));
-    put("stream", chat.delivery.is_stream().then(|| true.into()));
-    if is_own {
-        put("user", chat.user.clone().map(Value::from));
-        chat.unseen.iter().for_each(|(name, value)| put(name, Some(value.clone())));
-    } else {
-        put("user", chat.user.as_deref().map(|user| user.chars().take(LONGEST_ID).collect::<String>().into()));
-        put("store", (chat.retention == Retention::Nothing).then(|| false.into()));
-        for name in OF_CHAT.into_iter().filter(|_| chat.format == FormatId::OpenAiChat) {
-            put(name, chat.unseen.get(name).cloned());
-        }
-    }
-    for (name, value) in chat.extra.of(ID).into_iter().flatten() {
-        if !matches!(name.as_str(), "text" | "reasoning") {
-            put(name, Some(value.clone()));
-        }
-    }
+    let takes_sampling = is_own || family(model).sampling;
+    let user = |user: &str| user.chars().take(if is_own { usize::MAX } else { LONGEST_ID }).collect::<String>();
+    let mut out = object(json!({
+        "model": some(model),
+        "instructions": instructions,
+        "input": input(chat, messages)?,
+        "tools": some(tools.collect::<Result<Vec<Value>, _>>()?),
+        "tool_choice": tool_choice(&chat.tool_choice)?,
+        "parallel_tool_calls": chat.parallel_tool_calls,
+        "max_output_tokens": sampling.max_tokens.map(|limit| if is_own { limit } else { limit.max(LEAST_TOKENS) }),
+        "temperature": sampling.temperature.filter(|_| takes_sampling),
+        "top_p": sampling.top_p.filter(|_| takes_sampling),
+        "top_k": sampling.top_k.filter(|_| is_own),
+        "frequency_penalty": sampling.frequency_penalty.filter(|_| is_own),
+        "presence_penalty": sampling.presence_penalty.filter(|_| is_own),
+        "seed": sampling.seed.filter(|_| is_own),
+        "stop": some(sampling.stop.clone()),
+        "text": text(chat)?,
+        "reasoning": reasoning(chat, model),
+        "stream": chat.delivery.is_stream().then_some(true),
+        "user": chat.user.as_deref().map(user),
+        "store": (!is_own && chat.retention == Retention::Nothing).then_some(false),
+    }));
+    let is_kept = |name: &str| match chat.format {
+        OWN => true,
+        FormatId::OpenAiChat => openai::UNSEEN.contains(&name),
+        _ => false,
+    };
+    out.extend(chat.unseen.clone().into_iter().filter(|(name, _)| is_kept(name)));
+    let mut rest = chat.extra.members(OWN);
+    rest.retain(|name, _| !matches!(name.as_str(), "text" | "reasoning"));
+    out.extend(rest);
     Ok(out.into())
+}
+
+/// The request as a reply repeats it: with the strictness of each function, which a request may leave open.
+pub(super) fn repeated(chat: &Chat, model: &str) -> Option<Value> {
+    let mut request = write(chat, model).ok()?;
+    let told = request.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten();
+    for (told, tool) in told.zip(&chat.tools) {
+        if let Tool::Function { strict, .. } = tool {
+            told["strict"] = (*strict == Some(true)).into();
+        }
+    }
+    Some(request)
 }
 
 /// The text that goes to `instructions`, and the messages that don't: what came so, and of another API's request the
@@ -84,8 +85,8 @@ fn instructions(chat: &Chat) -> (Option<String>, &[Message]) {
     let is_text = |message: &Message| message.parts.iter().all(|part| part.as_text().is_some());
     match chat.messages.split_first() {
         Some((first, rest)) if first.role == Role::System => {
-            let is_marked = first.extra.member(ID, INSTRUCTIONS).is_some();
-            if is_marked || chat.format != ID && is_text(first) && !rest.is_empty() {
+            let is_marked = first.extra.member(OWN, INSTRUCTIONS).is_some();
+            if is_marked || chat.format != OWN && is_text(first) && !rest.is_empty() {
                 (Some(first.text("\n\n")).filter(|text| !text.is_empty()), rest)
             } else {
                 (None, &chat.messages)
@@ -138,7 +139,7 @@ fn input(chat: &Chat, messages: &[Message]) -> Result<Option<Value>, Unsupported
 }
 
 fn with_extra(mut item: Value, message: &Message) -> Value {
-    if let (Some(members), Some(extra)) = (item.as_object_mut(), message.extra.of(ID)) {
+    if let (Some(members), Some(extra)) = (item.as_object_mut(), message.extra.of(OWN)) {
         members.extend(extra.clone());
     }
     item
@@ -152,9 +153,9 @@ fn content(chat: &Chat, parts: &[Part], place: Place<'_>) -> Result<Value, Unsup
         parts => {
             let part = |(index, part): (usize, &Part)| {
                 let written =
-                    items::write_part(part, "input_text").filter(|_| chat.format == ID || is_reachable(chat, part));
+                    items::write_part(part, "input_text").filter(|_| chat.format == OWN || is_reachable(chat, part));
                 let mut written = written.ok_or_else(|| unsupported(place, index))?;
-                if chat.format != ID {
+                if chat.format != OWN {
                     name_file(&mut written);
                 }
                 Ok(written)
@@ -206,19 +207,19 @@ fn assistant(chat: &Chat, message: &Message, place: Place<'_>, list: &mut Vec<Va
     if let Some(index) = message.parts.iter().position(|part| items::kind(part).is_none()) {
         return Err(unsupported(place, index));
     }
-    if message.parts.is_empty() && chat.format == ID {
+    if message.parts.is_empty() && chat.format == OWN {
         list.push(json!({"type": "message", "role": "assistant", "content": ""}));
     }
     for group in items::groups(&message.parts) {
         let is_thought = group.first().is_some_and(|part| items::kind(part) == Some(items::Kind::Reasoning));
-        if is_thought && chat.format != ID && group.last().is_none_or(|part| part.seal.is_none()) {
+        if is_thought && chat.format != OWN && group.last().is_none_or(|part| part.seal.is_none()) {
             continue;
         }
         let Some(mut item) = items::write(&group, Side::Input) else { continue };
         if let Some(Value::String(id)) = item.get_mut("call_id") {
             *id = fit(chat, id);
         }
-        if item["arguments"] == "" && chat.format != ID {
+        if item["arguments"] == "" && chat.format != OWN {
             item["arguments"] = "{}".into();
         }
         list.push(item);
@@ -228,108 +229,77 @@ fn assistant(chat: &Chat, message: &Message, place: Place<'_>, list: &mut Vec<Va
 
 /// A call's id that isn't too long. Different ones stay different.
 fn fit(chat: &Chat, id: &str) -> String {
-    if chat.format == ID || id.len() <= LONGEST_ID {
+    if chat.format == OWN || id.len() <= LONGEST_ID {
         return id.to_owned();
     }
-    // FNV-1a
-    let hash = id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let begin: String = id.chars().filter(char::is_ascii).take(40).collect();
-    format!("{begin}_{hash:016x}")
+    format!("{begin}_{:016x}", openai::hash(id))
 }
 
 fn tool(tool: &Tool, is_own: bool) -> Option<Value> {
     let (name, description, parameters, strict, extra) = match tool {
-        Tool::Foreign(ID, whole) => return Some(whole.clone()),
+        Tool::Foreign(OWN, whole) => return Some(whole.clone()),
         Tool::Foreign(..) => return None,
         Tool::Function { name, description, parameters, strict, extra } => {
             (name, description, parameters, strict, extra)
         }
     };
-    let mut out = Map::new();
-    out.insert("type".into(), "function".into());
-    out.insert("name".into(), name.as_str().into());
-    if let Some(description) = description {
-        out.insert("description".into(), description.as_str().into());
-    }
-    match parameters {
-        Some(parameters) => out.insert("parameters".into(), parameters.clone()),
-        None if is_own => None,
-        None => out.insert("parameters".into(), json!({"type": "object", "properties": {}})),
-    };
-    match strict {
-        Some(true) if is_own => {}
-        strict => {
-            out.insert("strict".into(), (*strict == Some(true)).into());
-        }
-    }
-    out.extend(extra.of(ID).into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
-    if extra.member(ID, "strict").is_some() {
+    let nothing = || (!is_own).then(|| json!({"type": "object", "properties": {}}));
+    let is_strict = *strict == Some(true);
+    let mut out = object(json!({
+        "type": "function",
+        "name": name,
+        "description": description,
+        "parameters": parameters.clone().or_else(nothing),
+        // Where nothing is said, it is strict if it can be.
+        "strict": (!is_own || !is_strict).then_some(is_strict),
+    }));
+    out.extend(extra.members(OWN));
+    if extra.member(OWN, "strict").is_some() {
         out.shift_remove("strict");
     }
     Some(out.into())
 }
 
 fn tool_choice(choice: &ToolChoice) -> Result<Option<Value>, Unsupported> {
-    let function = |name: &String| json!({"type": "function", "name": name});
-    Ok(match choice {
-        ToolChoice::Auto => None,
-        ToolChoice::None => Some("none".into()),
-        ToolChoice::Required => Some("required".into()),
-        ToolChoice::Named(name) => Some(function(name)),
-        ToolChoice::Allowed { names, required } => {
-            let tools: Vec<Value> = names.iter().map(function).collect();
-            let mode = if *required { "required" } else { "auto" };
-            Some(json!({"type": "allowed_tools", "mode": mode, "tools": tools}))
-        }
-        ToolChoice::Foreign(ID, whole) => Some(whole.clone()),
-        ToolChoice::Foreign(..) => return Err(Unsupported::new("tool_choice", "is another API's")),
-    })
-}
-
-fn object(chat: &Chat, name: &str) -> Map<String, Value> {
-    chat.extra_member(ID, name).and_then(Value::as_object).cloned().unwrap_or_default()
-}
-
-fn text(chat: &Chat) -> Result<Option<Value>, Unsupported> {
-    let mut text = object(chat, "text");
-    if let Some(verbosity) = chat.extra_member(FormatId::OpenAiChat, "verbosity") {
-        text.insert("verbosity".into(), verbosity.clone());
+    if matches!(choice, ToolChoice::Foreign(format, _) if *format != OWN) {
+        return Err(Unsupported::new("tool_choice", "is another API's"));
     }
+    let function = |name: &String| json!({"type": "function", "name": name});
+    let allowed = |mode: &str, tools| json!({"type": "allowed_tools", "mode": mode, "tools": tools});
+    Ok(openai::tool_choice(choice, function, allowed))
+}
+
+/// What of the member `name` only this format knows.
+fn rest_of(chat: &Chat, name: &str) -> Map<String, Value> {
+    object(chat.extra.member(OWN, name).cloned().unwrap_or_default())
+}
+
+fn text(chat: &Chat) -> Result<Option<Map<String, Value>>, Unsupported> {
+    let mut text = rest_of(chat, "text");
+    let verbosity = chat.extra.member(FormatId::OpenAiChat, "verbosity");
     let format = match &chat.output {
-        Output::Text => None,
-        Output::JsonObject => Some(json!({"type": "json_object"})),
+        Output::Text => Value::Null,
+        Output::JsonObject => json!({"type": "json_object"}),
         Output::JsonSchema { name, description, schema, strict } => {
-            let mut format =
-                json!({"type": "json_schema", "name": name.as_deref().unwrap_or("answer"), "schema": schema});
-            if let Some(description) = description {
-                format["description"] = description.as_str().into();
-            }
-            if let Some(strict) = strict {
-                format["strict"] = (*strict).into();
-            }
-            if let (Some(all), Some(Value::Object(rest))) = (format.as_object_mut(), text.get("format")) {
-                all.extend(rest.clone());
-            }
-            Some(format)
+            let name = name.as_deref().unwrap_or("answer");
+            let mut format = object(json!({"type": "json_schema", "name": name, "schema": schema,
+                "description": description, "strict": strict}));
+            format.extend(object(text.get("format").cloned().unwrap_or_default()));
+            format.into()
         }
-        Output::Foreign(ID, whole) => Some(whole.clone()),
+        Output::Foreign(OWN, whole) => whole.clone(),
         Output::Foreign(..) => return Err(Unsupported::new("response_format", "is another API's")),
     };
-    if let Some(format) = format {
-        text.insert("format".into(), format);
-    }
-    Ok((!text.is_empty()).then(|| text.into()))
+    text.extend(object(json!({"verbosity": verbosity, "format": format})));
+    Ok(some(text))
 }
 
-fn reasoning(chat: &Chat, model: &str) -> Option<Value> {
-    let (said, mut out) = (&chat.reasoning, object(chat, "reasoning"));
-    let effort = match (&said.effort, said.budget) {
-        (Some(effort), _) if matches!(chat.format, ID | FormatId::OpenAiChat) => Some(effort.as_str()),
-        (Some(effort), _) => family(model).effort(effort),
-        (None, Some(budget)) => family(model).effort(effort_of_budget(budget, chat.sampling.max_tokens)),
-        (None, None) => None,
+fn reasoning(chat: &Chat, model: &str) -> Option<Map<String, Value>> {
+    let said = &chat.reasoning;
+    let effort = match &said.effort {
+        Some(effort) if matches!(chat.format, OWN | FormatId::OpenAiChat) => Some(effort.as_str()),
+        _ => chat.effort().and_then(|effort| family(model).effort(effort)),
     };
     // How Anthropic and OpenAI say whether thoughts are shown.
     let summary = match said.summary.as_deref() {
@@ -337,10 +307,7 @@ fn reasoning(chat: &Chat, model: &str) -> Option<Value> {
         Some("omitted") => None,
         summary => summary,
     };
-    for (name, value) in [("effort", effort), ("summary", summary)] {
-        if let Some(value) = value {
-            out.insert(name.into(), value.into());
-        }
-    }
-    (!out.is_empty()).then(|| out.into())
+    let mut reasoning = rest_of(chat, "reasoning");
+    reasoning.extend(object(json!({"effort": effort, "summary": summary})));
+    some(reasoning)
 }

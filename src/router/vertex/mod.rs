@@ -1,7 +1,7 @@
 //! Gemini on Google's Vertex AI: the same bodies as the Gemini API's, at other addresses, with a token instead
 //! of a key.
 
-use super::plan::path_segment;
+use crate::llm::path_segment;
 
 /// The base address for the models of `project` in `location`, below which the paths of Gemini's format lead on.
 ///

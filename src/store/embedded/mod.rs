@@ -27,8 +27,9 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{
-    CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, Holdings, Made, NewEntry,
-    Position, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector, TextHash, Timestamp, Vector,
+    Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, Holdings, Made,
+    NewEntry, Position, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector, TextHash, Timestamp,
+    Vector,
 };
 use crate::background;
 use crate::config::Durability;
@@ -619,6 +620,22 @@ impl Store for EmbeddedStore {
             }
             found => Ok(found?),
         }
+    }
+
+    async fn find_exact_many(
+        &self,
+        cache: CacheKey,
+        scope: ScopeKey,
+        texts: Vec<TextHash>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Entry>>, StoreError> {
+        self.blocking(move |inner| {
+            let none = Attributes::default();
+            let ids: Vec<EntryId> = texts.into_iter().map(|text| EntryId::new(scope, text, &none)).collect();
+            let serves = |entry: &Entry| entry.scope == scope && entry.expires > now;
+            Ok(inner.database.entries(cache, &ids)?.into_iter().map(|entry| entry.filter(serves)).collect())
+        })
+        .await
     }
 
     fn nothing_near(&self, cache: CacheKey, scope: ScopeKey) -> bool {

@@ -3,22 +3,25 @@
 //! Values begin with a version byte, followed by postcard. Keys are fixed-length parts, so that every entry of a cache, and
 //! every vector of a scope, lies in one range.
 //!
-//! Of entries, and of what is known of their worth, there are two versions. The second one knows of tags and of curated entries. What
-//! has neither is still written in the first, so that a program of before reads it too.
+//! Of entries there are three versions, and of what is known of their worth two. The second one knows of tags and of curated
+//! entries, the third one of vectors that are answers. What has neither is still written in the first, so that a program of
+//! before reads it too.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Answer, Attributes, CacheKey, Curation, Entry, EntryId, ScopeKey, StoreError, Tags, TextHash, Timestamp,
+    Answer, Attributes, CacheKey, Curation, Entry, EntryId, ProviderVector, ScopeKey, StoreError, Tags, TextHash,
+    Timestamp,
 };
 use super::worth::Record;
 use crate::embed::Embedding;
 use crate::index::Tag;
 
-/// The version of every value's format, and the second one of those that have two.
+/// The version of every value's format, and further ones of those that have more.
 const VERSION: u8 = 1;
 const SECOND: u8 = 2;
+const THIRD: u8 = 3;
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     encode_as(VERSION, value)
@@ -54,7 +57,7 @@ pub(super) struct EntryRecord {
     pub(super) vectors: AboutVectors,
 }
 
-/// An entry as its first version has it; the second one's follows it.
+/// An entry as its first version has it; what the others have in addition follows it.
 #[derive(Serialize, Deserialize)]
 struct FirstEntry<P, R, A> {
     id: EntryId,
@@ -67,32 +70,47 @@ struct FirstEntry<P, R, A> {
     expires: Timestamp,
 }
 
-type ReadEntry = FirstEntry<String, Answer, Attributes>;
+/// An answer as the first version has it.
+type FirstAnswer<T, C> = (T, Option<C>);
+
+type ReadEntry = FirstEntry<String, FirstAnswer<String, String>, Attributes>;
 
 /// What the second version has in addition, behind all of the first.
 type More<T, C> = (T, Option<C>);
 
+/// The third version has a vector behind all of the second. Its numbers are 32-bit floats, little-endian.
 pub(super) fn encode_entry(entry: &Entry, vectors: AboutVectors) -> Result<Vec<u8>, StoreError> {
     let Entry { id, scope, fingerprint, prompt, answer, attributes, created, expires, tags, curation } = entry;
     let (id, scope, fingerprint, created, expires) = (*id, *scope, *fingerprint, *created, *expires);
+    let Answer { text, completion, vector } = answer;
+    let answer: FirstAnswer<&str, &str> = (text, completion.as_deref());
     let first = FirstEntry { id, scope, fingerprint, prompt, answer, attributes, created, expires };
-    if tags.is_empty() && curation.is_none() {
-        return encode(&(first, vectors));
-    }
     let more: More<&Tags, &Curation> = (tags, curation.as_ref());
-    encode_as(SECOND, &(first, vectors, more))
+    match vector {
+        Some(vector) => encode_as(THIRD, &(first, vectors, more, vector)),
+        None if tags.is_empty() && curation.is_none() => encode(&(first, vectors)),
+        None => encode_as(SECOND, &(first, vectors, more)),
+    }
 }
 
 pub(super) fn decode_entry(bytes: &[u8]) -> Result<EntryRecord, StoreError> {
-    let (first, vectors, (tags, curation)): (ReadEntry, AboutVectors, More<Tags, Curation>) = match bytes.split_first()
-    {
-        Some((&SECOND, rest)) => read_first(rest)?.0,
+    type Read = (ReadEntry, AboutVectors, More<Tags, Curation>, Option<ProviderVector>);
+    let (first, vectors, (tags, curation), vector): Read = match bytes.split_first() {
+        Some((&THIRD, rest)) => {
+            let (first, vectors, more, vector) = read_first(rest)?.0;
+            (first, vectors, more, Some(vector))
+        }
+        Some((&SECOND, rest)) => {
+            let (first, vectors, more) = read_first(rest)?.0;
+            (first, vectors, more, None)
+        }
         _ => {
             let (first, vectors) = decode(bytes)?;
-            (first, vectors, More::default())
+            (first, vectors, More::default(), None)
         }
     };
-    let FirstEntry { id, scope, fingerprint, prompt, answer, attributes, created, expires } = first;
+    let FirstEntry { id, scope, fingerprint, prompt, answer: (text, completion), attributes, created, expires } = first;
+    let answer = Answer { text, completion, vector };
     let entry = Entry { id, scope, fingerprint, prompt, answer, attributes, created, expires, tags, curation };
     Ok(EntryRecord { entry, vectors })
 }
@@ -322,7 +340,7 @@ mod tests {
             scope: ScopeKey([2; 32]),
             fingerprint: [3; 32],
             prompt: "What is Rust?".into(),
-            answer: Answer { text: "A language.".into(), completion: Some("{}".into()) },
+            answer: Answer { text: "A language.".into(), completion: Some("{}".into()), vector: None },
             attributes: Attributes::new(BTreeMap::from([("lang".to_owned(), "en".to_owned())])),
             created: Timestamp(1_700_000_000_000),
             expires: Timestamp(1_800_000_000_000),
@@ -367,8 +385,34 @@ mod tests {
     }
 
     #[test]
+    fn a_vector_that_is_an_answer_comes_back_in_four_bytes_a_number() {
+        let (plain, vectors) = entry();
+        for dimension in [0_u16, 1, 1536] {
+            let components = (0..dimension).map(|n| f32::from(n) / 7.0 - 3.0).collect();
+            let vector = ProviderVector { model: "text-embedding-3-small".into(), tokens: 7, components };
+            let answer = Answer { text: String::new(), completion: None, vector: Some(vector) };
+            let entry = Entry { answer, ..plain.clone() };
+            let written = encode_entry(&entry, vectors).unwrap();
+            assert_eq!(written[0], THIRD);
+            assert!(written.len() < 4 * usize::from(dimension) + 250, "{}", written.len());
+            let read = decode_entry(&written).unwrap();
+            assert_eq!((read.entry, read.vectors), (entry, vectors));
+        }
+    }
+
+    #[test]
+    fn the_third_version_is_the_second_and_a_vector() {
+        let (plain, vectors) = entry();
+        let vector = ProviderVector { model: "m".into(), tokens: 7, components: vec![1.0, -0.5] };
+        let entry = Entry { answer: Answer { vector: Some(vector), ..plain.answer.clone() }, ..plain };
+        let written = bytes(&format!("03{}0000016d07020000803f000000bf", OLD_ENTRY.strip_prefix("01").unwrap()));
+        assert_eq!(encode_entry(&entry, vectors).unwrap(), written);
+        assert_eq!(decode_entry(&written).unwrap().entry, entry);
+    }
+
+    #[test]
     fn later_versions_are_refused() {
-        assert!(matches!(decode_entry(&[3, 0]), Err(StoreError::Damaged(_))));
+        assert!(matches!(decode_entry(&[4, 0]), Err(StoreError::Damaged(_))));
         assert!(matches!(decode_record(&[]), Err(StoreError::Damaged(_))));
     }
 }

@@ -3,9 +3,10 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::super::Curation;
 use super::*;
 use crate::embed::{Cosine, TextEmbedding};
-use crate::store::{Answer, Attributes, Curation, Near, Tags};
+use crate::store::{Answer, Attributes, Curation, Near, ProviderVector, Tags};
 
 const DIMENSION: usize = 8;
 
@@ -59,7 +60,7 @@ fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64)
         cache: cache(n),
         fingerprint: [n; 32],
         prompt: prompt.into(),
-        answer: Answer { text: text.into(), completion: None },
+        answer: Answer { text: text.into(), ..Answer::default() },
         attributes: attributes.clone(),
         created: Timestamp(1),
         expires: Timestamp(expires),
@@ -78,6 +79,30 @@ async fn exact(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Option<S
         .await
         .unwrap();
     found.map(|entry| entry.answer.text)
+}
+
+#[tokio::test]
+async fn many_texts_are_read_in_one_go_and_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let none = Attributes::default();
+    let vector = ProviderVector { model: "m".into(), tokens: 3, components: vec![0.5; 8] };
+    let answer = Answer { vector: Some(vector), ..Answer::default() };
+    let kept = ["a", "b7", "c"].map(|prompt| NewEntry { vector: Vector::None, ..entry(1, prompt, "", &none, 100) });
+    let kept = kept.map(|entry| NewEntry { answer: answer.clone(), ..entry });
+    let expired = NewEntry { expires: Timestamp(9), ..kept[2].clone() };
+    store.put_many(vec![kept[0].clone(), kept[1].clone(), expired]).await.unwrap();
+    let ask = |n: u8| {
+        let texts = ["b7", "x", "a", "c", "b7"].map(TextHash::of).to_vec();
+        store.find_exact_many(cache(n), scope(n), texts, Timestamp(10))
+    };
+    let found = ask(1).await.unwrap();
+    let prompts: Vec<_> = found.iter().map(|entry| entry.as_ref().map(|entry| entry.prompt.as_str())).collect();
+    assert_eq!(prompts, [Some("b7"), None, Some("a"), None, Some("b7")]);
+    assert!(found.iter().flatten().all(|entry| entry.answer == answer));
+    assert!(ask(2).await.unwrap().iter().all(Option::is_none));
+    store.flush(cache(1)).await.unwrap();
+    assert!(ask(1).await.unwrap().iter().all(Option::is_none));
 }
 
 async fn near(store: &EmbeddedStore, n: u8, prompt: &str, now: u64) -> Vec<String> {

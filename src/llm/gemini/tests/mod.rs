@@ -4,10 +4,10 @@ mod requests;
 
 use serde_json::{Value, json};
 
-use super::Gemini;
+use super::FORMAT;
 use crate::llm::chat::{Content, Issuer, Message, Part, Role, Seal, SealKind, ToolCall, ToolResult};
 use crate::llm::error::StreamFault;
-use crate::llm::{Answer, Assembler, Chat, Delta, Event, Format, FormatId, Frame, golden};
+use crate::llm::{Answer, Assembler, Chat, Delta, Event, FormatId, Frame, golden};
 
 const OLD: &str = "gemini-2.5-flash";
 const NEW: &str = "gemini-3.5-flash";
@@ -40,11 +40,11 @@ fn sealed(mut part: Part, issuer: Issuer, value: &str) -> Part {
 }
 
 fn written(chat: &Chat, model: &str) -> Value {
-    Gemini.write_request(chat, model).unwrap()
+    FORMAT.write_request(chat, model).unwrap()
 }
 
 fn refused(chat: &Chat) -> String {
-    Gemini.write_request(chat, OLD).unwrap_err().field
+    FORMAT.write_request(chat, OLD).unwrap_err().field
 }
 
 fn contents(messages: Vec<Message>, model: &str) -> Value {
@@ -58,7 +58,7 @@ fn event(data: &Value) -> Event {
 
 /// What comes of a stream: its steps, and its fault.
 fn streamed(events: &[Value]) -> (Vec<Delta>, Option<StreamFault>) {
-    let (mut reader, mut out) = (Gemini.stream_reader(), Vec::new());
+    let (mut reader, mut out) = (FORMAT.stream_reader(), Vec::new());
     for told in events {
         if let Err(fault) = reader.read(&event(told), &mut out) {
             return (out, Some(fault));
@@ -97,7 +97,7 @@ fn parts(parts: Value) -> Value {
 }
 
 fn through_a_stream(deltas: &[Delta]) -> Answer {
-    let (mut writer, mut out) = (Gemini.stream_writer(&Frame::default()), String::new());
+    let (mut writer, mut out) = (FORMAT.stream_writer(&Frame::default()), String::new());
     deltas.iter().for_each(|delta| writer.write(delta, &mut out));
     writer.finish(&mut out);
     let events = golden::events(&out);

@@ -11,7 +11,7 @@ fn errors_are_told_with_their_codes_and_waits() {
         json!({"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED", "details": [
             {"@type": "x"}, {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]}})
     };
-    let read = |status: u16, body: &str| Gemini.read_error(status, &|_| None, body.as_bytes());
+    let read = |status: u16, body: &str| FORMAT.read_error(status, &|_| None, body.as_bytes());
     for (delay, expected) in [
         ("17s", Some(Duration::from_secs(17))),
         ("0.5s", Some(Duration::from_millis(500))),
@@ -26,7 +26,7 @@ fn errors_are_told_with_their_codes_and_waits() {
         let code = Some("RESOURCE_EXHAUSTED".to_owned());
         let expected = ProviderError { code, retry_after: expected, ..ProviderError::new(429, "slow down") };
         assert_eq!(told, expected, "{delay}");
-        assert_eq!(read(429, &Gemini.write_error(&told).to_string()), told);
+        assert_eq!(read(429, &FORMAT.write_error(&told).to_string()), told);
     }
     let nothing = "the provider answered with status 502";
     for body in
@@ -48,13 +48,13 @@ fn errors_are_told_with_their_codes_and_waits() {
         (500, "INTERNAL"),
         (529, "UNAVAILABLE"),
     ] {
-        assert_eq!(Gemini.write_error(&ProviderError::new(status, "x"))["error"]["status"], word);
+        assert_eq!(FORMAT.write_error(&ProviderError::new(status, "x"))["error"]["status"], word);
     }
 }
 
 #[test]
 fn endings() {
-    let of = |parts: Value, reason: &str| Gemini.read_reply(reply(parts, reason)).map(|answer| answer.finish);
+    let of = |parts: Value, reason: &str| FORMAT.read_reply(reply(parts, reason)).map(|answer| answer.finish);
     let (text, calls) = (json!([{"text": "a"}]), json!([{"functionCall": {"name": "f"}}]));
     assert_eq!(of(text.clone(), "STOP"), Ok(Finish::Stop));
     assert_eq!(of(calls.clone(), "STOP"), Ok(Finish::ToolCalls));
@@ -83,7 +83,7 @@ fn endings() {
         (Finish::Other(FormatId::OpenAiChat, "x".into()), "OTHER"),
     ] {
         let answer = Answer { finish, ..Answer::of_text("a") };
-        assert_eq!(Gemini.write_reply(&answer, &Frame::default())["candidates"][0]["finishReason"], word);
+        assert_eq!(FORMAT.write_reply(&answer, &Frame::default())["candidates"][0]["finishReason"], word);
     }
 }
 
@@ -92,15 +92,15 @@ fn usage_counts_thoughts_as_output() {
     let mut body = reply(json!([{"text": "a"}]), "STOP");
     body["usageMetadata"] = json!({"promptTokenCount": 10, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 5,
         "thoughtsTokenCount": 7, "cachedContentTokenCount": 4, "totalTokenCount": 24});
-    let usage = Gemini.read_reply(body).unwrap().usage.unwrap();
+    let usage = FORMAT.read_reply(body).unwrap().usage.unwrap();
     assert_eq!((usage.input, usage.cached_input, usage.output, usage.reasoning), (12, 4, 12, 7));
     let answer = Answer { usage: Some(Usage { raw: None, ..usage }), ..Answer::of_text("a") };
     assert_eq!(
-        Gemini.write_reply(&answer, &Frame::default())["usageMetadata"],
+        FORMAT.write_reply(&answer, &Frame::default())["usageMetadata"],
         json!({"promptTokenCount": 12, "candidatesTokenCount": 5, "totalTokenCount": 24, "cachedContentTokenCount": 4,
             "thoughtsTokenCount": 7})
     );
-    assert_eq!(Gemini.read_reply(reply(json!([{"text": "a"}]), "STOP")).unwrap().usage, None);
+    assert_eq!(FORMAT.read_reply(reply(json!([{"text": "a"}]), "STOP")).unwrap().usage, None);
 }
 
 #[test]
@@ -123,10 +123,10 @@ fn what_is_no_answer_is_an_error() {
         reply(json!([{"functionCall": {"name": "f", "willContinue": true}}]), "STOP"),
         reply(json!(["text"]), "STOP"),
     ] {
-        assert!(Gemini.read_reply(body.clone()).is_err(), "{body}");
+        assert!(FORMAT.read_reply(body.clone()).is_err(), "{body}");
         assert!(streamed(std::slice::from_ref(&body)).1.is_some() || body["candidates"][1].is_object(), "{body}");
     }
-    let drawn = Gemini.read_reply(reply(json!([{"text": "a"}, {"hologram": 1}]), "STOP")).unwrap();
+    let drawn = FORMAT.read_reply(reply(json!([{"text": "a"}, {"hologram": 1}]), "STOP")).unwrap();
     assert_eq!((drawn.text().as_str(), drawn.lossy.as_deref()), ("a", Some("hologram")));
 }
 
@@ -142,9 +142,9 @@ fn ids_of_calls_are_made_the_same_way_each_time() {
         ids.collect()
     };
     let mut body = reply(parts.clone(), "STOP");
-    let answer = Gemini.read_reply(body.clone()).unwrap();
+    let answer = FORMAT.read_reply(body.clone()).unwrap();
     assert_eq!(ids(&answer), ["call_r1_0", "own", "call_r1_2"]);
-    let written = Gemini.write_reply(&answer, &Frame::default());
+    let written = FORMAT.write_reply(&answer, &Frame::default());
     let told =
         ["args", "id"].map(|name| written["candidates"][0]["content"]["parts"][2]["functionCall"].get(name).cloned());
     assert_eq!(told, [Some(json!({})), None]);
@@ -152,12 +152,12 @@ fn ids_of_calls_are_made_the_same_way_each_time() {
     first["candidates"][0].as_object_mut().unwrap().shift_remove("finishReason");
     assert_eq!(ids(&assembled(&[first, reply(json!([parts[2]]), "STOP")])), ids(&answer));
     body["responseId"] = json!("");
-    let unnamed = ids(&Gemini.read_reply(body.clone()).unwrap());
-    assert_eq!(unnamed, ids(&Gemini.read_reply(body.clone()).unwrap()));
+    let unnamed = ids(&FORMAT.read_reply(body.clone()).unwrap());
+    assert_eq!(unnamed, ids(&FORMAT.read_reply(body.clone()).unwrap()));
     body["usageMetadata"] = json!({"promptTokenCount": 7});
-    assert_ne!(unnamed, ids(&Gemini.read_reply(body.clone()).unwrap()));
+    assert_ne!(unnamed, ids(&FORMAT.read_reply(body.clone()).unwrap()));
     body["responseId"] = json!("x+/".repeat(100));
-    assert!(ids(&Gemini.read_reply(body).unwrap())[0].len() <= 40);
+    assert!(ids(&FORMAT.read_reply(body).unwrap())[0].len() <= 40);
 }
 
 #[test]
@@ -167,10 +167,10 @@ fn a_stream_says_what_a_whole_reply_says() {
         let events = golden::events(&std::fs::read_to_string(folder.join("stream.sse")).unwrap());
         let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(&event.data).unwrap()).collect();
         let whole: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("reply.json")).unwrap()).unwrap();
-        assert_eq!(Gemini.write_reply(&assembled(&events), &Frame::default()), whole, "{case}");
+        assert_eq!(FORMAT.write_reply(&assembled(&events), &Frame::default()), whole, "{case}");
         for (i, end) in events.iter().enumerate() {
             let is_last = i + 1 == events.len();
-            assert_eq!(Gemini.terminal(&event(end)), is_last.then_some(Terminal::Whole), "{case}");
+            assert_eq!(FORMAT.terminal(&event(end)), is_last.then_some(Terminal::Whole), "{case}");
             assert_eq!(streamed(&events[..i]).1, Some(StreamFault::Truncated), "{case}");
         }
     }
@@ -199,8 +199,8 @@ fn errors_within_a_stream_end_it() {
         (json!({"error": {"code": 1_000_000}}), 500, "the provider answered with status 500"),
         (reply(json!([]), "MALFORMED_FUNCTION_CALL"), 502, "the model failed (MALFORMED_FUNCTION_CALL)"),
     ] {
-        assert_eq!(Gemini.terminal(&event(&fault)), Some(Terminal::Error));
-        let (mut reader, mut out) = (Gemini.stream_reader(), Vec::new());
+        assert_eq!(FORMAT.terminal(&event(&fault)), Some(Terminal::Error));
+        let (mut reader, mut out) = (FORMAT.stream_reader(), Vec::new());
         reader.read(&event(&reply(json!([{"text": "a"}]), "STOP")), &mut out).unwrap();
         match reader.read(&event(&fault), &mut out) {
             Err(StreamFault::Provider(error)) => assert_eq!((error.status, error.message.as_str()), (status, message)),
@@ -214,10 +214,10 @@ fn errors_within_a_stream_end_it() {
     {
         let told = Event { name: String::new(), data: data.into() };
         assert!(
-            matches!(Gemini.stream_reader().read(&told, &mut Vec::new()), Err(StreamFault::Malformed(_))),
+            matches!(FORMAT.stream_reader().read(&told, &mut Vec::new()), Err(StreamFault::Malformed(_))),
             "{data}"
         );
-        assert_eq!(Gemini.terminal(&told), None);
+        assert_eq!(FORMAT.terminal(&told), None);
     }
 }
 
@@ -226,12 +226,12 @@ fn words_within_an_answer_end_no_stream() {
     let text = "{\"error\": {\"code\": 1}, \"finishReason\": \"STOP\", \"blockReason\": \"x\"}";
     let args: Value = serde_json::from_str(text).unwrap();
     for told in [json!([{"text": text}]), json!([{"functionCall": {"name": "f", "args": args}}])] {
-        assert_eq!(Gemini.terminal(&event(&parts(told.clone()))), None);
+        assert_eq!(FORMAT.terminal(&event(&parts(told.clone()))), None);
         assert_eq!(streamed(&[parts(told)]).1, Some(StreamFault::Truncated));
     }
     for data in ["", " \n", "[DONE]"] {
         let told = Event { name: String::new(), data: data.into() };
-        assert_eq!(Gemini.stream_reader().read(&told, &mut Vec::new()), Ok(()));
+        assert_eq!(FORMAT.stream_reader().read(&told, &mut Vec::new()), Ok(()));
     }
 }
 
@@ -285,7 +285,7 @@ fn an_answer_survives_a_stream_whatever_grows_first() {
         _ => 10,
     });
     assert_eq!(usage(through_a_stream(&deltas)), answer);
-    let read = Gemini.read_reply(Gemini.write_reply(&answer, &Frame::default())).unwrap();
+    let read = FORMAT.read_reply(FORMAT.write_reply(&answer, &Frame::default())).unwrap();
     assert_eq!(usage(read), answer);
 }
 
@@ -298,7 +298,7 @@ fn replies_of_other_formats_lose_only_what_is_foreign() {
     ];
     let answer = Answer { parts, finish: Finish::ToolCalls, ..Answer::default() };
     let frame = Frame { id: "i".into(), model: "m".into(), ..Frame::default() };
-    let written = Gemini.write_reply(&answer, &frame);
+    let written = FORMAT.write_reply(&answer, &frame);
     assert_eq!(
         written,
         json!({"candidates": [{"content": {"parts": [{"text": "no"},

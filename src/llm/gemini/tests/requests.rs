@@ -15,14 +15,14 @@ fn a_model_is_one_segment_of_the_path() {
         ("models/models/x", false, "/models/models%2Fx:generateContent"),
         ("", false, "/models/:generateContent"),
     ] {
-        assert_eq!(Gemini.path(model, is_stream), path);
+        assert_eq!(FORMAT.path(model, is_stream), path);
     }
 }
 
 /// The part that a user's part becomes.
 fn part_of(content: Content) -> Result<Value, Unsupported> {
     let chat = chat(vec![Message::new(Role::User, vec![Part::new(content)])]);
-    Gemini.write_request(&chat, OLD).map(|mut body| body["contents"][0]["parts"][0].take())
+    FORMAT.write_request(&chat, OLD).map(|mut body| body["contents"][0]["parts"][0].take())
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn requests_mean_the_same_to_other_formats() {
         "generationConfig": {"responseMimeType": "application/json", "responseSchema": {"type": "ARRAY"},
             "thinkingConfig": {"thinkingBudget": -1, "includeThoughts": true}},
     });
-    let chat = Gemini.read_request(body).unwrap();
+    let chat = FORMAT.read_request(body).unwrap();
     let pdf = Content::Document {
         source: Source::Base64 { media_type: "application/pdf".into(), data: "AA==".into() },
         name: None,
@@ -407,7 +407,7 @@ fn requests_mean_the_same_to_other_formats() {
         [("candidateCount", json!(2)), ("responseLogprobs", json!(true)), ("responseModalities", json!(["IMAGE"]))]
     {
         let body = json!({"contents": [], "generationConfig": {member: value}});
-        let chat = Gemini.read_request(body).unwrap();
+        let chat = FORMAT.read_request(body).unwrap();
         assert_eq!((chat.uncacheable.is_some(), chat.indispensable), (true, Some(member)));
     }
 }
@@ -415,7 +415,7 @@ fn requests_mean_the_same_to_other_formats() {
 #[test]
 fn what_says_nothing_is_no_part_of_the_question() {
     let least = json!({"contents": [{"role": "user", "parts": [{"text": "a"}]}]});
-    let read = |body: Value| Gemini.read_request(body).unwrap();
+    let read = |body: Value| FORMAT.read_request(body).unwrap();
     let expected = read(least.clone());
     for (member, value) in [
         ("tools", json!([])),

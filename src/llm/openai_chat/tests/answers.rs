@@ -10,9 +10,9 @@ use super::*;
 fn wholes_streams_and_playbacks_say_the_same() {
     for (case, text) in golden("reply.json") {
         let whole: Value = serde_json::from_str(&text).unwrap();
-        let Ok(answer) = OpenAiChat.read_reply(whole.clone()) else { continue };
+        let Ok(answer) = FORMAT.read_reply(whole.clone()) else { continue };
         let write = |answer: &Answer| {
-            let mut written = OpenAiChat.write_reply(answer, &frame(true));
+            let mut written = FORMAT.write_reply(answer, &frame(true));
             written["choices"][0]["message"].as_object_mut().unwrap().retain(|_, value| *value != json!([]));
             written
         };
@@ -172,7 +172,7 @@ fn streams_end_in_many_ways() {
 
 #[test]
 fn what_an_answer_says_is_not_its_end() {
-    let terminal = |name: &str, data: &str| OpenAiChat.terminal(&Event { name: name.into(), data: data.into() });
+    let terminal = |name: &str, data: &str| FORMAT.terminal(&Event { name: name.into(), data: data.into() });
     assert_eq!(terminal("", "[DONE]"), Some(Terminal::End));
     assert_eq!(terminal("", &end("stop").to_string()), Some(Terminal::Whole));
     assert_eq!(terminal("", &format!("{:#}", end("length"))), Some(Terminal::Whole));
@@ -205,10 +205,10 @@ fn what_is_no_answer_is_malformed() {
         reply(json!({"tool_calls": [{"id": "c", "type": "function", "function": {"name": ""}}]}), "stop"),
         json!({"error": {"message": "x"}, "choices": [{"message": text, "finish_reason": "stop"}]}),
     ] {
-        assert!(OpenAiChat.read_reply(body.clone()).is_err(), "{body}");
+        assert!(FORMAT.read_reply(body.clone()).is_err(), "{body}");
     }
     assert!(
-        OpenAiChat
+        FORMAT
             .read_reply(reply(json!({"content": null, "function_call": {"name": "f"}}), "stop"))
             .unwrap()
             .lossy
@@ -218,7 +218,7 @@ fn what_is_no_answer_is_malformed() {
 
 #[test]
 fn reasons_usage_and_ids_are_understood() {
-    let read = |message: Value, word: &str| OpenAiChat.read_reply(reply(message, word)).unwrap();
+    let read = |message: Value, word: &str| FORMAT.read_reply(reply(message, word)).unwrap();
     let text = json!({"content": "a"});
     let call = json!({"tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]});
     for (message, word, finish) in [
@@ -234,13 +234,13 @@ fn reasons_usage_and_ids_are_understood() {
     ] {
         let answer = read(message.clone(), word);
         assert_eq!(answer.finish, finish, "{word}");
-        assert_eq!(OpenAiChat.write_reply(&answer, &frame(false))["choices"][0]["finish_reason"], word);
+        assert_eq!(FORMAT.write_reply(&answer, &frame(false))["choices"][0]["finish_reason"], word);
     }
     let expected = ToolCall { id: "call_c1_0".into(), name: "f".into(), arguments: "{\"x\":1}".into() };
     assert_eq!(read(call, "stop").parts[0].content, Content::ToolCall(expected));
     let mut stopped = reply(text, "stop");
     stopped["choices"][0]["stop_reason"] = "END".into();
-    assert_eq!(OpenAiChat.read_reply(stopped).unwrap().finish, Finish::StopSequence(Some("END".into())));
+    assert_eq!(FORMAT.read_reply(stopped).unwrap().finish, Finish::StopSequence(Some("END".into())));
 
     let counts = |usage: Value| {
         let usage = read_usage(usage).unwrap();
@@ -291,10 +291,10 @@ fn answers_of_other_formats() {
         "logprobs": null, "finish_reason": "length"}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1},
             "completion_tokens_details": {"reasoning_tokens": 0}}});
-    assert_eq!(OpenAiChat.write_reply(&answer, &frame(false)), expected);
+    assert_eq!(FORMAT.write_reply(&answer, &frame(false)), expected);
     let (deltas, ended) = steps(&events(&written(&playback(&answer), true)));
     ended.unwrap();
-    let mut streamed = OpenAiChat.write_reply(&assembled(deltas).unwrap(), &frame(false));
+    let mut streamed = FORMAT.write_reply(&assembled(deltas).unwrap(), &frame(false));
     streamed["choices"][0]["message"]["tool_calls"][0]["id"] = "call__0".into();
     assert_eq!(streamed, expected);
     // A signature that comes with a call's end, as late as that.
@@ -306,13 +306,13 @@ fn answers_of_other_formats() {
     ];
     let (deltas, _) = steps(&events(&written(&late, false)));
     assert_eq!(assembled(deltas).unwrap().parts[0].seal, answer.parts[5].seal);
-    assert_eq!(OpenAiChat.write_reply(&Answer::of_text("x"), &frame(false)).get("usage"), None);
+    assert_eq!(FORMAT.write_reply(&Answer::of_text("x"), &frame(false)).get("usage"), None);
     assert!(!written(&playback(&Answer::of_text("x")), true).contains("prompt_tokens"));
 }
 
 #[test]
 fn errors_of_all_shapes() {
-    let read = |status, body: &str| OpenAiChat.read_error(status, &|_| None, body.as_bytes());
+    let read = |status, body: &str| FORMAT.read_error(status, &|_| None, body.as_bytes());
     for (status, body, message, code) in [
         (
             429,
@@ -338,7 +338,7 @@ fn errors_of_all_shapes() {
         let error = read(status, body);
         assert_eq!((error.status, error.message.as_str(), error.code.as_deref()), (status, message, code), "{body}");
     }
-    assert!(OpenAiChat.read_error(500, &|_| None, &[0xff, 0xfe]).message.contains("500"));
+    assert!(FORMAT.read_error(500, &|_| None, &[0xff, 0xfe]).message.contains("500"));
     for (status, kind, code) in [
         (400, "invalid_request_error", None),
         (401, "authentication_error", Some("invalid_api_key")),
@@ -347,7 +347,7 @@ fn errors_of_all_shapes() {
         (429, "rate_limit_error", Some("rate_limit_exceeded")),
         (529, "server_error", None),
     ] {
-        let written = OpenAiChat.write_error(&ProviderError::new(status, "m"));
+        let written = FORMAT.write_error(&ProviderError::new(status, "m"));
         assert_eq!(written, json!({"error": {"message": "m", "type": kind, "param": null, "code": code}}));
     }
 }

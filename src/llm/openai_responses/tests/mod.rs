@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::llm::chat::Chat;
 use crate::llm::golden::events;
-use crate::llm::openai_responses::ID;
+use crate::llm::openai_responses::OWN;
 use crate::llm::{Answer, Assembler, Delta, Event, FormatId, Frame, StreamFault, playback};
 
 fn read(body: Value) -> Chat {
-    ID.format().read_request(body).unwrap()
+    OWN.format().read_request(body).unwrap()
 }
 
 fn asks(members: Value) -> Chat {
@@ -28,7 +28,7 @@ fn frame() -> Frame {
 }
 
 fn cases(name: &str) -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(ID.name());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(OWN.name());
     let cases = fs::read_dir(folder).unwrap().map(|case| case.unwrap().path());
     let mut found: Vec<_> = cases
         .filter_map(|case| Some((case.file_name()?.to_str()?.to_owned(), fs::read_to_string(case.join(name)).ok()?)))
@@ -39,7 +39,7 @@ fn cases(name: &str) -> Vec<(String, String)> {
 }
 
 fn streamed(events: &[Event]) -> (Result<(), StreamFault>, Vec<Delta>) {
-    let (mut reader, mut out) = (ID.format().stream_reader(), Vec::new());
+    let (mut reader, mut out) = (OWN.format().stream_reader(), Vec::new());
     for event in events {
         if let Err(fault) = reader.read(event, &mut out) {
             return (Err(fault), out);
@@ -58,7 +58,7 @@ fn assembled(deltas: Vec<Delta>) -> Option<Answer> {
 }
 
 fn written(deltas: &[Delta], frame: &Frame) -> Vec<Value> {
-    let (mut writer, mut out) = (ID.format().stream_writer(frame), String::new());
+    let (mut writer, mut out) = (OWN.format().stream_writer(frame), String::new());
     deltas.iter().for_each(|delta| writer.write(delta, &mut out));
     writer.finish(&mut out);
     let events: Vec<Value> = events(&out).iter().map(|event| serde_json::from_str(&event.data).unwrap()).collect();
@@ -106,14 +106,14 @@ fn nothing_panics_whatever_comes() {
     };
     let write = |chat: &Chat| FormatId::ALL.map(|format| format.format().write_request(chat, "m").is_ok());
     for (_, body) in changed(&requests::rich(), &odd) {
-        if let Ok(chat) = ID.format().read_request(body) {
+        if let Ok(chat) = OWN.format().read_request(body) {
             write(&chat);
         }
     }
     for (_, text) in cases("reply.json") {
         for (_, body) in changed(&serde_json::from_str(&text).unwrap(), &odd).into_iter().step_by(5) {
-            if let Ok(answer) = ID.format().read_reply(body) {
-                ID.format().write_reply(&answer, &frame());
+            if let Ok(answer) = OWN.format().read_reply(body) {
+                let _ = OWN.format().write_reply(&answer, &frame());
                 written(&playback(&answer), &frame());
             }
         }
@@ -127,7 +127,7 @@ fn nothing_panics_whatever_comes() {
                 all[at] = event(&data);
                 let (_, deltas) = streamed(&all);
                 written(&deltas, &frame());
-                ID.format().terminal(&all[at]);
+                let _ = OWN.format().terminal(&all[at]);
             }
         }
     }

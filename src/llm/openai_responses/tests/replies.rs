@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{asks, assembled, cases, event, frame, read, streamed, written};
 use crate::llm::chat::{Content, Issuer, Part, Seal, SealKind, ToolCall};
 use crate::llm::golden::events;
-use crate::llm::openai_responses::ID;
+use crate::llm::openai_responses::OWN;
 use crate::llm::{
     Answer, Delta, Event, Finish, FormatId, Frame, ProviderError, StreamFault, Terminal, Usage, playback,
 };
@@ -18,10 +18,10 @@ use crate::llm::{
 fn a_reply_is_written_as_it_came() {
     for (case, text) in cases("reply.json") {
         let reply: Value = serde_json::from_str(&text).unwrap();
-        let Ok(answer) = ID.format().read_reply(reply.clone()) else { continue };
+        let Ok(answer) = OWN.format().read_reply(reply.clone()) else { continue };
         let chat = read(json!({"input": "Hi", "tools": reply["tools"]}));
-        let mut again = ID.format().write_reply(&answer, &Frame { chat: Some(Arc::new(chat)), ..frame() });
-        assert_eq!(ID.format().read_reply(again.clone()).unwrap(), answer_like(&answer, &again), "{case}");
+        let mut again = OWN.format().write_reply(&answer, &Frame { chat: Some(Arc::new(chat)), ..frame() });
+        assert_eq!(OWN.format().read_reply(again.clone()).unwrap(), answer_like(&answer, &again), "{case}");
         if case == "open-model" {
             continue;
         }
@@ -35,7 +35,7 @@ fn a_reply_is_written_as_it_came() {
 
 /// `answer` with what a reply always says.
 fn answer_like(answer: &Answer, reply: &Value) -> Answer {
-    let read = ID.format().read_reply(reply.clone()).unwrap();
+    let read = OWN.format().read_reply(reply.clone()).unwrap();
     Answer { extra: read.extra, ..answer.clone() }
 }
 
@@ -50,14 +50,14 @@ fn a_stream_comes_to_the_whole_reply() {
     for (case, text) in cases("stream.sse") {
         let Some((_, reply)) = cases("reply.json").into_iter().find(|(name, _)| *name == case) else { continue };
         let (end, deltas) = streamed(&events(&text));
-        let Ok(whole) = ID.format().read_reply(serde_json::from_str(&reply).unwrap()) else {
+        let Ok(whole) = OWN.format().read_reply(serde_json::from_str(&reply).unwrap()) else {
             assert!(matches!(end, Err(StreamFault::Provider(_))), "{case}");
             continue;
         };
         assert_eq!(end, Ok(()), "{case}");
         let answer = assembled(deltas).unwrap();
         assert_eq!(answer, whole, "{case}");
-        assert_eq!(ID.format().write_reply(&answer, &frame()), ID.format().write_reply(&whole, &frame()));
+        assert_eq!(OWN.format().write_reply(&answer, &frame()), OWN.format().write_reply(&whole, &frame()));
         compared += 1;
     }
     assert!(compared > 8);
@@ -67,7 +67,7 @@ fn a_stream_comes_to_the_whole_reply() {
 fn an_answer_played_back_is_read_as_the_same() {
     let mut answers: Vec<Answer> = cases("reply.json")
         .into_iter()
-        .filter_map(|(_, text)| ID.format().read_reply(serde_json::from_str(&text).unwrap()).ok())
+        .filter_map(|(_, text)| OWN.format().read_reply(serde_json::from_str(&text).unwrap()).ok())
         .collect();
     let thought = |text: &str, issuer, kind| {
         let mut part = Part::new(Content::Reasoning(text.into()));
@@ -91,7 +91,7 @@ fn an_answer_played_back_is_read_as_the_same() {
         usage: Some(Usage {
             input: 3,
             output: 2,
-            raw: Some((ID, json!({"input_tokens": 3, "output_tokens": 2}).as_object().unwrap().clone())),
+            raw: Some((OWN, json!({"input_tokens": 3, "output_tokens": 2}).as_object().unwrap().clone())),
             ..Usage::default()
         }),
         ..Answer::default()
@@ -174,7 +174,7 @@ fn how_answers_end() {
         (Finish::Other(FormatId::Anthropic, "pause_turn".into()), vec![], "incomplete", json!("pause_turn")),
     ] {
         let answer = Answer { finish, parts, ..Answer::default() };
-        let reply = ID.format().write_reply(&answer, &frame());
+        let reply = OWN.format().write_reply(&answer, &frame());
         assert_eq!((&reply["status"], &reply["incomplete_details"]["reason"]), (&json!(status), &reason));
         let last = written(&playback(&answer), &frame()).pop().unwrap();
         assert_eq!((&last["type"], &last["response"]), (&json!(format!("response.{status}")), &reply));
@@ -191,7 +191,7 @@ fn a_reply_repeats_the_request() {
             "parallel_tool_calls": false,
         "text": {"verbosity": "low"}, "reasoning": {"effort": "low"}, "store": true, "user": "u",
             "truncation": "auto"}));
-    let reply = ID.format().write_reply(&Answer::of_text("Hi"), &Frame { chat: Some(Arc::new(chat)), ..frame() });
+    let reply = OWN.format().write_reply(&Answer::of_text("Hi"), &Frame { chat: Some(Arc::new(chat)), ..frame() });
     for (name, value) in [
         ("instructions", json!("Be brief.")),
         ("temperature", json!(0.5)),
@@ -208,12 +208,21 @@ fn a_reply_repeats_the_request() {
     ] {
         assert_eq!(reply[name], value, "{name}");
     }
+    let closed = json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false});
+    let function = |name: &str, parameters: &Value| json!({"type": "function", "name": name, "parameters": parameters});
+    let mut said = function("said", &closed);
+    said["strict"] = true.into();
+    let chat =
+        asks(json!({"tools": [said, function("closed", &closed), function("open", &json!({"type": "object"}))]}));
+    let reply = OWN.format().write_reply(&Answer::of_text("Hi"), &Frame { chat: Some(Arc::new(chat)), ..frame() });
+    let strict: Vec<&Value> = reply["tools"].as_array().unwrap().iter().map(|tool| &tool["strict"]).collect();
+    assert_eq!(strict, [true, true, false], "a function is strict where that is said, or nothing and it can be");
     // What one caller said isn't told to another.
     let theirs = json!({"id": "resp_9", "object": "response", "metadata": {"secret": "s"}, "user": "v",
         "instructions": "i",
         "output": [], "status": "completed"});
-    let answer = ID.format().read_reply(theirs).unwrap();
-    let reply = ID.format().write_reply(&answer, &frame());
+    let answer = OWN.format().read_reply(theirs).unwrap();
+    let reply = OWN.format().write_reply(&answer, &frame());
     assert_eq!((&reply["metadata"], &reply["user"], &reply["instructions"]), (&json!({}), &Value::Null, &Value::Null));
 }
 
@@ -376,7 +385,7 @@ fn streams_end_and_fail() {
         ("response.output_text.delta", r#"{"delta":"response.completed"}"#, None),
         ("", "[DONE]", None),
     ] {
-        assert_eq!(ID.format().terminal(&Event { name: name.into(), data: data.into() }), expected, "{name} {data}");
+        assert_eq!(OWN.format().terminal(&Event { name: name.into(), data: data.into() }), expected, "{name} {data}");
     }
     for (data, status, message) in [
         (json!({"type": "error", "code": "rate_limit_exceeded", "message": "Slow", "sequence_number": 1}), 429, "Slow"),
@@ -420,13 +429,13 @@ fn replies_that_are_no_answers() {
         json!({"output": [{"type": "function_call"}]}),
         json!({"output": [{"type": "message", "content": 5}]}),
     ] {
-        assert!(ID.format().read_reply(body.clone()).is_err(), "{body}");
+        assert!(OWN.format().read_reply(body.clone()).is_err(), "{body}");
     }
 }
 
 #[test]
 fn errors_in_words() {
-    let read = |status, body: &str| ID.format().read_error(status, &|_| None, body.as_bytes());
+    let read = |status, body: &str| OWN.format().read_error(status, &|_| None, body.as_bytes());
     for (wait, expected) in [("20s", 20_000), ("857ms", 857), ("1m2.5s.", 62_500), ("6m0s", 360_000)] {
         let error = read(429, &json!({"error": {"message": format!("Please try again in {wait}. Bye")}}).to_string());
         assert_eq!(error.retry_after, Some(Duration::from_millis(expected)), "{wait}");
@@ -439,7 +448,7 @@ fn errors_in_words() {
         );
     }
     assert!(read(500, "").message.contains("500"));
-    assert_eq!(ID.format().write_error(&ProviderError::new(429, "Slow"))["error"]["code"], "rate_limit_exceeded");
+    assert_eq!(OWN.format().write_error(&ProviderError::new(429, "Slow"))["error"]["code"], "rate_limit_exceeded");
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use crate::llm::chat::{
     Chat, Content, Issuer, Message, Output, Part, Reasoning, Retention, Role, Sampling, Seal, SealKind, Source, Tool,
     ToolCall, ToolChoice, ToolResult,
 };
-use crate::llm::openai_responses::ID;
+use crate::llm::openai_responses::OWN;
 
 /// Everything that has a field, and an unknown member at every level. No value is a default.
 pub(super) fn rich() -> Value {
@@ -119,7 +119,7 @@ fn requests_that_differ_in_a_value_are_read_differently() {
         if says_nothing(&body) == says_nothing(&rich) {
             continue;
         }
-        if let Ok(other) = ID.format().read_request(body.clone()) {
+        if let Ok(other) = OWN.format().read_request(body.clone()) {
             assert_ne!(other, chat, "{path}: {body}");
         }
     }
@@ -161,7 +161,7 @@ fn what_says_nothing_is_read_as_nothing() {
     let open = asks(json!({"tools": [{"type": "function", "name": "f", "parameters": {"type": "object",
             "properties": {"a": {}}}}]}));
     assert!(matches!(&open.tools[0], Tool::Function { strict: None, .. }));
-    assert_eq!(ID.format().write_request(&open, "m").unwrap()["tools"][0].get("strict"), None);
+    assert_eq!(OWN.format().write_request(&open, "m").unwrap()["tools"][0].get("strict"), None);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn what_the_provider_keeps_is_known() {
         json!({"input": [{"role": "tool", "content": ""}]}),
         json!({"input": "", "tools": [{"type": "function"}]}),
     ] {
-        assert!(ID.format().read_request(wrong.clone()).is_err(), "{wrong}");
+        assert!(OWN.format().read_request(wrong.clone()).is_err(), "{wrong}");
     }
 }
 
@@ -215,7 +215,7 @@ fn a_turn_of_items_is_one_message() {
         shape,
         [(Role::Assistant, 1), (Role::Assistant, 3), (Role::Tool, 1), (Role::Tool, 1), (Role::Assistant, 3)]
     );
-    let again = ID.format().write_request(&chat, "m").unwrap();
+    let again = OWN.format().write_request(&chat, "m").unwrap();
     assert_eq!(again["input"].as_array().unwrap().len(), 9);
     assert_eq!(read(again), Chat { model: "m".into(), ..chat });
 }
@@ -227,12 +227,12 @@ fn written_again_a_request_means_the_same() {
     bodies.push(rich());
     for body in bodies {
         let chat = read(body.clone());
-        let again = ID.format().write_request(&chat, &chat.model).unwrap();
+        let again = OWN.format().write_request(&chat, &chat.model).unwrap();
         let second = read(again.clone());
         if !body.to_string().contains("_refrain_") {
             assert_eq!(second, chat, "{again}");
         }
-        assert_eq!(ID.format().write_request(&second, &chat.model).unwrap(), again);
+        assert_eq!(OWN.format().write_request(&second, &chat.model).unwrap(), again);
     }
 }
 
@@ -274,7 +274,7 @@ fn requests_of_other_apis_are_said_in_items() {
         Message::new(Role::Tool, vec![result(vec![Part::text("boom")], true)]),
         text_of(Role::System, "Three."),
     ]);
-    let body = ID.format().write_request(&chat, "gpt-5.1").unwrap();
+    let body = OWN.format().write_request(&chat, "gpt-5.1").unwrap();
     let id = body["input"][3]["call_id"].as_str().unwrap();
     assert!(id.len() <= 64 && id.starts_with("toolu_"));
     assert_eq!(
@@ -295,7 +295,7 @@ fn requests_of_other_apis_are_said_in_items() {
 #[test]
 fn parameters_of_other_apis() {
     let base = || foreign(vec![text_of(Role::User, "Hi")]);
-    let write = |chat: &Chat, model: &str| ID.format().write_request(chat, model);
+    let write = |chat: &Chat, model: &str| OWN.format().write_request(chat, model);
     let limited = Chat {
         sampling: Sampling {
             max_tokens: Some(9),

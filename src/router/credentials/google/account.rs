@@ -64,9 +64,6 @@ impl fmt::Debug for ServiceAccount {
 
 impl ServiceAccount {
     /// Reads a key file as Google Cloud writes them.
-    ///
-    /// # Errors
-    /// Where it isn't the key of a service account.
     pub(super) fn parse(json: &str) -> Result<Self, AccountError> {
         // Only the place of an error is told: what stands there may be the key.
         let file: Value = serde_json::from_str(json)
@@ -87,9 +84,6 @@ impl ServiceAccount {
     }
 
     /// The signed assertion, good for an hour from `issued_at_unix` on (seconds since 1970).
-    ///
-    /// # Errors
-    /// Where signing fails.
     pub(super) fn assertion(&self, issued_at_unix: u64) -> Result<String, AccountError> {
         let mut header = json!({"alg": "RS256", "typ": "JWT"});
         if let (Some(id), Value::Object(header)) = (&self.key_id, &mut header) {
@@ -127,9 +121,6 @@ fn key(pem: &str) -> Result<RsaKeyPair, AccountError> {
 }
 
 /// The token in the token server's reply, and for how many seconds it is good.
-///
-/// # Errors
-/// Where there is none.
 pub(super) fn token(reply: &[u8]) -> Result<(String, u64), AccountError> {
     let reply: Value = serde_json::from_slice(reply).map_err(|_| AccountError::Reply("it is no JSON"))?;
     let error = &reply["error"];

@@ -4,7 +4,7 @@ use rocksdb::{DBPinnableSlice, ErrorKind, ReadOptions, ReadTier};
 
 use super::super::super::{CacheKey, Entry, EntryFilter, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
 use super::super::record::{self, EntryRecord, decode, decode_entry};
-use super::{Curation, Database, failed, family};
+use super::{Curation, Damage, Database, failed, family};
 
 /// What is looked for.
 pub(in super::super) struct Sought {
@@ -80,6 +80,20 @@ impl Database {
         }
         let specificity = |entry: &Entry| entry.curation.as_ref().map_or(0, Curation::specificity);
         Ok(entries.into_iter().max_by_key(|entry| (specificity(entry), entry.created)))
+    }
+
+    /// Entries by their ids, in their order. One that can't be read counts as missing, and that is logged.
+    pub(in super::super) fn entries(&self, cache: CacheKey, ids: &[EntryId]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let keys: Vec<_> = ids.iter().map(|id| record::entry_key(cache, *id)).collect();
+        let found = self.db.batched_multi_get_cf(self.family(family::ENTRIES)?, &keys, false);
+        let mut damage = Damage::default();
+        let mut read = |found: Result<Option<DBPinnableSlice<'_>>, rocksdb::Error>| {
+            let bytes = damage.sort_out(found.map_err(failed))??;
+            damage.sort_out(decode_entry(&bytes)).map(|record| record.entry)
+        };
+        let entries = found.into_iter().map(&mut read).collect();
+        damage.report();
+        Ok(entries)
     }
 
     fn read(

@@ -1,11 +1,25 @@
-//! How a model is asked to think, by what it accepts.
+//! What Anthropic's API and Amazon's have in common: Claude, which both were made for.
 
 use serde_json::{Value, json};
 
-use crate::llm::FormatId;
-use crate::llm::chat::{Chat, Reasoning, ReasoningMode};
-use crate::llm::error::Unsupported;
-use crate::llm::models::{self, EFFORTS, Family};
+use super::FormatId;
+use super::chat::{Chat, Reasoning, ReasoningMode, Seal, SealKind};
+use super::error::Unsupported;
+use super::models::{self, EFFORTS, Family};
+
+/// What the user says where the assistant spoke first.
+pub(super) const OPENING: &str = "(The assistant begins.)";
+/// What a JSON mode asks for; there is none without a schema.
+pub(super) const JSON_ONLY: &str =
+    "Answer with one valid JSON object and nothing else: no words around it, no code fence.";
+
+/// Thoughts that Claude sealed, as the block that it takes back.
+pub(super) fn thinking_block(text: &str, seal: &Seal) -> Value {
+    match seal.kind {
+        SealKind::Signature => json!({"type": "thinking", "thinking": text, "signature": seal.value}),
+        SealKind::Encrypted => json!({"type": "redacted_thinking", "data": seal.value}),
+    }
+}
 
 /// What a request says about thinking.
 #[derive(Debug, Default)]
@@ -25,7 +39,7 @@ impl Thinking {
         let Reasoning { effort, budget, mode, .. } = &chat.reasoning;
         let word = effort.as_deref();
         // A way of thinking that only Anthropic knows.
-        if let Some(own) = chat.extra_member(FormatId::Anthropic, "thinking").filter(|own| own["type"].is_string()) {
+        if let Some(own) = chat.extra.member(FormatId::Anthropic, "thinking").filter(|own| own["type"].is_string()) {
             let budget = own["budget_tokens"].as_u64().unwrap_or(0);
             return Ok(Self { member: own.clone(), effort: effort.clone(), budget });
         }
@@ -54,8 +68,7 @@ impl Thinking {
                 thinking.member = json!({"type": "enabled", "budget_tokens": thinking.budget});
             }
             (Some(true), models::Thinking::Effort) => {
-                let by_budget = budget.map(|budget| models::effort_of_budget(budget, chat.sampling.max_tokens));
-                thinking.effort = word.or(by_budget).and_then(|word| family.effort(word)).map(str::to_owned);
+                thinking.effort = chat.effort().and_then(|word| family.effort(word)).map(str::to_owned);
                 thinking.member = json!({"type": "adaptive"});
             }
             (Some(false), _) => match (family.off, family.efforts.first()) {
