@@ -3,7 +3,6 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::Curation;
 use super::*;
 use crate::embed::{Cosine, TextEmbedding};
 use crate::store::{Answer, Attributes, Curation, Near, ProviderVector, Tags};
