@@ -38,7 +38,7 @@ pub use chat::{Chat, Delivery};
 pub use delta::{Assembler, Delta, playback};
 pub use document::{Document, without_lone_surrogates};
 pub use error::{Malformed, ProviderError, StreamFault, Unsupported};
-pub use event::Event;
+pub use event::{Event, EventFault, EventSplitter};
 
 /// The formats that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

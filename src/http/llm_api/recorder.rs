@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream;
 use serde_json::Value;
-use sse_stream::SseByteStream;
 
 use super::incoming::IncomingChat;
 use super::reply::Head;
@@ -14,7 +12,7 @@ use crate::cache::{PendingSave, Save};
 use crate::embed::TextEmbedding;
 use crate::http::{App, body};
 use crate::llm::storable::{NotStorable, check_storable};
-use crate::llm::{Answer, Assembler, Chat, Event, FormatId, Frame};
+use crate::llm::{Answer, Assembler, Chat, EventSplitter, FormatId, Frame};
 use crate::prompt::Question;
 use crate::store::{self, Attributes};
 use crate::telemetry;
@@ -87,7 +85,7 @@ impl Recorder {
         let format = self.incoming.format;
         let recorded = match body {
             Err(why) => Err(NotStored::Malformed(why)),
-            Ok(body) if is_stream => record_stream(format, body, chat).await,
+            Ok(body) if is_stream => record_stream(format, &body, chat),
             Ok(body) => record(format, &body, chat),
         };
         match recorded {
@@ -131,20 +129,20 @@ fn record(format: FormatId, body: &[u8], chat: &Chat) -> Result<Recording, NotSt
 }
 
 /// A streamed reply, as the whole one that it would have been.
-async fn record_stream(format: FormatId, body: Bytes, chat: &Chat) -> Result<Recording, NotStored> {
+fn record_stream(format: FormatId, body: &[u8], chat: &Chat) -> Result<Recording, NotStored> {
     let malformed = |error: &dyn std::fmt::Display| NotStored::Malformed(error.to_string());
-    let mut events = SseByteStream::new(stream::iter([Ok::<_, std::convert::Infallible>(body)]));
     let (mut reader, mut assembler, mut deltas) = (format.format().stream_reader(), Assembler::default(), Vec::new());
-    while let Some(event) = futures_util::StreamExt::next(&mut events).await {
-        let event = event.map_err(|error| malformed(&error))?;
-        let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
-        let event = Event { name: event.event.unwrap_or_default(), data };
-        reader.read(&event, &mut deltas).map_err(|fault| malformed(&fault))?;
-        deltas.drain(..).for_each(|delta| assembler.add(delta));
-        if reader.is_complete() {
-            break;
+    let mut read = Ok(());
+    EventSplitter::default().feed(body, |event| {
+        if read.is_err() || reader.is_complete() || event.is_ok_and(|event| event.data.is_empty()) {
+            return;
         }
-    }
+        read = event
+            .map_err(|fault| malformed(&fault))
+            .and_then(|event| reader.read(event, &mut deltas).map_err(|fault| malformed(&fault)));
+        deltas.drain(..).for_each(|delta| assembler.add(delta));
+    });
+    read?;
     if !reader.is_complete() {
         return Err(malformed(&"its end mark is missing"));
     }
