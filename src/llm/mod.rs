@@ -17,6 +17,7 @@ mod members;
 pub mod models;
 pub mod raw;
 mod schema;
+mod schema_check;
 pub mod storable;
 
 mod anthropic;

@@ -1,5 +1,7 @@
 //! Whole replies and refusals of providers.
 
+use std::collections::HashSet;
+
 use crate::bodies;
 use crate::llm::chat::Content;
 use crate::llm::{Answer, Assembler, Finish, FormatId, Frame, playback};
@@ -12,6 +14,9 @@ pub(crate) fn check(format: FormatId, bytes: &[u8]) {
     let mut assembler = Assembler::default();
     playback(&answer).into_iter().for_each(|delta| assembler.add(delta));
     assert_eq!(assembler.finish().as_ref(), Some(&answer), "an answer that is played back is another one");
+    if !has_distinct_calls(&answer) {
+        return;
+    }
     for to in FormatId::ALL {
         let frame = Frame { id: "id".into(), model: "m".into(), created: 1, include_usage: true, chat: None };
         let written = to.format().write_reply(&answer, &frame).to_string();
@@ -41,6 +46,16 @@ pub(crate) fn same(through: FormatId, before: &Answer, after: &Answer, written: 
     assert_eq!(said(after), said(before), "{}\n{written}", through.name());
     assert_eq!(called(after), called(before), "{}\n{written}", through.name());
     assert!(!is_complete(after) || is_complete(before), "{:?}: {}\n{written}", before.finish, through.name());
+}
+
+/// Whether no two of its calls have the same id: pieces of a stream are told apart by it.
+pub(crate) fn has_distinct_calls(answer: &Answer) -> bool {
+    let ids = answer.parts.iter().filter_map(|part| match &part.content {
+        Content::ToolCall(call) => Some(call.id.as_str()),
+        _ => None,
+    });
+    let mut seen = HashSet::new();
+    ids.into_iter().all(|id| seen.insert(id))
 }
 
 /// What it says; refusals too, which are texts to some formats.

@@ -17,6 +17,9 @@ pub(crate) fn check(format: FormatId, bytes: &[u8]) {
         let _ = format.format().terminal(event);
     }
     let Ok(read) = read(format, &events) else { return };
+    if !replies::has_distinct_calls(&read.answer) {
+        return;
+    }
     for to in FormatId::ALL {
         // As it comes, and all at once.
         for deltas in [&read.deltas, &playback(&read.answer)] {
