@@ -143,6 +143,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::llm::FormatId;
 
     fn read(text: &str) -> Document {
         Document::parse(text.as_bytes()).unwrap()
@@ -180,5 +181,41 @@ mod tests {
         for text in ["", "{", "{} {}", "nul", "\"\\ud800\"", "[NaN]", &"[".repeat(200)] {
             assert!(Document::parse(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn depth_is_an_error_and_never_overflows_a_stack() {
+        let nested = |opening: &str, inner: &str, closing: &str, depth| {
+            format!("{}{inner}{}", opening.repeat(depth), closing.repeat(depth))
+        };
+        let test = move || {
+            for depth in [128, 10_000, 1_000_000] {
+                for deep in
+                    [nested("[", "", "]", depth), nested("{\"a\":", "1", "}", depth), nested("[{\"a\":", "", "", depth)]
+                {
+                    let error = Document::parse(deep.as_bytes()).unwrap_err();
+                    assert!(error.to_string().contains("recursion limit"), "{error}");
+                }
+            }
+            // As deep as can be read: every format reads and writes it within a small stack.
+            let deep = nested("[", "", "]", 120);
+            for body in [
+                format!(
+                    "{{\"model\": \"m\", \"messages\": [{{\"role\": \"user\", \"content\": \"x\"}}], \"x\": {deep}}}"
+                ),
+                format!("{{\"model\": \"m\", \"input\": \"x\", \"tools\": [{{\"type\": \"x\", \"x\": {deep}}}]}}"),
+                format!("{{\"contents\": [{{\"parts\": [{{\"text\": \"x\"}}]}}], \"x\": {deep}}}"),
+            ] {
+                for from in FormatId::ALL {
+                    let value = Document::parse(body.as_bytes()).unwrap().value;
+                    let Ok(chat) = from.format().read_request(value) else { continue };
+                    for to in FormatId::ALL {
+                        drop(to.format().write_request(&chat, "m").map(|written| written.to_string()));
+                    }
+                    assert_eq!(chat.clone(), chat);
+                }
+            }
+        };
+        std::thread::Builder::new().stack_size(512 << 10).spawn(test).unwrap().join().unwrap();
     }
 }

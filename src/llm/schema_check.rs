@@ -8,8 +8,9 @@
 use jsonschema::PatternOptions;
 use serde_json::{Map, Value};
 
-/// Steps of a check, at most: some hundred nanoseconds each. Arbitrary; an answer of a megabyte takes about a tenth of it.
-const MAX_STEPS: usize = 1_000_000;
+/// Steps of a check, at most: each takes about a tenth of a microsecond. Arbitrary; an answer of a megabyte takes some tens
+/// of thousands.
+const MAX_STEPS: usize = 250_000;
 /// Steps within one another, at most, so that the stack of a worker thread (2 MiB) is enough.
 const MAX_DEPTH: usize = 1000;
 /// Levels of a schema times its references, at most: as deep as whoever follows all of them may come.

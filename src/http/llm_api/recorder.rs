@@ -17,9 +17,6 @@ use crate::prompt::Question;
 use crate::store::{self, Attributes};
 use crate::telemetry;
 
-/// The largest reply that is stored.
-const LARGEST: usize = 16 << 20;
-
 /// Stores a reply, behind it.
 pub(super) struct Recorder {
     pub(super) app: Arc<App>,
@@ -48,17 +45,18 @@ enum NotStored {
 }
 
 impl Recorder {
-    pub(super) fn store_reply(mut self, body: Bytes, head: &Head) {
+    /// Stores `body`, which is none where it is longer than is kept.
+    pub(super) fn store_reply(mut self, body: Option<Bytes>, head: &Head) {
         let Ok((cache, _)) = &self.incoming.asked else { return };
         let Some(chat) = self.incoming.request.chat.clone() else { return };
         if head.progress.is_lossy() {
             telemetry::store(cache.id(), "not_kept");
             return tracing::debug!(cache = cache.id(), "a reply that lost something on its way is not stored");
         }
-        if body.len() > LARGEST {
+        let Some(body) = body else {
             telemetry::store(cache.id(), "not_kept");
-            return tracing::debug!(cache = cache.id(), bytes = body.len(), "a reply is too long to be stored");
-        }
+            return tracing::debug!(cache = cache.id(), "a reply is too long to be stored");
+        };
         let target_scope = self.app.live().router.answer_scope(
             self.incoming.model.as_deref().unwrap_or_default(),
             &head.provider,

@@ -9,10 +9,10 @@ use libfuzzer_sys::fuzz_target;
 use llm::FormatId;
 
 // The modules themselves: they are pure, and building Refrain takes minutes.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../../src/llm/mod.rs"]
 mod llm;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../../src/prompt/mod.rs"]
 mod prompt;
 

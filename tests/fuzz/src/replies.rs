@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde::de::IgnoredAny;
+
 use crate::bodies;
 use crate::llm::chat::Content;
 use crate::llm::{Answer, Assembler, Finish, FormatId, Frame, playback};
@@ -31,13 +33,12 @@ pub(crate) fn check(format: FormatId, bytes: &[u8]) {
 /// Refusals can be anything.
 fn refusal(format: FormatId, bytes: &[u8]) {
     let header = |name: &str| (name == "x-amzn-errortype").then(|| String::from_utf8_lossy(bytes).into_owned());
-    for status in [400, 429, 503] {
-        let error = format.format().read_error(status, &header, bytes);
-        for to in FormatId::ALL {
-            let written = to.format().write_error(&error).to_string();
-            bodies::parse(written.as_bytes()).expect("a refusal is JSON");
-            to.format().write_stream_error(&error, &mut String::new());
-        }
+    let status = [400, 429, 503][bytes.len() % 3];
+    let error = format.format().read_error(status, &header, bytes);
+    for to in FormatId::ALL {
+        let written = to.format().write_error(&error).to_string();
+        serde_json::from_str::<IgnoredAny>(&written).expect("a refusal is JSON");
+        to.format().write_stream_error(&error, &mut String::new());
     }
 }
 
