@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_is_deeper_than_is_read_keeps_its_spelling() {
-        let deep = format!("{}{}", "[{\"a\":".repeat(10_000), "1}]".repeat(10_000));
+        let deep = format!("{}1{}", "[{\"a\":".repeat(10_000), "}]".repeat(10_000));
         let body = format!("{{\"x\":{deep},\"model\":\"a\"}}");
         assert_eq!(text(with_model(body.as_bytes(), "b")), Some(format!("{{\"x\":{deep},\"model\":\"b\"}}")));
         let body = format!("{{\"model\":{deep}}}");

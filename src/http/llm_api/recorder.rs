@@ -148,8 +148,10 @@ fn record_stream(format: FormatId, body: &[u8], chat: &Chat) -> Result<Recording
     deltas.into_iter().for_each(|delta| assembler.add(delta));
     let answer = assembler.finish().ok_or_else(|| malformed(&"nothing says why it ended"))?;
     let frame = Frame { model: chat.model.clone(), include_usage: true, ..Frame::default() };
-    let whole = format.format().write_reply(&answer, &frame);
-    recording(&answer, whole.to_string(), chat)
+    let whole = format.format().write_reply(&answer, &frame).to_string();
+    // Arguments of a call may have been a text in the stream, and now be deeper than a hit is read.
+    serde_json::from_str::<Value>(&whole).map_err(|error| malformed(&error))?;
+    recording(&answer, whole, chat)
 }
 
 fn recording(answer: &Answer, reply: String, chat: &Chat) -> Result<Recording, NotStored> {

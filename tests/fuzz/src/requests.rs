@@ -56,9 +56,7 @@ fn is_coherent(chat: &Chat) -> bool {
 
 /// What is written, read again with its spelling on the wire. A hollow chat is hollow in any format, and may be refused.
 fn read(format: FormatId, written: &Value) -> Option<Chat> {
-    let text = written.to_string();
-    let document = bodies::parse(text.as_bytes()).unwrap_or_else(|| panic!("what is written is no JSON: {text}"));
-    format.format().read_request(document.value).ok()
+    format.format().read_request(bodies::again(&written.to_string())?).ok()
 }
 
 fn question(chat: &Chat) -> Question {

@@ -4,7 +4,7 @@ use crate::llm::{
     Answer, Assembler, Delta, Event, EventFault, EventSplitter, FormatId, Frame, StreamFault, playback,
     without_lone_surrogates,
 };
-use crate::replies;
+use crate::{bodies, replies};
 
 /// The longest event that is read here.
 const LONGEST: usize = 4 << 10;
@@ -32,7 +32,11 @@ pub(crate) fn check(format: FormatId, bytes: &[u8]) {
 /// A stream that is written in another format says the same there.
 fn same(to: FormatId, deltas: &[Delta], answer: &Answer) {
     let written = write(to, deltas);
-    let again = read(to, &split_all(written.as_bytes()));
+    let events = split_all(written.as_bytes());
+    if events.iter().flatten().any(|event| event.data.starts_with('{') && bodies::again(&event.data).is_none()) {
+        return;
+    }
+    let again = read(to, &events);
     let again = again.unwrap_or_else(|fault| panic!("{} can't be read: {fault}\n{written}", to.name()));
     replies::same(to, answer, &again.answer, &written);
 }
