@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use serde_json::Value;
 
 use super::body::{BodyError, Pieces};
 use super::events::Events;
@@ -12,7 +11,7 @@ use super::plan::Conversion;
 use super::reply::{Progress, Used};
 use super::usage::Tokens;
 use crate::llm::{
-    Answer, Delta, FormatId, Frame, ProviderError, StreamFault, StreamReader, StreamWriter, Usage, playback,
+    Answer, Delta, Document, FormatId, Frame, ProviderError, StreamFault, StreamReader, StreamWriter, Usage, playback,
     without_lone_surrogates,
 };
 
@@ -20,9 +19,9 @@ use crate::llm::{
 pub(super) fn read(body: &[u8], from: FormatId) -> Result<Answer, BodyError> {
     let text = std::str::from_utf8(body).map_err(|error| BodyError::Malformed(error.to_string()))?;
     let repaired = without_lone_surrogates(text);
-    let reply: Value = serde_json::from_str(repaired.as_deref().unwrap_or(text))
+    let reply = Document::parse(repaired.as_deref().unwrap_or(text).as_bytes())
         .map_err(|error| BodyError::Malformed(error.to_string()))?;
-    let mut answer = from.format().read_reply(reply).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let mut answer = from.format().read_reply(reply.value).map_err(|error| BodyError::Malformed(error.to_string()))?;
     if repaired.is_some() {
         answer.lossy = Some("a character that is half of one".into());
     }

@@ -185,4 +185,19 @@ mod tests {
         }
         assert!(matches!(&read(&[0; 16], 16).await[..], [Err(_)]));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_events_or_an_error(
+            mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            small in proptest::prelude::any::<bool>(),
+            size in 1..50usize,
+        ) {
+            // A length that the bytes come to.
+            bytes.iter_mut().take(if small { 3 } else { 0 }).for_each(|byte| *byte = 0);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let read = runtime.block_on(read(&bytes, size));
+            proptest::prop_assert!(read.iter().rev().skip(1).all(Result::is_ok));
+        }
+    }
 }

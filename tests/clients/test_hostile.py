@@ -290,3 +290,13 @@ def test_a_schema_that_is_too_expensive_holds_nobody_up(door, provider, post, na
     reply = post("/v1/chat/completions", ASKS["/v1/chat/completions"](response_format=schema))
     assert reply.status_code == 200 and reply.json()["choices"][0]["message"] == message
     assert post("/v1/chat/completions", ASKS["/v1/chat/completions"](QUESTION)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ASKS)
+def test_a_body_of_many_small_values_takes_bounded_memory(endless, streaming, names, path):
+    streaming.pieces = lambda: [b""]
+    body = json.dumps({**ASKS[path](), "model": "claude" if path == "/v1/messages" else "gpt", "x_unknown": "@"})
+    body = body.replace('"@"', "[" + "[]," * (8 * MEBIBYTE) + "[]]").encode()
+    with Growth(endless) as growth:
+        endless.http.post(path, content=body, headers={"content-type": "application/json", "x-refrain-cache": names()})
+    assert growth.mebibytes < 200, growth.mebibytes

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::incoming::IncomingChat;
 use super::reply::Head;
@@ -12,7 +11,7 @@ use crate::cache::{PendingSave, Save};
 use crate::embed::TextEmbedding;
 use crate::http::{App, body};
 use crate::llm::storable::{NotStorable, check_storable};
-use crate::llm::{Answer, Assembler, Chat, EventSplitter, FormatId, Frame};
+use crate::llm::{Answer, Assembler, Chat, Document, EventSplitter, FormatId, Frame};
 use crate::prompt::Question;
 use crate::store::{self, Attributes};
 use crate::telemetry;
@@ -121,8 +120,8 @@ impl Recorder {
 fn record(format: FormatId, body: &[u8], chat: &Chat) -> Result<Recording, NotStored> {
     let malformed = |error: &dyn std::fmt::Display| NotStored::Malformed(error.to_string());
     let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?.trim_start_matches('\u{feff}').trim();
-    let reply: Value = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-    let answer = format.format().read_reply(reply).map_err(|error| malformed(&error))?;
+    let reply = Document::parse(text.as_bytes()).map_err(|error| malformed(&error))?;
+    let answer = format.format().read_reply(reply.value).map_err(|error| malformed(&error))?;
     recording(&answer, text.to_owned(), chat)
 }
 
@@ -150,7 +149,7 @@ fn record_stream(format: FormatId, body: &[u8], chat: &Chat) -> Result<Recording
     let frame = Frame { model: chat.model.clone(), include_usage: true, ..Frame::default() };
     let whole = format.format().write_reply(&answer, &frame).to_string();
     // Arguments of a call may have been a text in the stream, and now be deeper than a hit is read.
-    serde_json::from_str::<Value>(&whole).map_err(|error| malformed(&error))?;
+    Document::parse(whole.as_bytes()).map_err(|error| malformed(&error))?;
     recording(&answer, whole, chat)
 }
 

@@ -361,12 +361,19 @@ impl Item {
                 let same_type = piece.part.extra.member(ID, "type") == part.extra.member(ID, "type");
                 discriminant(&piece.part.content) == discriminant(&part.content) && same_type
             };
-            let found = self.pieces.iter().zip(&taken).position(|(piece, is_taken)| !is_taken && like(piece));
+            let text = text_of(&part);
+            let free = |test: &dyn Fn(&Piece) -> bool| {
+                let mut pieces = self.pieces.iter().zip(&taken);
+                pieces.position(|(piece, is_taken)| !is_taken && like(piece) && test(piece))
+            };
+            // One that is empty may have had no pieces, and takes none of another one's.
+            let found = free(&|piece| text.starts_with(&piece.text()));
+            let found = found.or_else(|| if text.is_empty() { None } else { free(&|_| true) });
             if let (Some(piece), Some(take)) =
                 (found.and_then(|at| self.pieces.get_mut(at)), found.and_then(|at| taken.get_mut(at)))
             {
                 *take = true;
-                piece.settle(&text_of(&part), out);
+                piece.settle(&text, out);
                 piece.part.seal = part.seal;
                 piece.part.extra = part.extra;
                 piece.end(out);
