@@ -3,7 +3,7 @@
 #
 #     run.sh all                  every one of them for FUZZ_SECONDS
 #     run.sh TARGET [INPUT]       one of them, or one input of it, such as a crash's
-#     run.sh merge                writes corpus/ anew, with the least that covers what all runs have found
+#     run.sh merge                writes corpus/ anew, with a part of what all runs have found
 #
 # What new inputs a run finds lies beside what was built; inputs that crash in artifacts/.
 set -euo pipefail
@@ -12,6 +12,8 @@ cd "$(dirname "$0")"
 OUT="${CARGO_TARGET_DIR:-../../target}/fuzz"
 SECONDS_EACH="${FUZZ_SECONDS:-60}"
 MAX_LEN=8192
+# Inputs of a target that are in the repository.
+KEPT=35
 
 targets() {
     for format in openai-chat openai-responses anthropic gemini bedrock; do
@@ -45,17 +47,18 @@ fuzz() {
 }
 
 merge() {
-    local target=$1 merged
+    local target=$1 merged every
     merged="$(mktemp -d)"
-    FUZZ_TARGET=$target "$BINARY" -merge=1 -max_len=$MAX_LEN -dict=json.dict "$merged" ../golden "corpus/$target" "$OUT/found/$target" \
-        >"$OUT/$target.log" 2>&1
-    # The golden files are there already.
-    for input in $(cd ../golden && find . -type f -size -"$MAX_LEN"c -exec sha1sum {} + | cut -d' ' -f1); do
-        rm -f "$merged/$input"
-    done
-    rm -rf "corpus/$target" "$OUT/found/$target"
-    mv "$merged" "corpus/$target"
-    chmod 755 "corpus/$target"
+    mkdir -p "$OUT/found/$target" "corpus/$target"
+    cp -n "corpus/$target"/* "$OUT/found/$target/" 2>/dev/null || true
+    FUZZ_TARGET=$target "$BINARY" -set_cover_merge=1 -max_len=1024 "$merged" ../golden "$OUT/found/$target" >"$OUT/$target.log" 2>&1
+    rm -rf "corpus/$target"
+    mkdir "corpus/$target"
+    # A repository is no place for thousands of files, so these are some of each size.
+    every=$(($(find "$merged" -type f | wc -l) / KEPT + 1))
+    find "$merged" -type f -printf '%s %p\n' | sort -n | awk -v every="$every" 'NR % every == 0 { print $2 }' \
+        | xargs -r cp -t "corpus/$target"
+    rm -r "$merged"
     echo "fuzz: $target: $(find "corpus/$target" -type f | wc -l) files, $(du -sb "corpus/$target" | cut -f1) bytes"
 }
 
