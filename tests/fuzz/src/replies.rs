@@ -36,7 +36,7 @@ fn refusal(format: FormatId, bytes: &[u8]) {
     for to in FormatId::ALL {
         let written = to.format().write_error(&error).to_string();
         bodies::again(&written).expect("a refusal isn't deep");
-        to.format().write_stream_error(&error, &mut String::new());
+        to.format().stream_writer(&Frame::default()).fail(&error, &mut String::new());
     }
 }
 
