@@ -5,10 +5,12 @@ CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 # The test clients' virtual environment and Node packages.
 TOOLS ?= $(if $(HOME),$(HOME)/.cache/refrain,$(CURDIR)/target)/test-tools
+# For how long each fuzz target runs.
+FUZZ_SECONDS ?= 60
 BINARY = $(CARGO_TARGET_DIR)/release/refrain
 MODEL = models/all-MiniLM-L6-v2
 
-.PHONY: run build model test test-rust test-clients test-llm test-gpu check bench bench-gpu deny packages
+.PHONY: run build model test test-rust test-clients test-llm test-gpu fuzz check bench bench-gpu deny packages
 
 run: build model
 	$(BINARY) serve
@@ -42,6 +44,11 @@ test-llm: build model
 	cd tests/clients && env $$(cat "$(TOOLS)/environment") REFRAIN_BINARY="$(BINARY)" \
 	    "$(TOOLS)/venv/bin/python" -m pytest -q test_real_model.py
 
+# Every fuzz target for a minute: `make fuzz FUZZ_SECONDS=600`. One of them: `make fuzz TARGET=requests-gemini`, and with
+# `INPUT=FILE` that input only.
+fuzz: packages
+	FUZZ_SECONDS="$(FUZZ_SECONDS)" tests/fuzz/run.sh $(or $(TARGET),all) $(if $(INPUT),"$(abspath $(INPUT))")
+
 # What .ci/run asks on top of the tests.
 check: packages
 	cargo fmt --check
@@ -53,6 +60,7 @@ check: packages
 deny:
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check licenses bans sources
+	cargo deny --manifest-path tests/fuzz/Cargo.toml check licenses bans sources
 	if cargo deny fetch db 2>/dev/null; then cargo deny check advisories; else echo "advisories: not reachable, not checked"; fi
 
 bench: build model

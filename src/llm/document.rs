@@ -8,6 +8,9 @@ use serde_json::{Map, Number, Value};
 /// What other programs put before UTF-8, and JSON doesn't allow.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Values in a document, at most: each takes ten times the memory of the shortest spelling. Arbitrary; chats have thousands.
+const MAX_VALUES: usize = 1_000_000;
+
 /// A JSON document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -21,14 +24,13 @@ impl Document {
     /// Parses `bytes`.
     ///
     /// # Errors
-    /// serde_json's message, with line and column. Nesting beyond 128 levels is an error too.
+    /// serde_json's message, with line and column. Nesting beyond 128 levels and more than a million values are errors too.
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        let mut ambiguous = None;
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let value = Reader(&mut ambiguous).deserialize(&mut deserializer)?;
+        let document = Self::deserialize(&mut deserializer)?;
         deserializer.end()?;
-        Ok(Self { value, ambiguous })
+        Ok(document)
     }
 }
 
@@ -59,13 +61,22 @@ pub fn without_lone_surrogates(json: &str) -> Option<String> {
     (from > 0).then(|| out + &json[from..])
 }
 
+/// What is known of a document so far.
+struct Reading {
+    ambiguous: Option<&'static str>,
+    /// How many more values it may have.
+    values_left: usize,
+}
+
 /// Reads a value, and writes down what is ambiguous in it.
-struct Reader<'a>(&'a mut Option<&'static str>);
+struct Reader<'a>(&'a mut Reading);
 
 impl<'de> DeserializeSeed<'de> for Reader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.0.values_left.checked_sub(1);
+        self.0.values_left = left.ok_or_else(|| de::Error::custom("more values than are read"))?;
         deserializer.deserialize_any(self)
     }
 }
@@ -97,7 +108,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         /// Below this, every integral double is what was written, or what every reader makes of it.
         const EXACT: f64 = 9_223_372_036_854_775_808.0;
         if value.fract() == 0.0 && value.abs() >= EXACT {
-            *self.0 = Some("a number beyond 64 bits");
+            self.0.ambiguous = Some("a number beyond 64 bits");
         }
         Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
@@ -123,7 +134,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         while let Some(name) = access.next_key::<String>()? {
             let value = access.next_value_seed(Reader(self.0))?;
             if members.insert(name, value).is_some() {
-                *self.0 = Some("a repeated key");
+                self.0.ambiguous = Some("a repeated key");
             }
         }
         Ok(members.into())
@@ -132,9 +143,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut ambiguous = None;
-        let value = Reader(&mut ambiguous).deserialize(deserializer)?;
-        Ok(Self { value, ambiguous })
+        let mut reading = Reading { ambiguous: None, values_left: MAX_VALUES };
+        let value = Reader(&mut reading).deserialize(deserializer)?;
+        Ok(Self { value, ambiguous: reading.ambiguous })
     }
 }
 
@@ -143,6 +154,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::llm::FormatId;
 
     fn read(text: &str) -> Document {
         Document::parse(text.as_bytes()).unwrap()
@@ -180,5 +192,49 @@ mod tests {
         for text in ["", "{", "{} {}", "nul", "\"\\ud800\"", "[NaN]", &"[".repeat(200)] {
             assert!(Document::parse(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_document_has_no_more_values_than_memory() {
+        let many = |count: usize| format!("[{}]", vec!["[]"; count].join(","));
+        assert!(Document::parse(many(MAX_VALUES - 1).as_bytes()).is_ok());
+        let error = Document::parse(many(MAX_VALUES).as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("more values"), "{error}");
+    }
+
+    #[test]
+    fn depth_is_an_error_and_never_overflows_a_stack() {
+        let nested = |opening: &str, inner: &str, closing: &str, depth| {
+            format!("{}{inner}{}", opening.repeat(depth), closing.repeat(depth))
+        };
+        let test = move || {
+            for depth in [128, 10_000, 1_000_000] {
+                for deep in
+                    [nested("[", "", "]", depth), nested("{\"a\":", "1", "}", depth), nested("[{\"a\":", "", "", depth)]
+                {
+                    let error = Document::parse(deep.as_bytes()).unwrap_err();
+                    assert!(error.to_string().contains("recursion limit"), "{error}");
+                }
+            }
+            // As deep as can be read: every format reads and writes it within a small stack.
+            let deep = nested("[", "", "]", 120);
+            for body in [
+                format!(
+                    "{{\"model\": \"m\", \"messages\": [{{\"role\": \"user\", \"content\": \"x\"}}], \"x\": {deep}}}"
+                ),
+                format!("{{\"model\": \"m\", \"input\": \"x\", \"tools\": [{{\"type\": \"x\", \"x\": {deep}}}]}}"),
+                format!("{{\"contents\": [{{\"parts\": [{{\"text\": \"x\"}}]}}], \"x\": {deep}}}"),
+            ] {
+                for from in FormatId::ALL {
+                    let value = Document::parse(body.as_bytes()).unwrap().value;
+                    let Ok(chat) = from.format().read_request(value) else { continue };
+                    for to in FormatId::ALL {
+                        drop(to.format().write_request(&chat, "m").map(|written| written.to_string()));
+                    }
+                    assert_eq!(chat.clone(), chat);
+                }
+            }
+        };
+        std::thread::Builder::new().stack_size(512 << 10).spawn(test).unwrap().join().unwrap();
     }
 }

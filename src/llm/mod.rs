@@ -18,6 +18,7 @@ mod members;
 pub mod models;
 pub mod raw;
 mod schema;
+mod schema_check;
 pub mod storable;
 
 mod anthropic;
@@ -42,7 +43,7 @@ pub use chat::{Chat, Delivery};
 pub use delta::{Assembler, Delta, playback};
 pub use document::{Document, without_lone_surrogates};
 pub use error::{Malformed, ProviderError, StreamFault, Unsupported};
-pub use event::Event;
+pub use event::{Event, EventFault, EventSplitter};
 pub use openai_chat::with_fitting_call_ids;
 
 /// The formats that there are.

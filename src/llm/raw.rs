@@ -123,4 +123,13 @@ mod tests {
         assert_eq!((members.get("a"), members.get("b"), members.get("c")), (Some("\"x\""), Some("true"), None));
         assert_eq!(members.write(), b"{\"a\":\"x\",\"b\":true}");
     }
+
+    #[test]
+    fn what_is_deeper_than_is_read_keeps_its_spelling() {
+        let deep = format!("{}1{}", "[{\"a\":".repeat(10_000), "}]".repeat(10_000));
+        let body = format!("{{\"x\":{deep},\"model\":\"a\"}}");
+        assert_eq!(text(with_model(body.as_bytes(), "b")), Some(format!("{{\"x\":{deep},\"model\":\"b\"}}")));
+        let body = format!("{{\"model\":{deep}}}");
+        assert_eq!(text(with_model(body.as_bytes(), "b")).as_deref(), Some("{\"model\":\"b\"}"));
+    }
 }

@@ -6,23 +6,23 @@ use serde_json::Value;
 /// Bedrock demand that it be said, OpenAI in strict mode only.
 pub(super) fn closed(schema: &Value) -> Value {
     let mut schema = schema.clone();
+    close(&mut schema);
+    schema
+}
+
+fn close(schema: &mut Value) {
     let kind = &schema["type"];
     let is_object = kind == "object" || kind.as_array().is_some_and(|kinds| kinds.contains(&"object".into()));
-    let Some(members) = schema.as_object_mut() else { return schema };
+    let Some(members) = schema.as_object_mut() else { return };
     for (name, value) in members.iter_mut() {
-        match (name.as_str(), &mut *value) {
-            ("properties" | "$defs" | "definitions", Value::Object(schemas)) => {
-                schemas.values_mut().for_each(|schema| *schema = closed(schema));
-            }
-            ("anyOf" | "allOf" | "oneOf" | "prefixItems", Value::Array(schemas)) => {
-                schemas.iter_mut().for_each(|schema| *schema = closed(schema));
-            }
-            ("items" | "additionalProperties", schema) => *schema = closed(schema),
+        match (name.as_str(), value) {
+            ("properties" | "$defs" | "definitions", Value::Object(schemas)) => schemas.values_mut().for_each(close),
+            ("anyOf" | "allOf" | "oneOf" | "prefixItems", Value::Array(schemas)) => schemas.iter_mut().for_each(close),
+            ("items" | "additionalProperties", schema) => close(schema),
             _ => {}
         }
     }
     if is_object {
         members.entry("additionalProperties").or_insert(Value::Bool(false));
     }
-    schema
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::answer::{Answer, Finish};
 use super::chat::{Chat, Content, Output, Tool, ToolCall};
 use super::members::is_blank;
+use super::schema_check;
 
 /// Members of a reply that were looked up somewhere and will age, or that only one caller asked for, by where they stand.
 /// Formats keep members of the message and of the choice below these names.
@@ -106,7 +107,7 @@ pub fn check_fitting(answer: &Answer, chat: &Chat) -> Result<(), Defect> {
         }
         Output::JsonSchema { schema, .. } => {
             let value: Value = parse(&answer.text()).map_err(Defect::Output)?;
-            check_schema(&value, schema).map_err(Defect::Output)
+            schema_check::check(&value, schema).map_err(Defect::Output)
         }
     }
 }
@@ -119,7 +120,10 @@ fn check_call(call: &ToolCall, chat: &Chat) -> Result<(), Defect> {
                 let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
                 let wrong = |why| Defect::Arguments(call.name.clone(), why);
                 let arguments = parse(text).map_err(wrong)?;
-                return parameters.as_ref().map_or(Ok(()), |schema| check_schema(&arguments, schema)).map_err(wrong);
+                return parameters
+                    .as_ref()
+                    .map_or(Ok(()), |schema| schema_check::check(&arguments, schema))
+                    .map_err(wrong);
             }
             Tool::Function { .. } => {}
             // Whatever it is called, only its own format knows.
@@ -131,12 +135,6 @@ fn check_call(call: &ToolCall, chat: &Chat) -> Result<(), Defect> {
 
 fn parse(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
-}
-
-/// A schema that can't be used, such as one that refers to an address, demands nothing.
-fn check_schema(value: &Value, schema: &Value) -> Result<(), String> {
-    let Ok(validator) = jsonschema::validator_for(schema) else { return Ok(()) };
-    validator.validate(value).map_err(|error| error.to_string())
 }
 
 fn member_not_stored(answer: &Answer) -> Option<&'static str> {

@@ -26,8 +26,7 @@ use super::retry_after;
 use super::route::Route;
 use super::target::Try;
 use super::transport::UNREACHABLE;
-use super::watch::EventScanner;
-use crate::llm::{self, Answer, Chat, FormatId, StreamFault, Terminal, Unsupported};
+use crate::llm::{self, Answer, Chat, EventSplitter, FormatId, StreamFault, Terminal, Unsupported};
 use crate::telemetry;
 
 /// Bodies beyond this are converted on a blocking thread.
@@ -249,13 +248,13 @@ impl Outgoing<'_> {
         format: FormatId,
         until: Instant,
     ) -> Result<Option<Flaw>, NoAnswer> {
-        let (mut scanner, mut read, mut first) = (EventScanner::default(), Vec::new(), None);
+        let (mut events, mut read, mut first) = (EventSplitter::default(), Vec::new(), None);
         let mut size = 0;
         while first.is_none() && size < FIRST_EVENT {
             match tokio::time::timeout_at(until, upstream.body.next()).await {
                 Ok(Some(Ok(piece))) => {
-                    scanner.feed(&piece, |event| {
-                        first.get_or_insert_with(|| event.clone());
+                    events.feed(&piece, |event| {
+                        first.get_or_insert_with(|| event.cloned().unwrap_or_default());
                     });
                     size += piece.len();
                     read.push(Ok(piece));

@@ -11,7 +11,7 @@ use super::plan::Conversion;
 use super::reply::{Progress, Used};
 use super::usage::Tokens;
 use crate::llm::{
-    Answer, Delta, FormatId, Frame, ProviderError, StreamFault, StreamReader, StreamWriter, Usage, playback,
+    Answer, Delta, Document, FormatId, Frame, ProviderError, StreamFault, StreamReader, StreamWriter, Usage, playback,
     without_lone_surrogates,
 };
 
@@ -20,8 +20,8 @@ pub(super) fn read(body: &[u8], from: FormatId) -> Result<Answer, BodyError> {
     let malformed = |error: &dyn std::error::Error| BodyError::Malformed(error.to_string());
     let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
     let repaired = without_lone_surrogates(text);
-    let reply = serde_json::from_str(repaired.as_deref().unwrap_or(text)).map_err(|error| malformed(&error))?;
-    let mut answer = from.format().read_reply(reply).map_err(|error| malformed(&error))?;
+    let reply = Document::parse(repaired.as_deref().unwrap_or(text).as_bytes()).map_err(|error| malformed(&error))?;
+    let mut answer = from.format().read_reply(reply.value).map_err(|error| malformed(&error))?;
     if repaired.is_some() {
         answer.lossy = Some("a character that is half of one".into());
     }

@@ -1,14 +1,15 @@
 //! The events of a provider's stream, however they are framed.
 
+use std::collections::VecDeque;
+
 use aws_smithy_eventstream::frame::read_message_from;
 use aws_smithy_types::event_stream::Message;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use serde_json::json;
-use sse_stream::SseByteStream;
 
 use super::body::Pieces;
-use crate::llm::Event;
+use crate::llm::{Event, EventSplitter};
 
 /// The largest frame; AWS sends none beyond 16 MiB, and a damaged length could ask for 4 GiB.
 const LARGEST_FRAME: usize = 24 << 20;
@@ -16,14 +17,14 @@ const LARGEST_FRAME: usize = 24 << 20;
 /// The events of a stream.
 pub(super) enum Events {
     /// Server-sent ones.
-    Sent(SseByteStream<Pieces>),
+    Sent(Sent),
     /// AWS's frames.
     Framed(Frames),
 }
 
 impl Events {
     pub(super) fn sent(pieces: Pieces) -> Self {
-        Self::Sent(SseByteStream::new(pieces))
+        Self::Sent(Sent { pieces, splitter: EventSplitter::default(), ready: VecDeque::new() })
     }
 
     pub(super) fn framed(pieces: Pieces) -> Self {
@@ -33,16 +34,33 @@ impl Events {
     /// The next one that says something; none at the end. The error is a sentence.
     pub(super) async fn next(&mut self) -> Option<Result<Event, String>> {
         match self {
-            Self::Sent(events) => loop {
-                match events.next().await? {
-                    Ok(event) => match event.data.filter(|data| !data.is_empty()) {
-                        Some(data) => return Some(Ok(Event { name: event.event.unwrap_or_default(), data })),
-                        None => continue,
-                    },
-                    Err(error) => return Some(Err(error.to_string())),
-                }
-            },
+            Self::Sent(events) => events.next().await,
             Self::Framed(frames) => frames.next().await,
+        }
+    }
+}
+
+/// Server-sent events.
+pub(super) struct Sent {
+    pieces: Pieces,
+    splitter: EventSplitter,
+    /// Events of the last piece that weren't asked for yet.
+    ready: VecDeque<Result<Event, String>>,
+}
+
+impl Sent {
+    async fn next(&mut self) -> Option<Result<Event, String>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            match self.pieces.next().await? {
+                Ok(piece) => self.splitter.feed(&piece, |event| match event {
+                    Ok(event) if event.data.is_empty() => {}
+                    event => self.ready.push_back(event.cloned().map_err(|fault| fault.to_string())),
+                }),
+                Err(error) => return Some(Err(error.to_string())),
+            }
         }
     }
 }
@@ -166,5 +184,20 @@ mod tests {
             assert!(read.iter().all(Result::is_err), "{place}: {read:?}");
         }
         assert!(matches!(&read(&[0; 16], 16).await[..], [Err(_)]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_events_or_an_error(
+            mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            small in proptest::prelude::any::<bool>(),
+            size in 1..50usize,
+        ) {
+            // A length that the bytes come to.
+            bytes.iter_mut().take(if small { 3 } else { 0 }).for_each(|byte| *byte = 0);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let read = runtime.block_on(read(&bytes, size));
+            proptest::prop_assert!(read.iter().rev().skip(1).all(Result::is_ok));
+        }
     }
 }

@@ -3,8 +3,11 @@
 //! A *flight* is that call: a task of its own reads the reply as fast as it comes, and everybody who asked reads along at
 //! their own pace, from the beginning, however late they joined. Who is slow holds nobody up, and neither does who goes away;
 //! when all have, the call is given up.
+//!
+//! Of a very long reply only the newest part is kept. Nobody joins it any more, it isn't stored, and it is read as fast as its
+//! fastest reader reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +18,9 @@ use futures_util::stream::{Stream, unfold};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The longest reply, unless a pilot [allows more](Pilot::allow). It is kept whole for as long as anybody reads it.
-const LONGEST: usize = 64 << 20;
+/// Bytes of a reply that are kept for as long as anybody reads it, about, unless its pilot [keeps more](Pilot::keep). Of a longer one, up to half of them are forgotten
+/// when the fastest reader is past that.
+pub(super) const KEPT: usize = 16 << 20;
 /// Bytes that a reader gets at once.
 const PIECE: usize = 64 << 10;
 
@@ -29,9 +33,9 @@ pub(super) enum Cut {
     /// The provider broke off.
     #[error("the provider broke off its answer")]
     Broken,
-    /// It is longer than is kept.
-    #[error("the answer is too long")]
-    TooLong,
+    /// What this reader would read next isn't kept any more.
+    #[error("the answer is long, and was read too slowly")]
+    Late,
 }
 
 /// All flights under way, by what was asked. `H` is what comes before a reply's body.
@@ -49,14 +53,24 @@ pub(in crate::http) struct Flight<H> {
     changed: Notify,
     /// A reader has gone.
     left: Notify,
+    /// A reader has read on, of a reply that is long.
+    was_read: Notify,
 }
 
 struct State<H> {
     head: Option<Result<Arc<H>, ()>>,
-    /// All of the body so far, in one piece: pieces as they come from a connection each hold on to its whole buffer.
+    /// All of the body so far but for what is forgotten, in one piece: pieces as they come from a connection each hold on to
+    /// its whole buffer.
     body: Vec<u8>,
+    /// How many bytes are kept.
+    kept: usize,
+    /// Bytes before these, which are forgotten.
+    forgotten: usize,
     end: Option<Result<(), Cut>>,
-    readers: usize,
+    /// How much of the reply each reader has read.
+    readers: BTreeMap<usize, usize>,
+    /// How many readers there have been.
+    joined: usize,
     /// Whether it is read on for a while though nobody reads along.
     is_lingering: bool,
 }
@@ -74,12 +88,12 @@ pub(super) struct Pilot<K: Hash + Eq + Clone, H> {
     flights: Arc<Flights<K, H>>,
     key: K,
     flight: Arc<Flight<H>>,
-    longest: usize,
 }
 
 /// One reader's place in a reply.
 pub(super) struct Reader<H> {
     flight: Arc<Flight<H>>,
+    number: usize,
     at: usize,
 }
 
@@ -89,10 +103,11 @@ impl<K: Hash + Eq + Clone, H> Flights<K, H> {
         let flights = &mut *self.0.lock();
         if let Some(flight) = flights.get(&key) {
             let mut state = flight.state.lock();
-            if (state.readers > 0 || state.is_lingering) && !matches!(state.head, Some(Err(()))) {
-                state.readers += 1;
+            let is_read = !state.readers.is_empty() || state.is_lingering;
+            if is_read && state.forgotten == 0 && !matches!(state.head, Some(Err(()))) {
+                let number = state.join();
                 drop(state);
-                return Boarded::Joins(Reader { flight: Arc::clone(flight), at: 0 });
+                return Boarded::Joins(Reader { flight: Arc::clone(flight), number, at: 0 });
             }
         }
         let flight = Arc::new(Flight::new());
@@ -106,8 +121,9 @@ impl<K: Hash + Eq + Clone, H> Flights<K, H> {
     }
 
     fn led(self: &Arc<Self>, key: K, flight: Arc<Flight<H>>) -> (Pilot<K, H>, Reader<H>) {
-        let pilot = Pilot { flights: Arc::clone(self), key, flight: Arc::clone(&flight), longest: LONGEST };
-        (pilot, Reader { flight, at: 0 })
+        let pilot = Pilot { flights: Arc::clone(self), key, flight: Arc::clone(&flight) };
+        let number = flight.state.lock().join();
+        (pilot, Reader { flight, number, at: 0 })
     }
 
     #[cfg(test)]
@@ -117,17 +133,55 @@ impl<K: Hash + Eq + Clone, H> Flights<K, H> {
 }
 
 impl<H> Flight<H> {
-    /// One that has a reader already.
     fn new() -> Self {
-        let state = State { head: None, body: Vec::new(), end: None, readers: 1, is_lingering: false };
-        Self { state: Mutex::new(state), changed: Notify::new(), left: Notify::new() }
+        let state = State {
+            head: None,
+            body: Vec::new(),
+            kept: KEPT,
+            forgotten: 0,
+            end: None,
+            readers: BTreeMap::new(),
+            joined: 0,
+            is_lingering: false,
+        };
+        Self { state: Mutex::new(state), changed: Notify::new(), left: Notify::new(), was_read: Notify::new() }
+    }
+}
+
+impl<H> State<H> {
+    /// One more reader. Returns its number.
+    fn join(&mut self) -> usize {
+        let number = self.joined;
+        self.joined += 1;
+        self.readers.insert(number, 0);
+        number
+    }
+
+    /// How long the reply is so far.
+    fn length(&self) -> usize {
+        self.forgotten + self.body.len()
+    }
+
+    /// Whether there is room for more of the reply. Where it is long, the first half of what is kept is forgotten once the
+    /// fastest reader is past it.
+    fn make_room(&mut self) -> bool {
+        let half = self.body.len() / 2;
+        if self.body.len() <= self.kept {
+            return true;
+        }
+        let is_read = self.readers.values().max().is_some_and(|at| *at >= self.forgotten + half);
+        if is_read {
+            self.body.drain(..half);
+            self.forgotten += half;
+        }
+        is_read
     }
 }
 
 impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
-    /// The reply may have so many bytes.
-    pub(super) fn allow(mut self, longest: usize) -> Self {
-        self.longest = longest;
+    /// So many bytes of the reply are kept.
+    pub(super) fn keep(self, bytes: usize) -> Self {
+        self.flight.state.lock().kept = bytes;
         self
     }
 
@@ -149,22 +203,25 @@ impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
         let state = &mut *self.flight.state.lock();
         state.body.extend_from_slice(piece);
         self.flight.changed.notify_waiters();
-        state.body.len()
+        state.length()
     }
 
     /// How long it is so far.
     fn length(&self) -> usize {
-        self.flight.state.lock().body.len()
+        self.flight.state.lock().length()
     }
 
-    /// All of it so far, and `last`.
-    fn body_with(&self, last: &[u8]) -> Bytes {
-        [self.flight.state.lock().body.as_slice(), last].concat().into()
+    /// All of it so far, and `last`; none where it is longer than is kept.
+    fn body_with(&self, last: &[u8]) -> Option<Bytes> {
+        let state = self.flight.state.lock();
+        (state.length() + last.len() <= state.kept).then(|| [state.body.as_slice(), last].concat().into())
     }
 
-    /// It is given up, because of this.
-    fn cuts(self, why: Cut) {
-        self.flight.state.lock().end = Some(Err(why));
+    /// Until there is room for more of it.
+    async fn room(&self) {
+        while !self.flight.state.lock().make_room() {
+            self.flight.was_read.notified().await;
+        }
     }
 
     /// It has come to its end.
@@ -182,7 +239,7 @@ impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
     }
 
     fn has_readers(&self) -> bool {
-        self.flight.state.lock().readers > 0
+        !self.flight.state.lock().readers.is_empty()
     }
 
     /// It is read on though nobody reads along; whoever asks the same may still join.
@@ -237,11 +294,17 @@ impl<H> Reader<H> {
         loop {
             let changed = self.flight.changed.notified();
             {
-                let state = self.flight.state.lock();
-                let rest = &state.body[self.at..];
+                let state = &mut *self.flight.state.lock();
+                let Some(rest) = self.at.checked_sub(state.forgotten).and_then(|at| state.body.get(at..)) else {
+                    return Some(Err(Cut::Late));
+                };
                 if !rest.is_empty() {
                     let piece = Bytes::copy_from_slice(&rest[..rest.len().min(PIECE)]);
                     self.at += piece.len();
+                    state.readers.insert(self.number, self.at);
+                    if state.body.len() > state.kept {
+                        self.flight.was_read.notify_one();
+                    }
                     return Some(Ok(piece));
                 }
                 if let Some(end) = state.end {
@@ -256,8 +319,8 @@ impl<H> Reader<H> {
 impl<H> Drop for Reader<H> {
     fn drop(&mut self) {
         let state = &mut *self.flight.state.lock();
-        state.readers -= 1;
-        if state.readers == 0 {
+        state.readers.remove(&self.number);
+        if state.readers.is_empty() {
             self.flight.left.notify_one();
         }
     }
@@ -274,14 +337,14 @@ pub(super) enum HowFar {
     Whole,
 }
 
-/// Reads `body` into `pilot`'s flight. `before_end` is called with all of it before its last piece is told, where `how_far`, which
-/// is told its length with it, knows that it is the last one, so that whoever has read the whole reply can rely on that call
-/// having been made. When all readers have gone, a reply that is nearly whole is read on for [`GRACE`].
+/// Reads `body` into `pilot`'s flight. `before_end` is called with all of it, where that is kept, before its last piece is told,
+/// where `how_far`, which is told its length with it, knows that it is the last one, so that whoever has read the whole reply
+/// can rely on that call having been made. When all readers have gone, a reply that is nearly whole is read on for [`GRACE`].
 pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
     pilot: Pilot<K, H>,
     mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     how_far: impl Fn(usize) -> HowFar,
-    before_end: impl FnOnce(Bytes),
+    before_end: impl FnOnce(Option<Bytes>),
 ) {
     let mut before_end = Some(before_end);
     let mut given_up = None;
@@ -292,9 +355,13 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
                 Some(at) => tokio::time::sleep_until(at).await,
             }
         };
+        let next = async {
+            pilot.room().await;
+            body.next().await
+        };
         let next = tokio::select! {
             biased;
-            next = body.next() => next,
+            next = next => next,
             () = patience => {
                 given_up = match given_up.take() {
                     // Somebody has come meanwhile.
@@ -316,9 +383,7 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
                 {
                     before_end(pilot.body_with(&piece));
                 }
-                if pilot.tells(&piece) > pilot.longest {
-                    return pilot.cuts(Cut::TooLong);
-                }
+                pilot.tells(&piece);
             }
             // What fails after its end has merely ended.
             Some(Err(_)) if before_end.is_none() => return pilot.ends(),
@@ -434,7 +499,7 @@ mod tests {
         let pieces = Box::pin(stream::iter([Ok(Bytes::from("so "))]).chain(stream::once(late)));
         let kept = Mutex::new(None);
         let how_far = |length| if length == 6 { HowFar::Whole } else { HowFar::NearlyWhole };
-        fly(pilot, pieces, how_far, |all| *kept.lock() = Some(all)).await;
+        fly(pilot, pieces, how_far, |all| *kept.lock() = all).await;
         assert_eq!(kept.lock().as_deref(), Some(&b"so end"[..]));
         // Not for ever.
         let (pilot, first) = lead(&all);
@@ -457,10 +522,59 @@ mod tests {
             pilot,
             pieces,
             |length| if length == 2 { HowFar::Whole } else { HowFar::Unfinished },
-            |all| *kept.lock() = Some(all),
+            |all| *kept.lock() = all,
         )
         .await;
         assert_eq!(kept.lock().as_deref(), Some(&b"ab"[..]));
         assert_eq!(read(first).await.unwrap(), "ab");
+    }
+
+    #[tokio::test]
+    async fn a_very_long_reply_goes_to_its_fastest_reader_within_bounded_memory() {
+        let all = All::default();
+        let (pilot, fast) = lead(&all);
+        pilot.begins(0);
+        let (slow, flight) = (join(&all), Arc::clone(&fast.flight));
+        let pieces = stream::iter((0..100).map(|n| Ok::<_, ()>(Bytes::from(vec![n; 1 << 20]))));
+        let kept = Mutex::new(None);
+        let flying = fly(pilot, pieces, |_| HowFar::Unfinished, |all| *kept.lock() = Some(all));
+        let reading = async {
+            let (mut body, mut length) = (Box::pin(fast.body()), 0);
+            while let Some(piece) = body.next().await {
+                let piece = piece.unwrap();
+                assert!(piece.iter().all(|byte| usize::from(*byte) == length >> 20));
+                length += piece.len();
+                let state = flight.state.lock();
+                assert!(state.body.len() <= KEPT + (1 << 20));
+                assert!(state.body.capacity() <= 2 * KEPT);
+            }
+            length
+        };
+        let ((), length) = futures_util::join!(flying, reading);
+        assert_eq!(length, 100 << 20);
+        // It isn't stored, nobody joins it, and whoever didn't keep up is told so.
+        assert_eq!(*kept.lock(), Some(None));
+        assert_eq!(read(slow).await, Err(Cut::Late));
+    }
+
+    #[tokio::test]
+    async fn a_very_long_reply_waits_for_its_readers() {
+        let all = All::default();
+        let (pilot, first) = lead(&all);
+        pilot.begins(0);
+        let pieces = stream::iter((0..100).map(|_| Ok::<_, ()>(Bytes::from(vec![0; 1 << 20]))));
+        let mut flying = Box::pin(fly(pilot, pieces, |_| HowFar::Unfinished, |_| panic!("it isn't read to its end")));
+        assert!(futures_util::poll!(&mut flying).is_pending());
+        assert!(first.flight.state.lock().length() <= KEPT + (1 << 20));
+        // It still has all of it, so others may join; once it hasn't, they make calls of their own.
+        drop(join(&all));
+        let mut body = Box::pin(first.body());
+        for _ in 0..KEPT / PIECE {
+            body.next().await.unwrap().unwrap();
+        }
+        assert!(futures_util::poll!(&mut flying).is_pending());
+        let (_other, _reader) = lead(&all);
+        drop(body);
+        flying.await;
     }
 }

@@ -378,8 +378,12 @@ impl Request {
             names,
             began: Instant::now(),
         };
-        let store = |body, head: &Head| recorder.store(body, head);
-        match lead(pilot.allow(LONGEST), Arc::clone(&self.meter), sending, store).await? {
+        let store = |body: Option<Bytes>, head: &Head| {
+            if let Some(body) = body {
+                recorder.store(body, head);
+            }
+        };
+        match lead(pilot.keep(LONGEST), Arc::clone(&self.meter), sending, store).await? {
             Some(upstream) => Ok(self.unshared(upstream)),
             None => {
                 let head = reader.head().await.ok_or(SendError::Ended)?;

@@ -4,9 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream;
-use serde_json::Value;
-use sse_stream::SseByteStream;
 
 use super::incoming::IncomingChat;
 use super::reply::Head;
@@ -14,13 +11,10 @@ use crate::cache::{PendingSave, Save};
 use crate::embed::TextEmbedding;
 use crate::http::{App, body};
 use crate::llm::storable::{NotStorable, check_storable};
-use crate::llm::{Answer, Assembler, Chat, Event, FormatId, Frame};
+use crate::llm::{Answer, Assembler, Chat, Document, EventSplitter, FormatId, Frame};
 use crate::prompt::Question;
 use crate::store::{self, Attributes};
 use crate::telemetry;
-
-/// The largest reply that is stored.
-const LARGEST: usize = 16 << 20;
 
 /// Stores a reply, behind it.
 pub(super) struct Recorder {
@@ -50,17 +44,18 @@ enum NotStored {
 }
 
 impl Recorder {
-    pub(super) fn store_reply(mut self, body: Bytes, head: &Head) {
+    /// Stores `body`, which is none where it is longer than is kept.
+    pub(super) fn store_reply(mut self, body: Option<Bytes>, head: &Head) {
         let Ok((cache, _)) = &self.incoming.asked else { return };
         let Some(chat) = self.incoming.request.chat.clone() else { return };
         if head.progress.is_lossy() {
             telemetry::store(cache.id(), "not_kept");
             return tracing::debug!(cache = cache.id(), "a reply that lost something on its way is not stored");
         }
-        if body.len() > LARGEST {
+        let Some(body) = body else {
             telemetry::store(cache.id(), "not_kept");
-            return tracing::debug!(cache = cache.id(), bytes = body.len(), "a reply is too long to be stored");
-        }
+            return tracing::debug!(cache = cache.id(), "a reply is too long to be stored");
+        };
         let target_scope = self.app.live().router.answer_scope(
             self.incoming.model.as_deref().unwrap_or_default(),
             &head.provider,
@@ -87,7 +82,7 @@ impl Recorder {
         let format = self.incoming.format;
         let recorded = match body {
             Err(why) => Err(NotStored::Malformed(why)),
-            Ok(body) if is_stream => record_stream(format, body, chat).await,
+            Ok(body) if is_stream => record_stream(format, &body, chat),
             Ok(body) => record(format, &body, chat),
         };
         match recorded {
@@ -125,26 +120,26 @@ impl Recorder {
 fn record(format: FormatId, body: &[u8], chat: &Chat) -> Result<Recording, NotStored> {
     let malformed = |error: &dyn std::fmt::Display| NotStored::Malformed(error.to_string());
     let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?.trim_start_matches('\u{feff}').trim();
-    let reply: Value = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-    let answer = format.format().read_reply(reply).map_err(|error| malformed(&error))?;
+    let reply = Document::parse(text.as_bytes()).map_err(|error| malformed(&error))?;
+    let answer = format.format().read_reply(reply.value).map_err(|error| malformed(&error))?;
     recording(&answer, text.to_owned(), chat)
 }
 
 /// A streamed reply, as the whole one that it would have been.
-async fn record_stream(format: FormatId, body: Bytes, chat: &Chat) -> Result<Recording, NotStored> {
+fn record_stream(format: FormatId, body: &[u8], chat: &Chat) -> Result<Recording, NotStored> {
     let malformed = |error: &dyn std::fmt::Display| NotStored::Malformed(error.to_string());
-    let mut events = SseByteStream::new(stream::iter([Ok::<_, std::convert::Infallible>(body)]));
     let (mut reader, mut assembler, mut deltas) = (format.format().stream_reader(), Assembler::default(), Vec::new());
-    while let Some(event) = futures_util::StreamExt::next(&mut events).await {
-        let event = event.map_err(|error| malformed(&error))?;
-        let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
-        let event = Event { name: event.event.unwrap_or_default(), data };
-        reader.read(&event, &mut deltas).map_err(|fault| malformed(&fault))?;
-        deltas.drain(..).for_each(|delta| assembler.add(delta));
-        if reader.is_complete() {
-            break;
+    let mut read = Ok(());
+    EventSplitter::default().feed(body, |event| {
+        if read.is_err() || reader.is_complete() || event.is_ok_and(|event| event.data.is_empty()) {
+            return;
         }
-    }
+        read = event
+            .map_err(|fault| malformed(&fault))
+            .and_then(|event| reader.read(event, &mut deltas).map_err(|fault| malformed(&fault)));
+        deltas.drain(..).for_each(|delta| assembler.add(delta));
+    });
+    read?;
     if !reader.is_complete() {
         return Err(malformed(&"its end mark is missing"));
     }
@@ -152,8 +147,10 @@ async fn record_stream(format: FormatId, body: Bytes, chat: &Chat) -> Result<Rec
     deltas.into_iter().for_each(|delta| assembler.add(delta));
     let answer = assembler.finish().ok_or_else(|| malformed(&"nothing says why it ended"))?;
     let frame = Frame { model: chat.model.clone(), include_usage: true, ..Frame::default() };
-    let whole = format.format().write_reply(&answer, &frame);
-    recording(&answer, whole.to_string(), chat)
+    let whole = format.format().write_reply(&answer, &frame).to_string();
+    // Arguments of a call may have been a text in the stream, and now be deeper than a hit is read.
+    Document::parse(whole.as_bytes()).map_err(|error| malformed(&error))?;
+    recording(&answer, whole, chat)
 }
 
 fn recording(answer: &Answer, reply: String, chat: &Chat) -> Result<Recording, NotStored> {

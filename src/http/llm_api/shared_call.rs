@@ -28,14 +28,14 @@ pub(super) enum Shape {
     Vectors(Encoding),
 }
 
-/// Makes the call of `pilot`. What it brings is for all to read there; `store` is handed all of it before its last piece is told.
+/// Makes the call of `pilot`. What it brings is for all to read there; `store` is handed all of it, where that is kept, before its last piece is told.
 /// It goes on when the caller goes away, as long as anybody reads. What isn't a 200 is no answer to others: it is returned, and
 /// they try for themselves.
 pub(super) async fn lead(
     pilot: Pilot<FlightKey, Head>,
     meter: Arc<Meter>,
     send: impl Future<Output = Result<Upstream, SendError>> + Send + 'static,
-    store: impl FnOnce(Bytes, &Head) + Send + 'static,
+    store: impl FnOnce(Option<Bytes>, &Head) + Send + 'static,
 ) -> Result<Option<Upstream>, SendError> {
     let (told, heard) = tokio::sync::oneshot::channel();
     let flying = async move {

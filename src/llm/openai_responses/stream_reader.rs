@@ -358,9 +358,14 @@ impl Item {
                 let same_type = piece.part.extra.member(OWN, "type") == part.extra.member(OWN, "type");
                 !piece.is_whole && discriminant(&piece.part.content) == discriminant(&part.content) && same_type
             };
-            if let Some(piece) = self.pieces.iter_mut().find(|piece| like(piece)) {
+            let text = text_of(&part);
+            let free = |test: &dyn Fn(&Piece) -> bool| self.pieces.iter().position(|piece| like(piece) && test(piece));
+            // One that is empty may have had no pieces, and takes none of another one's.
+            let found = free(&|piece| text.starts_with(&piece.text()));
+            let found = found.or_else(|| if text.is_empty() { None } else { free(&|_| true) });
+            if let Some(piece) = found.and_then(|at| self.pieces.get_mut(at)) {
                 piece.is_whole = true;
-                piece.settle(&text_of(&part), out);
+                piece.settle(&text, out);
                 piece.part.seal = part.seal;
                 piece.part.extra = part.extra;
                 piece.end(out);

@@ -295,6 +295,14 @@ fn oddities_of_other_servers_are_survived() {
         );
         assert_eq!((answer.id.as_str(), &answer.finish), ("resp_1", &Finish::Stop));
     }
+    let part = |text: &str| json!({"type": "output_text", "text": text});
+    let parts =
+        json!({"type": "message", "id": "m", "role": "assistant", "content": [part(""), part("Hel"), part("lo")]});
+    let piece = |place: u64, more: &str| delta(json!({"item_id": "m", "content_index": place, "delta": more}));
+    let pieces = [piece(1, "Hel"), piece(2, "lo")];
+    let (_, with_an_empty_part) = told(&[&pieces[..], &[done(parts.clone())]].concat(), json!([parts]));
+    let with_an_empty_part = with_an_empty_part.unwrap();
+    assert_eq!((with_an_empty_part.text().as_str(), with_an_empty_part.lossy), ("Hello", None));
     let (_, disagrees) = told(&[delta(json!({"delta": "Bye"}))], json!([text("m")]));
     assert!(disagrees.unwrap().lossy.is_some());
     let (_, other) = told(
