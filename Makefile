@@ -52,6 +52,7 @@ fuzz: packages
 # What .ci/run asks on top of the tests.
 check: packages
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --release --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
 
