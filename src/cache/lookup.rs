@@ -11,7 +11,7 @@ use crate::decide::{
     Rule, Terms, Text, Verdict, gather,
 };
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
-use crate::prompt::{Question, Reach};
+use crate::prompt::{Cacheability, Question};
 use crate::store::{
     Answer, Attributes, Candidate, ChatContext, Curation, Entry, EntryFilter, EntryId, ScopeKey, StoreError, TextHash,
     Timestamp,
@@ -166,8 +166,8 @@ impl Cache {
     /// and a metric counts it.
     pub async fn lookup(&self, lookup: &Lookup) -> Found {
         let mut search = Search::new(self, lookup);
-        match lookup.question.reach {
-            Reach::Bypass(why) => search.bypass(why.to_owned()),
+        match lookup.question.cacheability {
+            Cacheability::Bypass(why) => search.bypass(why.to_owned()),
             _ => {
                 let result = tokio::time::timeout(PATIENCE, search.run()).await;
                 if let Err(trouble) = result.unwrap_or(Err(Trouble::Slow)) {
@@ -295,7 +295,7 @@ impl<'l> Search<'l> {
     }
 
     async fn semantic(&mut self) -> Result<(), Trouble> {
-        if let Reach::ExactOnly(why) = self.lookup.question.reach {
+        if let Cacheability::ExactOnly(why) = self.lookup.question.cacheability {
             self.reason = Some(why.to_owned());
             return Ok(());
         }

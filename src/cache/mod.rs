@@ -24,7 +24,7 @@ pub use chat_context::{chat_context, chat_question, read_chat};
 pub use decisions::{Label, Logged};
 pub use deletion::Deletion;
 pub use judge::{Judge, Pair};
-pub use learning::{About, Feedback, Haste, Heard, NotHeard};
+pub use learning::{About, Feedback, FeedbackError, FeedbackOutcome, FlushMode};
 pub use lookup::{Considered, Decision, DecisionId, Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;
 pub use reembed::{INTERRUPTED, ReembedError, Reembedded};

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::judge::Judge;
 use super::known::Memory;
-use super::learning::{Haste, Learning};
+use super::learning::{FlushMode, Learning};
 use super::pending::Pending;
 use super::reembed::Reembedding;
 use super::transfer::EMBEDDED_AT_ONCE;
@@ -234,7 +234,7 @@ impl Caches {
     ///
     /// # Errors
     /// The store's; what couldn't be saved is saved the next time.
-    pub async fn save_statistics(&self, haste: Haste) -> Result<(), StoreError> {
+    pub async fn save_statistics(&self, haste: FlushMode) -> Result<(), StoreError> {
         let caches: Vec<_> = self.caches.read().values().cloned().collect();
         for cache in caches {
             if !cache.is_registered() {

@@ -7,7 +7,7 @@ use super::learning::{Fresh, Stored};
 use super::pending::PendingSave;
 use super::registry::Cache;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
-use crate::prompt::{Question, Reach};
+use crate::prompt::{Cacheability, Question};
 use crate::store::{
     Answer, Attributes, Curation, EntryId, NewEntry, ScopeKey, StoreError, Tags, TextHash, Timestamp, Vector,
 };
@@ -58,8 +58,8 @@ impl Cache {
     /// # Errors
     /// The store's.
     pub async fn save(&self, save: Save) -> Result<EntryId, CacheError> {
-        let vector = match save.question.reach {
-            Reach::Semantic if save.semantic => self.vector(&save.question.text, save.embedding).await,
+        let vector = match save.question.cacheability {
+            Cacheability::Semantic if save.semantic => self.vector(&save.question.text, save.embedding).await,
             _ => Vector::None,
         };
         let kept = self.kept().await?;

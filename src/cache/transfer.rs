@@ -15,7 +15,7 @@ use super::save::usual_millis;
 use super::{CacheError, Caches};
 use crate::embed::{EmbedError, Embedding, ModelDigest, Prefix, TextEmbedding};
 use crate::llm::chat::Chat;
-use crate::prompt::{Json, Question, Reach};
+use crate::prompt::{Cacheability, Json, Question};
 use crate::store::{
     Answer, Attributes, CacheKey, CacheName, Curation, NewEntry, Position, ProviderVector, StoreError, Stored,
     StoredVector, Tags, Timestamp, Vector,
@@ -268,8 +268,9 @@ impl Caches {
             (None, Some(digits)) => fingerprint(digits)?,
             (None, None) => *question.fingerprint.bytes(),
         };
-        let is_semantic =
-            line.semantic.unwrap_or(true) && question.reach == Reach::Semantic && line.embedding.is_none();
+        let is_semantic = line.semantic.unwrap_or(true)
+            && question.cacheability == Cacheability::Semantic
+            && line.embedding.is_none();
         let model = self.store().model();
         let vector = match &line.vector {
             _ if !is_semantic => Vector::None,
@@ -390,8 +391,8 @@ impl Line {
             return Question::plain(prompt, &Json::Null).map_err(|error| error.to_string());
         };
         let question = chat_question(chat, &cache.ignored_fields(), self.namespace.as_deref());
-        match question.reach {
-            Reach::Bypass(why) => Err(format!("the answer to its request can't be cached: {why}")),
+        match question.cacheability {
+            Cacheability::Bypass(why) => Err(format!("the answer to its request can't be cached: {why}")),
             _ if question.text.is_empty() => Err("its messages have no text of a user".into()),
             _ => Ok(question),
         }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::LOCAL;
 use super::ndjson::{self, ImportError, Limits};
-use crate::cache::{CacheError, Caches, Destination, Haste, Imported, Reembedded};
+use crate::cache::{CacheError, Caches, Destination, FlushMode, Imported, Reembedded};
 use crate::config::{ByteLimit, DEFAULT_CACHE};
 use crate::store::CacheName;
 use crate::telemetry;
@@ -141,7 +141,7 @@ async fn backup(State(caches): State<Arc<Caches>>, Json(request): Json<BackupReq
         let why = format!("{} must be an absolute path of a directory that doesn't exist yet", directory.display());
         return Err(Failure(StatusCode::BAD_REQUEST, why));
     }
-    caches.save_statistics(Haste::All).await.map_err(CacheError::from)?;
+    caches.save_statistics(FlushMode::All).await.map_err(CacheError::from)?;
     caches.store().backup(&directory).await.map_err(CacheError::from)?;
     tracing::info!(directory = %directory.display(), "made a backup");
     Ok(StatusCode::NO_CONTENT)

@@ -59,7 +59,7 @@ pub struct App {
     /// Whether new requests are welcome; false from the moment a shutdown begins.
     pub ready: AtomicBool,
     /// Calls to providers under way that others may join.
-    flights: Arc<llm_api::Flights>,
+    flights: Arc<llm_api::SingleFlight>,
     /// What keys and models have used of late.
     limits: InUse,
     /// What was used in all.

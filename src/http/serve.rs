@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt};
 
 use super::{App, cors, paths, routes};
-use crate::cache::Haste;
+use crate::cache::FlushMode;
 use crate::store::{StoreError, Timestamp};
 use crate::telemetry;
 
@@ -84,7 +84,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     if let Err(error) = housekeeping.await {
         tracing::error!(%error, "housekeeping ended badly");
     }
-    if let Err(error) = app.caches.save_statistics(Haste::All).await {
+    if let Err(error) = app.caches.save_statistics(FlushMode::All).await {
         tracing::error!(%error, "statistics could not be saved");
     }
     if let Err(error) = app.save_usage().await {
@@ -118,7 +118,7 @@ async fn accept(
 
 async fn save_all(app: &App) -> Result<(), StoreError> {
     app.save_usage().await?;
-    app.caches.save_statistics(Haste::None).await?;
+    app.caches.save_statistics(FlushMode::None).await?;
     app.caches.store().save_uses().await
 }
 

@@ -1,7 +1,7 @@
 //! What of a chat request is meaning, and what may be cached at all.
 
 use super::fingerprint::{Fingerprint, MeaningHasher, Unclear};
-use super::{Question, Reach};
+use super::{Cacheability, Question};
 use crate::llm::FormatId;
 use crate::llm::chat::{
     Chat, Content, Extra, Message, Output, Part, Reasoning, Retention, Role, Sampling, Source, Tool, ToolChoice,
@@ -23,13 +23,13 @@ pub struct Partition<'p> {
 }
 
 impl Question {
-    /// The question that a chat asks. What can't be cached *right* gets [`Reach::Bypass`]: the request is forwarded and its
+    /// The question that a chat asks. What can't be cached *right* gets [`Cacheability::Bypass`]: the request is forwarded and its
     /// answer not kept.
     #[must_use]
     pub fn of_chat(chat: &Chat, partition: &Partition<'_>) -> Self {
         let place = last_user_text(&chat.messages);
         let text = place.and_then(|at| chat.messages[at.message].parts[at.part].as_text()).unwrap_or_default();
-        let reach = reach(chat, place, text, partition.provider_keeps_answers);
+        let cacheability = cacheability(chat, place, text, partition.provider_keeps_answers);
         let hashed = Fingerprint::of("chat of any format", |hasher| {
             for part in partition.apart {
                 hasher.text(part.unwrap_or_default());
@@ -37,7 +37,7 @@ impl Question {
             ChatHasher { hasher, ignored: partition.ignored, hole: place }.chat(chat)
         });
         match hashed {
-            Ok(fingerprint) => Self { fingerprint, text: text.to_owned(), reach },
+            Ok(fingerprint) => Self { fingerprint, text: text.to_owned(), cacheability },
             Err(Unclear(why)) => Self::bypassing(text, why),
         }
     }
@@ -45,7 +45,7 @@ impl Question {
     /// A question that is never asked of the cache.
     #[must_use]
     pub fn bypassing(text: &str, why: &'static str) -> Self {
-        Self { fingerprint: Fingerprint::NONE, text: text.to_owned(), reach: Reach::Bypass(why) }
+        Self { fingerprint: Fingerprint::NONE, text: text.to_owned(), cacheability: Cacheability::Bypass(why) }
     }
 }
 
@@ -62,22 +62,22 @@ fn last_user_text(messages: &[Message]) -> Option<TextPlace> {
     Some(TextPlace { message, part })
 }
 
-fn reach(chat: &Chat, place: Option<TextPlace>, text: &str, provider_keeps_answers: bool) -> Reach {
+fn cacheability(chat: &Chat, place: Option<TextPlace>, text: &str, provider_keeps_answers: bool) -> Cacheability {
     if let Some(why) = chat.uncacheable.or_else(|| refusal(chat)) {
-        return Reach::Bypass(why);
+        return Cacheability::Bypass(why);
     }
     if chat.is_continuation() {
-        return Reach::ExactOnly("completions are matched on exact text only");
+        return Cacheability::ExactOnly("completions are matched on exact text only");
     }
     match place {
         // After tool results, what is asked is in the results as much as in the text.
         Some(place) if place.message + 1 == chat.messages.len() => match chat.retention {
             Retention::Answer if provider_keeps_answers => {
-                Reach::ExactOnly("the provider keeps the answer, and a later turn may go on from it")
+                Cacheability::ExactOnly("the provider keeps the answer, and a later turn may go on from it")
             }
-            _ => Reach::of_text(text),
+            _ => Cacheability::of_text(text),
         },
-        _ => Reach::ExactOnly("the last message is not the user's"),
+        _ => Cacheability::ExactOnly("the last message is not the user's"),
     }
 }
 

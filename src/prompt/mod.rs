@@ -19,13 +19,13 @@ pub struct Question {
     pub fingerprint: Fingerprint,
     /// The last user text.
     pub text: String,
-    /// How far the cache may reach for an answer.
-    pub reach: Reach,
+    /// Where an answer may come from.
+    pub cacheability: Cacheability,
 }
 
-/// How far the cache may reach for an answer.
+/// Where an answer may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum Cacheability {
     /// Answers to texts of the same meaning may serve.
     Semantic,
     /// Only an answer to exactly this request may serve.
@@ -41,11 +41,11 @@ impl Question {
     /// Where `scope` has no single meaning.
     pub fn plain(prompt: &str, scope: &Json) -> Result<Self, Unclear> {
         let fingerprint = Fingerprint::of("prompt", |hasher| hasher.value(scope))?;
-        Ok(Self { fingerprint, text: prompt.to_owned(), reach: Reach::of_text(prompt) })
+        Ok(Self { fingerprint, text: prompt.to_owned(), cacheability: Cacheability::of_text(prompt) })
     }
 }
 
-impl Reach {
+impl Cacheability {
     /// A text without a letter or digit has no meaning to compare.
     fn of_text(text: &str) -> Self {
         if text.chars().any(char::is_alphanumeric) {

@@ -23,7 +23,7 @@ use crate::config::{CacheSettings, Durability, Policy, Settings};
 use crate::decide::{Demand, Outcome};
 use crate::embed::{EmbedError, Embedder, Prefix};
 use crate::llm::FormatId;
-use crate::prompt::{Json, Partition, Question, Reach};
+use crate::prompt::{Cacheability, Json, Partition, Question};
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
 use crate::store::{Answer, Attributes, EntryId, Tags};
 
@@ -231,7 +231,7 @@ fn question(request: &Request, cache: &Cache) -> Result<Question, ReplayError> {
     let chat = FormatId::OpenAiChat.format().read_request(chat).map_err(|error| unclear(&error))?;
     let ignored = cache.ignored_fields();
     let question = Question::of_chat(&chat, &Partition { ignored: &ignored, ..Partition::default() });
-    if let Reach::Bypass(why) = question.reach {
+    if let Cacheability::Bypass(why) = question.cacheability {
         return Err(unclear(&why));
     }
     Ok(question)

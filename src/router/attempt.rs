@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use super::Router;
 use super::body::{self, BodyError, Looks, looks};
+use super::concurrency::Permit;
 use super::convert::{self, ConvertedStream};
 use super::error::{SendError, UpstreamError};
-use super::gate::Place;
 use super::health::Outcome;
-use super::keys::Taken;
+use super::keys::KeySlot;
 use super::outgoing::{FIRST_PAUSE, Outgoing};
 use super::plan::{self, Conversion, Prepared, ResponsePlan};
 use super::provider::Provider;
@@ -81,14 +81,17 @@ impl Outgoing<'_> {
             Ok(prepared) => prepared,
             Err(error) => return unasked("unsuited", error.into()),
         };
-        let Ok(place) = route.state.gate.enter(until).await else {
+        let Ok(permit) = route.state.concurrency.enter(until).await else {
             return unasked("full", SendError::Full { failed_attempts: Vec::new() });
         };
         // While this one waited, others may have found the target broken.
         let Some(attempt) = route.state.begin(router.retries.patience) else {
             let opens = route.state.health.lock().opens_at(Instant::now());
             let wait = opens.map_or(FIRST_PAUSE, |at| at.saturating_duration_since(Instant::now()));
-            return unasked("left-alone", SendError::LeftAlone { wait, is_limit: false, failed_attempts: Vec::new() });
+            return unasked(
+                "left-alone",
+                SendError::CircuitOpen { wait, is_limit: false, failed_attempts: Vec::new() },
+            );
         };
         let (headers, key) = match self.headers_for(provider).await {
             Ok(headers) => headers,
@@ -97,13 +100,15 @@ impl Outgoing<'_> {
                 return unasked("no-credentials", provider.no_credentials(&error).into());
             }
         };
-        let mut sent = self.send_prepared(provider, prepared, headers.clone(), place).await;
+        let mut sent = self.send_prepared(provider, prepared, headers.clone(), permit).await;
         if let Ok(upstream) = &mut sent
             && self.lacks_responses(provider, upstream).await
         {
             provider.found_without_responses();
-            if let (Ok(prepared), Ok(place)) = (self.prepare(route, body).await, route.state.gate.enter(until).await) {
-                sent = self.send_prepared(provider, prepared, headers, place).await;
+            if let (Ok(prepared), Ok(permit)) =
+                (self.prepare(route, body).await, route.state.concurrency.enter(until).await)
+            {
+                sent = self.send_prepared(provider, prepared, headers, permit).await;
             }
         }
         self.judge(route, sent, attempt, key)
@@ -153,7 +158,7 @@ impl Outgoing<'_> {
         provider: &Provider,
         prepared: Prepared,
         mut headers: header::HeaderMap,
-        place: Place,
+        permit: Permit,
     ) -> Result<Upstream, UpstreamError> {
         let started = Instant::now();
         let Prepared { path, body, response } = prepared;
@@ -171,7 +176,7 @@ impl Outgoing<'_> {
             }
             // While others are tried, and pauses are kept, nobody works on this any more.
             let is_retryable = is_retryable(upstream.status);
-            return Ok(if is_retryable { settled(upstream).await } else { upstream.holding(place) });
+            return Ok(if is_retryable { settled(upstream).await } else { upstream.holding(permit) });
         }
         let until = started + provider.first_byte_timeout;
         let first = first_piece(&mut upstream, until).await.map_err(|failed| failed.of(provider))?;
@@ -180,7 +185,7 @@ impl Outgoing<'_> {
             ResponsePlan::PassThrough(Some(format)) => self.pass_chat_through(upstream, format, &first, until).await,
             ResponsePlan::Convert(conversion) => self.convert(upstream, *conversion, &first, until).await,
         };
-        Ok(read.map_err(|failed| failed.of(provider))?.holding(place))
+        Ok(read.map_err(|failed| failed.of(provider))?.holding(permit))
     }
 
     /// A reply that isn't a chat's.
@@ -343,7 +348,7 @@ impl Outgoing<'_> {
         route: &Route<'_>,
         sent: Result<Upstream, UpstreamError>,
         attempt: Try,
-        key: Option<Taken>,
+        key: Option<KeySlot>,
     ) -> Attempt {
         let provider = &route.target.provider;
         match sent {

@@ -60,7 +60,7 @@ pub enum SendError {
     Unsupported(#[from] Unsupported),
     /// All that could answer have failed of late, or want to be left alone.
     #[error("every provider of this model has failed of late or is limited; try again in {} s", wait.as_secs().max(1))]
-    LeftAlone {
+    CircuitOpen {
         /// Until the first of them may be tried again.
         wait: Duration,
         /// Whether that is because of a limit.
@@ -105,7 +105,7 @@ impl SendError {
         match self {
             Self::Upstream(error) => Self::Upstream(UpstreamError { failed_attempts: all, ..error }),
             Self::Full { .. } => Self::Full { failed_attempts: all },
-            Self::LeftAlone { wait, is_limit, .. } => Self::LeftAlone { wait, is_limit, failed_attempts: all },
+            Self::CircuitOpen { wait, is_limit, .. } => Self::CircuitOpen { wait, is_limit, failed_attempts: all },
             Self::Route(_) | Self::Unsupported(_) | Self::Spent { .. } | Self::Ended => self,
         }
     }
@@ -116,7 +116,7 @@ impl SendError {
         match self {
             Self::Upstream(UpstreamError { failed_attempts, .. })
             | Self::Full { failed_attempts }
-            | Self::LeftAlone { failed_attempts, .. } => failed_attempts,
+            | Self::CircuitOpen { failed_attempts, .. } => failed_attempts,
             Self::Route(_) | Self::Unsupported(_) | Self::Spent { .. } | Self::Ended => &[],
         }
     }

@@ -4,7 +4,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::credentials::CredentialError;
-use super::keys::Taken;
+use super::keys::KeySlot;
 use super::outgoing::{Outgoing, draw};
 use super::provider::Provider;
 
@@ -37,7 +37,10 @@ const CREDENTIALS: [&str; 7] = [
 
 impl Outgoing<'_> {
     /// The headers for a provider, and which of its keys they carry.
-    pub(super) async fn headers_for(&self, provider: &Provider) -> Result<(HeaderMap, Option<Taken>), CredentialError> {
+    pub(super) async fn headers_for(
+        &self,
+        provider: &Provider,
+    ) -> Result<(HeaderMap, Option<KeySlot>), CredentialError> {
         let mut headers = self.headers.clone();
         remove_connection_headers(&mut headers);
         // Answers must be readable to be stored, and are mostly short. Some providers compress unless they are told not to.

@@ -6,12 +6,12 @@
 mod adjust;
 mod attempt;
 mod body;
+mod concurrency;
 mod conditions;
 mod convert;
 mod credentials;
 mod error;
 mod events;
-mod gate;
 mod headers;
 mod health;
 mod limits;
@@ -35,9 +35,9 @@ use std::time::Duration;
 
 use crate::config::{self, AnswersBy, ConfigError, Settings, Strategy};
 use adjust::Adjustments;
+use concurrency::Capacity;
 use conditions::Conditions;
 use credentials::keys;
-use gate::Capacity;
 use health::Patience;
 use target::{State, Target};
 
@@ -144,7 +144,7 @@ impl Router {
             let name = (provider.to_owned(), model.to_owned());
             let known = before.and_then(|before| before.states.get(&name)).cloned();
             let state = states.entry(name).or_insert_with(|| {
-                let unchanged = known.filter(|known| known.gate.capacity() == capacity);
+                let unchanged = known.filter(|known| known.concurrency.capacity() == capacity);
                 unchanged.unwrap_or_else(|| State::new(capacity))
             });
             (made, Arc::clone(state))

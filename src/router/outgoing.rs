@@ -105,7 +105,7 @@ impl Outgoing<'_> {
                 let opens = routes.iter().filter_map(|route| route.state.health.lock().opens_at(now)).min();
                 let is_limit = routes.iter().all(|route| !route.state.health.lock().is_broken());
                 let wait = opens.map_or(FIRST_PAUSE, |at| at - now);
-                Err(SendError::LeftAlone { wait, is_limit, failed_attempts: failed })
+                Err(SendError::CircuitOpen { wait, is_limit, failed_attempts: failed })
             }
         }
     }

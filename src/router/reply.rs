@@ -8,8 +8,8 @@ use reqwest::StatusCode;
 use reqwest::header::{self, HeaderMap};
 
 use super::body::Pieces;
+use super::concurrency::Permit;
 use super::error::FailedAttempt;
-use super::gate::Place;
 use super::usage::Tokens;
 use crate::llm::FormatId;
 use futures_util::StreamExt;
@@ -118,10 +118,10 @@ impl Upstream {
         self.failed_attempts.len() + 1
     }
 
-    /// Keeps the place until the body has been read or given up.
-    pub(super) fn holding(mut self, place: Place) -> Self {
+    /// Keeps the permit until the body has been read or given up.
+    pub(super) fn holding(mut self, permit: Permit) -> Self {
         let held = move |piece| {
-            let _held = &place;
+            let _held = &permit;
             piece
         };
         self.body = self.body.map(held).boxed();

@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::adjust::Adjustments;
+use super::concurrency::{Capacity, ConcurrencyLimit};
 use super::conditions::Conditions;
-use super::gate::{Capacity, Gate};
 use super::health::{Begun, Health, Outcome, Patience};
 use super::order::Candidate;
 use super::provider::Provider;
@@ -29,7 +29,7 @@ pub(super) struct Target {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) health: Mutex<Health>,
-    pub(super) gate: Gate,
+    pub(super) concurrency: ConcurrencyLimit,
 }
 
 /// A try that has begun. Where nothing is said of how it ended, nothing is learned from it.
@@ -55,7 +55,7 @@ impl Target {
 impl State {
     /// Of a target of which nothing is known.
     pub(super) fn new(capacity: Capacity) -> Arc<Self> {
-        Arc::new(Self { gate: Gate::new(capacity), ..Self::default() })
+        Arc::new(Self { concurrency: ConcurrencyLimit::new(capacity), ..Self::default() })
     }
 
     /// A try begins, if the target may be tried now.

@@ -27,7 +27,7 @@ pub enum About {
 
 /// What came of feedback.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct FeedbackOutcome {
     /// False where the same was said before.
     pub recorded: bool,
     /// The entry whose answer it was.
@@ -40,7 +40,7 @@ pub struct Heard {
 
 /// Why feedback isn't taken.
 #[derive(Debug, thiserror::Error)]
-pub enum NotHeard {
+pub enum FeedbackError {
     /// There is no such decision, or it is no longer kept.
     #[error("there is no such decision in this cache, or it is older than decisions are kept")]
     UnknownDecision,
@@ -60,15 +60,15 @@ impl Cache {
     /// prompts, an equal one's from everybody, until it is stored again or reported right.
     ///
     /// # Errors
-    /// See [`NotHeard`]; nothing has changed then.
-    pub async fn feedback(&self, feedback: Feedback) -> Result<Heard, NotHeard> {
+    /// See [`FeedbackError`]; nothing has changed then.
+    pub async fn feedback(&self, feedback: Feedback) -> Result<FeedbackOutcome, FeedbackError> {
         let _one_at_a_time = self.learning.hearing.lock().await;
         match feedback.about {
             About::Decision(id) => self.feedback_on_decision(id, feedback.correct).await,
             About::Entry(entry) => {
                 let found = self.store.get(self.key, entry, Timestamp::now()).await;
                 if !found.is_ok_and(|found| found.is_some()) {
-                    return Err(NotHeard::UnknownEntry);
+                    return Err(FeedbackError::UnknownEntry);
                 }
                 let recorded = self.quarantine(entry, feedback.correct, Quarantine::Everybody);
                 Ok(self.heard(entry, recorded).await)
@@ -76,11 +76,11 @@ impl Cache {
         }
     }
 
-    async fn feedback_on_decision(&self, id: DecisionId, correct: bool) -> Result<Heard, NotHeard> {
-        let logged = self.decision(id).await?.ok_or(NotHeard::UnknownDecision)?;
+    async fn feedback_on_decision(&self, id: DecisionId, correct: bool) -> Result<FeedbackOutcome, FeedbackError> {
+        let logged = self.decision(id).await?.ok_or(FeedbackError::UnknownDecision)?;
         // Labels are kept there.
         self.learning.decisions.lock().bring_back(logged.clone());
-        let entry = logged.served.ok_or(NotHeard::NothingServed)?;
+        let entry = logged.served.ok_or(FeedbackError::NothingServed)?;
         if logged.labels.iter().any(|label| label.source == Source::Feedback) {
             return Ok(self.heard(entry, false).await);
         }
@@ -115,7 +115,7 @@ impl Cache {
     }
 
     /// What is quarantined is kept at once: a wrong answer must not be back after a crash.
-    async fn heard(&self, entry: EntryId, recorded: bool) -> Heard {
+    async fn heard(&self, entry: EntryId, recorded: bool) -> FeedbackOutcome {
         if let Err(error) = self.save_quarantines().await {
             tracing::warn!(cache = self.name.id, %error, "feedback could not be saved yet; it is tried again");
         }
@@ -125,7 +125,7 @@ impl Cache {
         self.now_heard(entry, recorded)
     }
 
-    fn now_heard(&self, entry: EntryId, recorded: bool) -> Heard {
+    fn now_heard(&self, entry: EntryId, recorded: bool) -> FeedbackOutcome {
         let learner = self.learning.learner.lock();
         let quarantined = match (learner.is_quarantined(&entry), learner.is_withdrawn(&entry)) {
             (_, true) => Some(Quarantine::Everybody),
@@ -133,6 +133,6 @@ impl Cache {
             (false, false) => None,
         };
         drop(learner);
-        Heard { recorded, entry, quarantined, served_to: self.learning.served(entry) }
+        FeedbackOutcome { recorded, entry, quarantined, served_to: self.learning.served(entry) }
     }
 }

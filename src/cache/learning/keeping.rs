@@ -22,7 +22,7 @@ const WRITTEN_PER_SECOND: f64 = 100_000.0;
 
 /// How soon what changed is saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
+pub enum FlushMode {
     /// What costs much to write may wait a while for further changes; a crash costs what was learned since.
     None,
     /// Nothing is left unsaved.
@@ -38,8 +38,8 @@ struct Saved {
 
 impl Learning {
     /// What was learned, if it changed and is to be saved now.
-    fn take_unsaved(&self, model: &ModelDigest, haste: Haste) -> Option<Vec<u8>> {
-        let is_time = haste == Haste::All || Instant::now() >= *self.next_save.lock();
+    fn take_unsaved(&self, model: &ModelDigest, haste: FlushMode) -> Option<Vec<u8>> {
+        let is_time = haste == FlushMode::All || Instant::now() >= *self.next_save.lock();
         if !is_time || !self.unsaved.swap(false, Ordering::Relaxed) {
             return None;
         }
@@ -84,7 +84,7 @@ impl Learning {
 
 impl Cache {
     /// Writes what was learned since the last time, and which entries aren't served.
-    pub(in super::super) async fn save_learned(&self, haste: Haste) -> Result<(), StoreError> {
+    pub(in super::super) async fn save_learned(&self, haste: FlushMode) -> Result<(), StoreError> {
         self.save_quarantines().await?;
         let _one_at_a_time = self.learning.saving.lock().await;
         let Some(bytes) = self.learning.take_unsaved(&self.setup().embedder.identity().digest, haste) else {
@@ -164,23 +164,23 @@ mod tests {
             learning.unsaved.store(true, Ordering::Relaxed);
             learning.take_unsaved(&model, haste)
         };
-        let bytes = saves(Haste::None).unwrap().len();
-        assert_eq!((saves(Haste::None), saves(Haste::All).map(|bytes| bytes.len())), (None, Some(bytes)));
+        let bytes = saves(FlushMode::None).unwrap().len();
+        assert_eq!((saves(FlushMode::None), saves(FlushMode::All).map(|bytes| bytes.len())), (None, Some(bytes)));
         let pause = Duration::from_secs_f64(bytes as f64 / WRITTEN_PER_SECOND);
         tokio::time::advance(pause / 2).await;
-        assert_eq!(saves(Haste::None), None);
+        assert_eq!(saves(FlushMode::None), None);
         tokio::time::advance(pause).await;
-        assert!(saves(Haste::None).is_some());
+        assert!(saves(FlushMode::None).is_some());
         learning.save_again();
-        assert!(learning.take_unsaved(&model, Haste::None).is_some(), "what failed is tried again at once");
-        assert_eq!(learning.take_unsaved(&model, Haste::All), None, "nothing has changed");
+        assert!(learning.take_unsaved(&model, FlushMode::None).is_some(), "what failed is tried again at once");
+        assert_eq!(learning.take_unsaved(&model, FlushMode::All), None, "nothing has changed");
     }
 
     #[test]
     fn quarantines_last_whatever_was_learned_meanwhile() {
         let (before, after, model) = (learning(), learning(), ModelDigest::new("m"));
         before.unsaved.store(true, Ordering::Relaxed);
-        let learned = before.take_unsaved(&model, Haste::All).unwrap();
+        let learned = before.take_unsaved(&model, FlushMode::All).unwrap();
         assert_eq!(before.take_unsaved_quarantines(), None);
         {
             let learner = &mut *before.learner.lock();

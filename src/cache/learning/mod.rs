@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-pub use feedback::{About, Feedback, Heard, NotHeard};
+pub use feedback::{About, Feedback, FeedbackError, FeedbackOutcome};
 pub(super) use fresh::{Fresh, Stored, said};
-pub use keeping::Haste;
+pub use keeping::FlushMode;
 
 use super::awaited::AwaitedLabels;
 use super::decisions::{Decisions, Label, Logged};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cache::read_chat;
-use crate::prompt::{Json, Partition, Question, Reach};
+use crate::prompt::{Cacheability, Json, Partition, Question};
 
 /// Tells these questions from those of chat requests.
 const APART: &str = "langchain";
@@ -20,7 +20,7 @@ pub(super) fn question(prompt: &str) -> Option<Question> {
     let chat = Json::Object(BTreeMap::from([("messages".to_owned(), Json::Array(messages))]));
     let chat = read_chat(chat.into()).ok()?;
     let question = Question::of_chat(&chat, &Partition { apart: &[Some(APART), None], ..Partition::default() });
-    (!matches!(question.reach, Reach::Bypass(_)) && !question.text.is_empty()).then_some(question)
+    (!matches!(question.cacheability, Cacheability::Bypass(_)) && !question.text.is_empty()).then_some(question)
 }
 
 /// A message of `{"lc": 1, "type": "constructor", "id": […, "HumanMessage"], "kwargs": {"content": …}}`.
@@ -70,7 +70,7 @@ mod tests {
         let system = dumped("SystemMessage", json!({"content": "Be kind.", "type": "system"}));
         let human = |text: &str, id: &str| dumped("HumanMessage", json!({"content": text, "type": "human", "id": id}));
         let first = ask(&json!([system, human("What is Rust?", "1")])).unwrap();
-        assert_eq!((first.text.as_str(), first.reach), ("What is Rust?", Reach::Semantic));
+        assert_eq!((first.text.as_str(), first.cacheability), ("What is Rust?", Cacheability::Semantic));
         let second = ask(&json!([system, human("What's Rust?", "2")])).unwrap();
         assert_eq!(first.fingerprint, second.fingerprint);
         let other = ask(&json!([human("What is Rust?", "1")])).unwrap();

@@ -10,7 +10,7 @@ use super::handlers::entry_id;
 use super::problem::Problem;
 use super::reader::Reader;
 use super::reply::CandidateReply;
-use crate::cache::{About, CacheError, DecisionId, Feedback, Heard, Logged, NotHeard};
+use crate::cache::{About, CacheError, DecisionId, Feedback, FeedbackError, FeedbackOutcome, Logged};
 use crate::decide::{Case, Ending, ErrorBudget, Evidence, NAMES, Outlook};
 use crate::prompt::Json as Parsed;
 
@@ -34,7 +34,7 @@ pub(in crate::http) async fn decision(
 /// `POST /v1/caches/{cacheId}/feedback`
 pub(in crate::http) async fn feedback(Named(cache): Named, Whole(body): Whole) -> Result<Response, Problem> {
     let feedback = read_feedback(&body)?;
-    let Heard { recorded, entry, quarantined, served_to } = cache.feedback(feedback).await?;
+    let FeedbackOutcome { recorded, entry, quarantined, served_to } = cache.feedback(feedback).await?;
     let served_to: Vec<String> = served_to.iter().map(ToString::to_string).collect();
     let reply = json!({
         "recorded": recorded, "entryId": entry.to_string(), "quarantined": quarantined, "servedTo": served_to,
@@ -147,12 +147,12 @@ fn numbers(reader: &mut Reader, name: &str, range: std::ops::RangeInclusive<f64>
     }
 }
 
-impl From<NotHeard> for Problem {
-    fn from(error: NotHeard) -> Self {
+impl From<FeedbackError> for Problem {
+    fn from(error: FeedbackError) -> Self {
         match error {
-            NotHeard::UnknownDecision | NotHeard::UnknownEntry => Self::not_found(error.to_string()),
-            NotHeard::NothingServed => Self::invalid(error.to_string()),
-            NotHeard::Store(error) => CacheError::from(error).into(),
+            FeedbackError::UnknownDecision | FeedbackError::UnknownEntry => Self::not_found(error.to_string()),
+            FeedbackError::NothingServed => Self::invalid(error.to_string()),
+            FeedbackError::Store(error) => CacheError::from(error).into(),
         }
     }
 }

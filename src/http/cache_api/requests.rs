@@ -7,7 +7,7 @@ use crate::cache::{Cache, Deletion, Lookup, Save, Strategy, chat_context, chat_q
 use crate::decide::Demand;
 use crate::decide::text::with_context;
 use crate::embed::Cosine;
-use crate::prompt::{Json, Question, Reach};
+use crate::prompt::{Cacheability, Json, Question};
 use crate::store::{Answer, Attributes, ChatContext, Curation, Tags};
 
 /// The most entries that one search may ask for.
@@ -134,7 +134,7 @@ pub(super) fn read_save(body: &[u8], cache: &Cache) -> Result<Save, Problem> {
     // Any model's, where none is named.
     let asked = if is_chat && curated.is_some() { chat(&mut reader, cache) } else { question(&mut reader, cache) };
     reader.finish()?;
-    if let Reach::Bypass(why) = asked.question.reach {
+    if let Cacheability::Bypass(why) = asked.question.cacheability {
         return Err(Problem::invalid(format!("the answer to this request can't be cached: {why}")));
     }
     let curation = match curated {

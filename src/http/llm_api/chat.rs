@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
 use super::error::ApiError;
-use super::flight::{Boarded, Pilot, Reader};
 use super::headers;
 use super::incoming::IncomingChat;
 use super::meter::{Meter, Served};
@@ -20,12 +19,13 @@ use super::recorder::Recorder;
 use super::relay::last_model_of;
 use super::reply::{Head, forward, render_hit};
 use super::shared_call::{FlightKey, Shape, lead};
+use super::single_flight::{Follower, Leader, Role};
 use crate::cache::Found;
 use crate::http::App;
 use crate::http::live::Live;
 use crate::http::traces::TRACEPARENT;
 use crate::llm::FormatId;
-use crate::prompt::{Question, Reach};
+use crate::prompt::{Cacheability, Question};
 use crate::router::{Outgoing, SendError, Upstream};
 use crate::store::{CacheKey, ScopeKey, TextHash};
 
@@ -106,7 +106,7 @@ impl Request {
             }
         };
         let expose_cosine = self.app.settings.server.expose_cosine;
-        let refreshed = incoming.controls.no_cache && !matches!(question.reach, Reach::Bypass(_));
+        let refreshed = incoming.controls.no_cache && !matches!(question.cacheability, Cacheability::Bypass(_));
         let found = cache.lookup(&incoming.lookup(cache, question)).await;
         self.meter.decided(&found.decision);
         if let Some(hit) = found.hits.first()
@@ -116,7 +116,7 @@ impl Request {
         }
         let status = headers::not_a_hit(&found.decision, refreshed, expose_cosine);
         incoming.controls.may_forward(&status)?;
-        if incoming.controls.no_store || matches!(question.reach, Reach::Bypass(_)) {
+        if incoming.controls.no_store || matches!(question.cacheability, Cacheability::Bypass(_)) {
             return self.forward(status).await;
         }
         let scope = ScopeKey::new(CacheKey::new(&incoming.caller.tenant, cache.id()), question.fingerprint.bytes());
@@ -124,20 +124,20 @@ impl Request {
         let asked = FlightKey { scope, text, shape: Shape::Chat(incoming.format, incoming.delivery) };
         // Who wants an answer as it is now wants none that was asked for before.
         let flight = if incoming.controls.no_cache {
-            Boarded::Leads(self.app.flights.alone(asked))
+            Role::Leader(self.app.flights.detached(asked))
         } else {
-            self.app.flights.board(asked)
+            self.app.flights.join(asked)
         };
-        let (pilot, reader) = match flight {
-            Boarded::Leads(led) => led,
-            Boarded::Joins(reader) => match reader.head().await {
-                Some(head) => return self.joined(reader, &head, status).await,
+        let (leader, follower) = match flight {
+            Role::Leader(led) => led,
+            Role::Follower(follower) => match follower.head().await {
+                Some(head) => return self.joined(follower, &head, status).await,
                 // The call that was to answer this one too came to nothing, which says nothing of this one's.
-                None => self.app.flights.alone(asked),
+                None => self.app.flights.detached(asked),
             },
         };
         let recorder = self.recorder(question, found);
-        self.lead(pilot, reader, status, recorder).await
+        self.lead(leader, follower, status, recorder).await
     }
 
     fn recorder(&self, question: &Question, found: Found) -> Recorder {
@@ -153,28 +153,28 @@ impl Request {
     /// Makes the call for all who ask the same, and keeps the answer.
     async fn lead(
         self,
-        pilot: Pilot<FlightKey, Head>,
-        reader: Reader<Head>,
+        leader: Leader<FlightKey, Head>,
+        follower: Follower<Head>,
         status: Headers,
         recorder: Recorder,
     ) -> Result<Response, ApiError> {
         let request = self.clone();
         let sending = async move { request.send().await };
         let store = |body, head: &Head| recorder.store_reply(body, head);
-        let sent = lead(pilot, Arc::clone(&self.meter), sending, store).await;
+        let sent = lead(leader, Arc::clone(&self.meter), sending, store).await;
         match sent.map_err(|error| ApiError::from(error).with(status.clone()))? {
             Some(upstream) => self.hand_on(upstream, status).await,
-            None => match reader.head().await {
-                Some(head) => forward(&self.meter, &head, reader.body().boxed(), status).await,
+            None => match follower.head().await {
+                Some(head) => forward(&self.meter, &head, follower.body().boxed(), status).await,
                 None => Err(ApiError::from(SendError::Ended).with(status)),
             },
         }
     }
 
     /// The reply that another request's call brought.
-    async fn joined(&self, reader: Reader<Head>, head: &Head, mut status: Headers) -> Result<Response, ApiError> {
+    async fn joined(&self, follower: Follower<Head>, head: &Head, mut status: Headers) -> Result<Response, ApiError> {
         headers::collapsed(&mut status);
-        let body = self.meter.metered(reader.body().boxed(), Served::joined(head));
+        let body = self.meter.metered(follower.body().boxed(), Served::joined(head));
         forward(&self.meter, head, body, status).await
     }
 

@@ -94,8 +94,10 @@ pub(super) fn status_of(error: &SendError) -> StatusCode {
         SendError::Route(error) => status_and_code(error).0,
         SendError::Unsupported(_) => StatusCode::BAD_REQUEST,
         SendError::Upstream(error) => status_of_upstream(error),
-        SendError::LeftAlone { is_limit: false, .. } => StatusCode::SERVICE_UNAVAILABLE,
-        SendError::LeftAlone { .. } | SendError::Full { .. } | SendError::Spent { .. } => StatusCode::TOO_MANY_REQUESTS,
+        SendError::CircuitOpen { is_limit: false, .. } => StatusCode::SERVICE_UNAVAILABLE,
+        SendError::CircuitOpen { .. } | SendError::Full { .. } | SendError::Spent { .. } => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         SendError::Ended => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -109,8 +111,8 @@ impl From<SendError> for ApiError {
             SendError::Route(error) => error.into(),
             SendError::Upstream(error) => error.into(),
             SendError::Unsupported(_) => new("unsupported_by_provider"),
-            SendError::LeftAlone { wait, is_limit: true, .. } => new("provider_limited").with(after(wait)),
-            SendError::LeftAlone { wait, .. } => new("provider_left_alone").with(after(wait)),
+            SendError::CircuitOpen { wait, is_limit: true, .. } => new("provider_limited").with(after(wait)),
+            SendError::CircuitOpen { wait, .. } => new("provider_left_alone").with(after(wait)),
             SendError::Full { .. } => new("too_many_requests").with(after(std::time::Duration::from_secs(1))),
             SendError::Spent { .. } => new("budget_used_up"),
             SendError::Ended => new("internal_error"),

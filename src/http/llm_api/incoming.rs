@@ -16,7 +16,7 @@ use crate::http::live::Live;
 use crate::http::paths::MODEL_HEADER;
 use crate::http::{App, body};
 use crate::llm::{self, Chat, Delivery, Document, FormatId, raw};
-use crate::prompt::{Partition, Question, Reach};
+use crate::prompt::{Cacheability, Partition, Question};
 use crate::router::ChatRequest;
 use crate::store::{Answer, Attributes};
 use crate::telemetry;
@@ -165,8 +165,8 @@ impl IncomingChat {
 
     pub(super) fn lookup(&self, cache: &Cache, question: &Question) -> Lookup {
         let mut question = question.clone();
-        if self.controls.no_cache && !matches!(question.reach, Reach::Bypass(_)) {
-            question.reach = Reach::Bypass("the request says no-cache");
+        if self.controls.no_cache && !matches!(question.cacheability, Cacheability::Bypass(_)) {
+            question.cacheability = Cacheability::Bypass("the request says no-cache");
         }
         let tells_usage = matches!(self.format, FormatId::OpenAiChat | FormatId::OpenAiCompletions)
             && self.delivery == Delivery::StreamWithUsage;

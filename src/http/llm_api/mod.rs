@@ -5,7 +5,6 @@ mod controls;
 mod count_tokens;
 mod embeddings;
 mod error;
-mod flight;
 mod headers;
 mod incoming;
 mod kept;
@@ -17,6 +16,7 @@ mod recorder;
 mod relay;
 mod reply;
 mod shared_call;
+mod single_flight;
 
 use axum::http::{Method, StatusCode, Uri};
 
@@ -28,7 +28,7 @@ pub(super) use models::{model, models};
 pub(super) use pass_through::pass_through;
 
 /// Calls under way, by what was asked.
-pub(super) type Flights = flight::Flights<shared_call::FlightKey, reply::Head>;
+pub(super) type SingleFlight = single_flight::SingleFlight<shared_call::FlightKey, reply::Head>;
 
 use error::ApiError;
 

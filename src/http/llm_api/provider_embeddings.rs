@@ -17,12 +17,12 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::controls::Controls;
 use super::error::ApiError;
-use super::flight::Boarded;
 use super::headers::{self, VectorsFound};
 use super::incoming::{PARSE_INLINE, told_apart};
 use super::meter::{Admitted, Meter, Served};
 use super::reply::{Head, forward};
 use super::shared_call::{FlightKey, Shape, lead};
+use super::single_flight::Role;
 use crate::cache::{Cache, KnownVector, VectorLookup, VectorSave};
 use crate::decide::Outcome;
 use crate::http::auth::Caller;
@@ -361,15 +361,15 @@ impl Request {
             shape: Shape::Vectors(asked.request.encoding),
         };
         let flights = &self.app.flights;
-        let boarded = if may_join { flights.board(key) } else { Boarded::Leads(flights.alone(key)) };
-        let (pilot, reader) = match boarded {
-            Boarded::Leads(led) => led,
-            Boarded::Joins(reader) => match reader.head().await {
+        let joined = if may_join { flights.join(key) } else { Role::Leader(flights.detached(key)) };
+        let (leader, follower) = match joined {
+            Role::Leader(led) => led,
+            Role::Follower(follower) => match follower.head().await {
                 Some(head) => {
-                    let body = self.meter.metered(reader.body().boxed(), Served::joined(&head));
+                    let body = self.meter.metered(follower.body().boxed(), Served::joined(&head));
                     return Ok(Replied { head, body: body.map_err(std::io::Error::other).boxed(), is_joined: true });
                 }
-                None => flights.alone(key),
+                None => flights.detached(key),
             },
         };
         let recorder = Recorder {
@@ -383,11 +383,11 @@ impl Request {
                 recorder.store(body, head);
             }
         };
-        match lead(pilot.keep(LONGEST), Arc::clone(&self.meter), sending, store).await? {
+        match lead(leader.keep(LONGEST), Arc::clone(&self.meter), sending, store).await? {
             Some(upstream) => Ok(self.unshared(upstream)),
             None => {
-                let head = reader.head().await.ok_or(SendError::Ended)?;
-                Ok(Replied { head, body: reader.body().map_err(std::io::Error::other).boxed(), is_joined: false })
+                let head = follower.head().await.ok_or(SendError::Ended)?;
+                Ok(Replied { head, body: follower.body().map_err(std::io::Error::other).boxed(), is_joined: false })
             }
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use bytes::Bytes;
 
-use super::flight::{HowFar, Pilot, fly};
 use super::meter::{Meter, Served};
 use super::reply::Head;
+use super::single_flight::{Completeness, Leader, run};
 use crate::llm::embeddings::Encoding;
 use crate::llm::{Delivery, FormatId};
 use crate::router::{SendError, Upstream};
@@ -28,11 +28,11 @@ pub(super) enum Shape {
     Vectors(Encoding),
 }
 
-/// Makes the call of `pilot`. What it brings is for all to read there; `store` is handed all of it, where that is kept, before its last piece is told.
+/// Makes the call of `leader`. What it brings is for all to read there; `store` is handed all of it, where that is kept, before its last piece is told.
 /// It goes on when the caller goes away, as long as anybody reads. What isn't a 200 is no answer to others: it is returned, and
 /// they try for themselves.
 pub(super) async fn lead(
-    pilot: Pilot<FlightKey, Head>,
+    leader: Leader<FlightKey, Head>,
     meter: Arc<Meter>,
     send: impl Future<Output = Result<Upstream, SendError>> + Send + 'static,
     store: impl FnOnce(Option<Bytes>, &Head) + Send + 'static,
@@ -41,27 +41,27 @@ pub(super) async fn lead(
     let flying = async move {
         let sent = tokio::select! {
             sent = send => sent,
-            () = pilot.is_abandoned() => return,
+            () = leader.is_abandoned() => return,
         };
         match sent {
             Ok(upstream) if upstream.status == StatusCode::OK => {
                 let (head, body) = Head::of(upstream);
                 let (length, progress) = (head.length, Arc::clone(&head.progress));
-                let how_far = move |so_far: usize| match length == Some(so_far) || progress.has_ended() {
-                    true => HowFar::Whole,
-                    false if progress.has_reason() => HowFar::NearlyWhole,
-                    false => HowFar::Unfinished,
+                let completeness = move |so_far: usize| match length == Some(so_far) || progress.has_ended() {
+                    true => Completeness::Whole,
+                    false if progress.has_reason() => Completeness::NearlyWhole,
+                    false => Completeness::Unfinished,
                 };
                 let body = meter.metered(body, Served::by(&head));
                 let answered = head.clone();
-                pilot.begins(head);
+                leader.begins(head);
                 // The answer is read from the flight, as everybody else reads it.
                 let _ = told.send(Ok(None));
-                fly(pilot, body, how_far, |body| store(body, &answered)).await;
+                run(leader, body, completeness, |body| store(body, &answered)).await;
             }
             other => {
                 // Others try for themselves: this says nothing of them.
-                pilot.fails();
+                leader.fails();
                 let _ = told.send(other.map(Some));
             }
         }

@@ -39,7 +39,7 @@ fn the_last_user_text_is_the_question_and_nothing_of_it_is_in_the_fingerprint() 
     assert_eq!(a.text, "What is the capital of France?");
     assert_eq!(b.text, "And of Spain?");
     assert_eq!(a.fingerprint, b.fingerprint);
-    assert_eq!(a.reach, Reach::Semantic);
+    assert_eq!(a.cacheability, Cacheability::Semantic);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn the_text_of_several_parts_is_the_last_one() {
         {"type": "text", "text": "What is it?"},
     ]);
     let question = ask(&request);
-    assert_eq!((question.text.as_str(), question.reach), ("What is it?", Reach::Semantic));
+    assert_eq!((question.text.as_str(), question.cacheability), ("What is it?", Cacheability::Semantic));
     let mut other_image = request.clone();
     other_image["messages"][3]["content"][1]["image_url"]["url"] = json!("data:image/png;base64,BBBB");
     assert_ne!(ask(&other_image).fingerprint, question.fingerprint);
@@ -152,7 +152,7 @@ fn what_cannot_be_cached_right_bypasses() {
     for (key, value) in changes {
         let mut request = base();
         request[key] = value;
-        assert!(matches!(ask(&request).reach, Reach::Bypass(_)), "{key}: {request}");
+        assert!(matches!(ask(&request).cacheability, Cacheability::Bypass(_)), "{key}: {request}");
     }
 }
 
@@ -161,14 +161,14 @@ fn after_a_tool_result_and_without_words_only_the_exact_request_serves() {
     let mut request = base();
     request["messages"].as_array_mut().unwrap().push(json!({"role": "tool", "tool_call_id": "1", "content": "42"}));
     let question = ask(&request);
-    assert!(matches!(question.reach, Reach::ExactOnly(_)));
+    assert!(matches!(question.cacheability, Cacheability::ExactOnly(_)));
     let mut other_result = request.clone();
     other_result["messages"][4]["content"] = json!("43");
     assert_ne!(ask(&other_result).fingerprint, question.fingerprint);
     for text in ["", "   ", "?!"] {
         let mut request = base();
         request["messages"][3]["content"] = json!(text);
-        assert!(matches!(ask(&request).reach, Reach::ExactOnly(_)), "{text:?}");
+        assert!(matches!(ask(&request).cacheability, Cacheability::ExactOnly(_)), "{text:?}");
     }
 }
 
@@ -195,9 +195,9 @@ fn what_the_provider_keeps_serves_the_same_request_only() {
     let ask = |store, provider_keeps_answers| {
         Question::of_chat(&chat(store), &Partition { provider_keeps_answers, ..Partition::default() })
     };
-    assert!(matches!(ask(true, true).reach, Reach::ExactOnly(_)));
+    assert!(matches!(ask(true, true).cacheability, Cacheability::ExactOnly(_)));
     for question in [ask(true, false), ask(false, true), ask(false, false)] {
-        assert_eq!(question.reach, Reach::Semantic);
+        assert_eq!(question.cacheability, Cacheability::Semantic);
         assert_eq!(question.fingerprint, ask(true, true).fingerprint);
     }
 }
@@ -313,7 +313,7 @@ proptest! {
         // What can't be read, or not be cached, shares nothing.
         let Ok(other) = format.format().read_request(other) else { return Ok(()) };
         let (a, b) = (Question::of_chat(&chat, &Partition::default()), Question::of_chat(&other, &Partition::default()));
-        if !matches!(b.reach, Reach::Bypass(_)) {
+        if !matches!(b.cacheability, Cacheability::Bypass(_)) {
             prop_assert!(a.fingerprint != b.fingerprint || a.text != b.text, "{:?} {}", format, path);
         }
     }

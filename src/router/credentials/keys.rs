@@ -15,7 +15,7 @@ pub(in crate::router) struct Keys {
 
 /// A key that was taken, by its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::router) struct Taken(usize);
+pub(in crate::router) struct KeySlot(usize);
 
 impl Keys {
     pub(in crate::router) fn new(keys: Vec<ApiKey>) -> Self {
@@ -23,12 +23,12 @@ impl Keys {
     }
 
     /// Whether another key than `taken` isn't limited at `now`.
-    pub(in crate::router) fn has_another(&self, taken: Taken, now: Instant) -> bool {
+    pub(in crate::router) fn has_another(&self, taken: KeySlot, now: Instant) -> bool {
         self.cooling.lock().iter().enumerate().any(|(place, until)| place != taken.0 && is_over(*until, now))
     }
 
     /// A key by `draw`, from 0 to 1. Where all are limited, the one that will be free first.
-    pub(in crate::router) fn take(&self, draw: f64, now: Instant) -> Option<(Taken, &ApiKey)> {
+    pub(in crate::router) fn take(&self, draw: f64, now: Instant) -> Option<(KeySlot, &ApiKey)> {
         let cooling = self.cooling.lock();
         let free: Vec<usize> = (0..self.keys.len()).filter(|place| is_over(cooling[*place], now)).collect();
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -37,11 +37,11 @@ impl Keys {
             Some(place) => *place,
             None => (0..self.keys.len()).min_by_key(|place| cooling[*place])?,
         };
-        self.keys.get(place).map(|key| (Taken(place), key))
+        self.keys.get(place).map(|key| (KeySlot(place), key))
     }
 
     /// The provider limits this key for so long.
-    pub(in crate::router) fn cool(&self, taken: Taken, wait: Duration, now: Instant) {
+    pub(in crate::router) fn cool(&self, taken: KeySlot, wait: Duration, now: Instant) {
         if let Some(until) = self.cooling.lock().get_mut(taken.0) {
             *until = (*until).max(Some(now + wait));
         }
@@ -64,12 +64,12 @@ mod tests {
         let took = |draw, at| keys.take(draw, at).unwrap().1.expose().to_owned();
         assert_eq!([took(0.0, now), took(0.5, now), took(0.99, now), took(1.0, now)], ["a", "b", "c", "c"]);
         let seconds = Duration::from_secs;
-        keys.cool(Taken(1), seconds(10), now);
+        keys.cool(KeySlot(1), seconds(10), now);
         assert_eq!([took(0.0, now), took(0.5, now), took(0.99, now)], ["a", "c", "c"]);
-        assert!(keys.has_another(Taken(0), now));
-        keys.cool(Taken(0), seconds(5), now);
-        keys.cool(Taken(2), seconds(20), now);
-        assert!(!keys.has_another(Taken(0), now));
+        assert!(keys.has_another(KeySlot(0), now));
+        keys.cool(KeySlot(0), seconds(5), now);
+        keys.cool(KeySlot(2), seconds(20), now);
+        assert!(!keys.has_another(KeySlot(0), now));
         assert_eq!(took(0.9, now), "a", "free first");
         assert_eq!(took(0.9, now + seconds(10)), "b");
         assert!(Keys::new(Vec::new()).take(0.5, now).is_none());

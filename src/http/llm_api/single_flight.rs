@@ -1,11 +1,11 @@
-//! Equal requests under way share one provider call.
+//! Equal requests under way share one provider call (single-flight).
 //!
-//! A *flight* is that call: a task of its own reads the reply as fast as it comes, and everybody who asked reads along at
-//! their own pace, from the beginning, however late they joined. Who is slow holds nobody up, and neither does who goes away;
-//! when all have, the call is given up.
+//! The *leader* is a task of its own that reads the reply as fast as it comes. Everybody who asked is a *follower*: each reads the
+//! reply from its beginning, at their own pace. A slow or disconnected follower never delays the others. When the last one
+//! disconnects, the call is cancelled.
 //!
 //! Of a very long reply only the newest part is kept. Nobody joins it any more, it isn't stored, and it is read as fast as its
-//! fastest reader reads.
+//! fastest follower reads.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -18,10 +18,10 @@ use futures_util::stream::{Stream, unfold};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Bytes of a reply that are kept for as long as anybody reads it, about, unless its pilot [keeps more](Pilot::keep). Of a longer one, up to half of them are forgotten
-/// when the fastest reader is past that.
+/// Bytes of a reply that are kept for as long as anybody reads it, about, unless its leader [keeps more](Leader::keep). Of a longer one, up to half of them are forgotten
+/// when the fastest follower is past that.
 pub(super) const KEPT: usize = 16 << 20;
-/// Bytes that a reader gets at once.
+/// Bytes that a follower gets at once.
 const PIECE: usize = 64 << 10;
 
 /// How long the rest of a reply is waited for that nobody reads any more and that has said why it ends.
@@ -33,15 +33,15 @@ pub(super) enum Cut {
     /// The provider broke off.
     #[error("the provider broke off its answer")]
     Broken,
-    /// What this reader would read next isn't kept any more.
+    /// What this follower would read next isn't kept any more.
     #[error("the answer is long, and was read too slowly")]
     Late,
 }
 
 /// All flights under way, by what was asked. `H` is what comes before a reply's body.
-pub(in crate::http) struct Flights<K, H>(Mutex<HashMap<K, Arc<Flight<H>>>>);
+pub(in crate::http) struct SingleFlight<K, H>(Mutex<HashMap<K, Arc<Flight<H>>>>);
 
-impl<K, H> Default for Flights<K, H> {
+impl<K, H> Default for SingleFlight<K, H> {
     fn default() -> Self {
         Self(Mutex::default())
     }
@@ -51,9 +51,9 @@ impl<K, H> Default for Flights<K, H> {
 pub(in crate::http) struct Flight<H> {
     state: Mutex<State<H>>,
     changed: Notify,
-    /// A reader has gone.
+    /// A follower has gone.
     left: Notify,
-    /// A reader has read on, of a reply that is long.
+    /// A follower has read on, of a reply that is long.
     was_read: Notify,
 }
 
@@ -67,63 +67,63 @@ struct State<H> {
     /// Bytes before these, which are forgotten.
     forgotten: usize,
     end: Option<Result<(), Cut>>,
-    /// How much of the reply each reader has read.
-    readers: BTreeMap<usize, usize>,
-    /// How many readers there have been.
+    /// How much of the reply each follower has read.
+    followers: BTreeMap<usize, usize>,
+    /// How many followers there have been.
     joined: usize,
     /// Whether it is read on for a while though nobody reads along.
     is_lingering: bool,
 }
 
-/// How somebody comes to a flight.
-pub(super) enum Boarded<K: Hash + Eq + Clone, H> {
-    /// They have to make the call.
-    Leads((Pilot<K, H>, Reader<H>)),
-    /// Another one's is under way.
-    Joins(Reader<H>),
+/// What a request is to its call.
+pub(super) enum Role<K: Hash + Eq + Clone, H> {
+    /// It makes the call.
+    Leader((Leader<K, H>, Follower<H>)),
+    /// It reads along.
+    Follower(Follower<H>),
 }
 
 /// Whoever makes the call tells here what comes of it. When it is dropped before its end, the reply was cut.
-pub(super) struct Pilot<K: Hash + Eq + Clone, H> {
-    flights: Arc<Flights<K, H>>,
+pub(super) struct Leader<K: Hash + Eq + Clone, H> {
+    flights: Arc<SingleFlight<K, H>>,
     key: K,
     flight: Arc<Flight<H>>,
 }
 
-/// One reader's place in a reply.
-pub(super) struct Reader<H> {
+/// One follower's place in a reply.
+pub(super) struct Follower<H> {
     flight: Arc<Flight<H>>,
     number: usize,
     at: usize,
 }
 
-impl<K: Hash + Eq + Clone, H> Flights<K, H> {
+impl<K: Hash + Eq + Clone, H> SingleFlight<K, H> {
     /// Joins the flight of `key`, or begins one.
-    pub(super) fn board(self: &Arc<Self>, key: K) -> Boarded<K, H> {
+    pub(super) fn join(self: &Arc<Self>, key: K) -> Role<K, H> {
         let flights = &mut *self.0.lock();
         if let Some(flight) = flights.get(&key) {
             let mut state = flight.state.lock();
-            let is_read = !state.readers.is_empty() || state.is_lingering;
+            let is_read = !state.followers.is_empty() || state.is_lingering;
             if is_read && state.forgotten == 0 && !matches!(state.head, Some(Err(()))) {
                 let number = state.join();
                 drop(state);
-                return Boarded::Joins(Reader { flight: Arc::clone(flight), number, at: 0 });
+                return Role::Follower(Follower { flight: Arc::clone(flight), number, at: 0 });
             }
         }
         let flight = Arc::new(Flight::new());
         flights.insert(key.clone(), Arc::clone(&flight));
-        Boarded::Leads(self.led(key, flight))
+        Role::Leader(self.led(key, flight))
     }
 
     /// Begins a flight that nobody joins.
-    pub(super) fn alone(self: &Arc<Self>, key: K) -> (Pilot<K, H>, Reader<H>) {
+    pub(super) fn detached(self: &Arc<Self>, key: K) -> (Leader<K, H>, Follower<H>) {
         self.led(key, Arc::new(Flight::new()))
     }
 
-    fn led(self: &Arc<Self>, key: K, flight: Arc<Flight<H>>) -> (Pilot<K, H>, Reader<H>) {
-        let pilot = Pilot { flights: Arc::clone(self), key, flight: Arc::clone(&flight) };
+    fn led(self: &Arc<Self>, key: K, flight: Arc<Flight<H>>) -> (Leader<K, H>, Follower<H>) {
+        let leader = Leader { flights: Arc::clone(self), key, flight: Arc::clone(&flight) };
         let number = flight.state.lock().join();
-        (pilot, Reader { flight, number, at: 0 })
+        (leader, Follower { flight, number, at: 0 })
     }
 
     #[cfg(test)]
@@ -140,7 +140,7 @@ impl<H> Flight<H> {
             kept: KEPT,
             forgotten: 0,
             end: None,
-            readers: BTreeMap::new(),
+            followers: BTreeMap::new(),
             joined: 0,
             is_lingering: false,
         };
@@ -149,11 +149,11 @@ impl<H> Flight<H> {
 }
 
 impl<H> State<H> {
-    /// One more reader. Returns its number.
+    /// One more follower. Returns its number.
     fn join(&mut self) -> usize {
         let number = self.joined;
         self.joined += 1;
-        self.readers.insert(number, 0);
+        self.followers.insert(number, 0);
         number
     }
 
@@ -163,13 +163,13 @@ impl<H> State<H> {
     }
 
     /// Whether there is room for more of the reply. Where it is long, the first half of what is kept is forgotten once the
-    /// fastest reader is past it.
+    /// fastest follower is past it.
     fn make_room(&mut self) -> bool {
         let half = self.body.len() / 2;
         if self.body.len() <= self.kept {
             return true;
         }
-        let is_read = self.readers.values().max().is_some_and(|at| *at >= self.forgotten + half);
+        let is_read = self.followers.values().max().is_some_and(|at| *at >= self.forgotten + half);
         if is_read {
             self.body.drain(..half);
             self.forgotten += half;
@@ -178,7 +178,7 @@ impl<H> State<H> {
     }
 }
 
-impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
+impl<K: Hash + Eq + Clone, H> Leader<K, H> {
     /// So many bytes of the reply are kept.
     pub(super) fn keep(self, bytes: usize) -> Self {
         self.flight.state.lock().kept = bytes;
@@ -233,13 +233,13 @@ impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
 
     /// Until nobody reads any more.
     pub(super) async fn is_abandoned(&self) {
-        while self.has_readers() {
+        while self.has_followers() {
             self.flight.left.notified().await;
         }
     }
 
-    fn has_readers(&self) -> bool {
-        !self.flight.state.lock().readers.is_empty()
+    fn has_followers(&self) -> bool {
+        !self.flight.state.lock().followers.is_empty()
     }
 
     /// It is read on though nobody reads along; whoever asks the same may still join.
@@ -256,7 +256,7 @@ impl<K: Hash + Eq + Clone, H> Pilot<K, H> {
     }
 }
 
-impl<K: Hash + Eq + Clone, H> Drop for Pilot<K, H> {
+impl<K: Hash + Eq + Clone, H> Drop for Leader<K, H> {
     fn drop(&mut self) {
         self.leave();
         let state = &mut *self.flight.state.lock();
@@ -266,7 +266,7 @@ impl<K: Hash + Eq + Clone, H> Drop for Pilot<K, H> {
     }
 }
 
-impl<H> Reader<H> {
+impl<H> Follower<H> {
     /// What comes before the body. None where the call failed in a way that is no answer to others.
     pub(super) async fn head(&self) -> Option<Arc<H>> {
         loop {
@@ -280,13 +280,13 @@ impl<H> Reader<H> {
 
     /// The body from its beginning.
     pub(super) fn body(self) -> impl Stream<Item = Result<Bytes, Cut>> + use<H> {
-        unfold((self, false), |(mut reader, is_over)| async move {
+        unfold((self, false), |(mut follower, is_over)| async move {
             if is_over {
                 return None;
             }
-            let next = reader.next().await?;
+            let next = follower.next().await?;
             let is_over = next.is_err();
-            Some((next, (reader, is_over)))
+            Some((next, (follower, is_over)))
         })
     }
 
@@ -301,7 +301,7 @@ impl<H> Reader<H> {
                 if !rest.is_empty() {
                     let piece = Bytes::copy_from_slice(&rest[..rest.len().min(PIECE)]);
                     self.at += piece.len();
-                    state.readers.insert(self.number, self.at);
+                    state.followers.insert(self.number, self.at);
                     if state.body.len() > state.kept {
                         self.flight.was_read.notify_one();
                     }
@@ -316,11 +316,11 @@ impl<H> Reader<H> {
     }
 }
 
-impl<H> Drop for Reader<H> {
+impl<H> Drop for Follower<H> {
     fn drop(&mut self) {
         let state = &mut *self.flight.state.lock();
-        state.readers.remove(&self.number);
-        if state.readers.is_empty() {
+        state.followers.remove(&self.number);
+        if state.followers.is_empty() {
             self.flight.left.notify_one();
         }
     }
@@ -328,7 +328,7 @@ impl<H> Drop for Reader<H> {
 
 /// How far a reply has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HowFar {
+pub(super) enum Completeness {
     /// Anything may follow.
     Unfinished,
     /// It has said why it ends. Some clients leave then.
@@ -337,13 +337,13 @@ pub(super) enum HowFar {
     Whole,
 }
 
-/// Reads `body` into `pilot`'s flight. `before_end` is called with all of it, where that is kept, before its last piece is told,
-/// where `how_far`, which is told its length with it, knows that it is the last one, so that whoever has read the whole reply
-/// can rely on that call having been made. When all readers have gone, a reply that is nearly whole is read on for [`GRACE`].
-pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
-    pilot: Pilot<K, H>,
+/// Reads `body` into the flight of `leader`. `before_end` is called with all of it, where that is kept, before its last piece is told,
+/// where `completeness`, which is told its length with it, knows that it is the last one, so that whoever has read the whole reply
+/// can rely on that call having been made. When all followers have gone, a reply that is nearly whole is read on for [`GRACE`].
+pub(super) async fn run<K: Hash + Eq + Clone, H, E>(
+    leader: Leader<K, H>,
     mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
-    how_far: impl Fn(usize) -> HowFar,
+    completeness: impl Fn(usize) -> Completeness,
     before_end: impl FnOnce(Option<Bytes>),
 ) {
     let mut before_end = Some(before_end);
@@ -351,12 +351,12 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
     loop {
         let patience = async {
             match given_up {
-                None => pilot.is_abandoned().await,
+                None => leader.is_abandoned().await,
                 Some(at) => tokio::time::sleep_until(at).await,
             }
         };
         let next = async {
-            pilot.room().await;
+            leader.room().await;
             body.next().await
         };
         let next = tokio::select! {
@@ -365,11 +365,11 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
             () = patience => {
                 given_up = match given_up.take() {
                     // Somebody has come meanwhile.
-                    Some(_) if pilot.has_readers() => None,
+                    Some(_) if leader.has_followers() => None,
                     Some(_) => return,
-                    None if before_end.is_none() || how_far(pilot.length()) == HowFar::Unfinished => return,
+                    None if before_end.is_none() || completeness(leader.length()) == Completeness::Unfinished => return,
                     None => {
-                        pilot.lingers();
+                        leader.lingers();
                         Some(tokio::time::Instant::now() + GRACE)
                     }
                 };
@@ -378,21 +378,21 @@ pub(super) async fn fly<K: Hash + Eq + Clone, H, E>(
         };
         match next {
             Some(Ok(piece)) => {
-                if how_far(pilot.length() + piece.len()) == HowFar::Whole
+                if completeness(leader.length() + piece.len()) == Completeness::Whole
                     && let Some(before_end) = before_end.take()
                 {
-                    before_end(pilot.body_with(&piece));
+                    before_end(leader.body_with(&piece));
                 }
-                pilot.tells(&piece);
+                leader.tells(&piece);
             }
             // What fails after its end has merely ended.
-            Some(Err(_)) if before_end.is_none() => return pilot.ends(),
+            Some(Err(_)) if before_end.is_none() => return leader.ends(),
             Some(Err(_)) => return,
             None => {
                 if let Some(before_end) = before_end.take() {
-                    before_end(pilot.body_with(&[]));
+                    before_end(leader.body_with(&[]));
                 }
-                return pilot.ends();
+                return leader.ends();
             }
         }
     }
@@ -404,24 +404,24 @@ mod tests {
 
     use super::*;
 
-    type All = Arc<Flights<&'static str, u8>>;
+    type All = Arc<SingleFlight<&'static str, u8>>;
 
-    fn lead(all: &All) -> (Pilot<&'static str, u8>, Reader<u8>) {
-        match all.board("q") {
-            Boarded::Leads(led) => led,
-            Boarded::Joins(_) => panic!("somebody else leads"),
+    fn lead(all: &All) -> (Leader<&'static str, u8>, Follower<u8>) {
+        match all.join("q") {
+            Role::Leader(led) => led,
+            Role::Follower(_) => panic!("somebody else leads"),
         }
     }
 
-    fn join(all: &All) -> Reader<u8> {
-        match all.board("q") {
-            Boarded::Joins(reader) => reader,
-            Boarded::Leads(..) => panic!("nobody leads"),
+    fn join(all: &All) -> Follower<u8> {
+        match all.join("q") {
+            Role::Follower(follower) => follower,
+            Role::Leader(..) => panic!("nobody leads"),
         }
     }
 
-    async fn read(reader: Reader<u8>) -> Result<String, Cut> {
-        let pieces: Vec<_> = reader.body().collect().await;
+    async fn read(follower: Follower<u8>) -> Result<String, Cut> {
+        let pieces: Vec<_> = follower.body().collect().await;
         let pieces: Result<Vec<Bytes>, Cut> = pieces.into_iter().collect();
         pieces.map(|pieces| String::from_utf8(pieces.concat()).unwrap())
     }
@@ -429,19 +429,19 @@ mod tests {
     #[tokio::test]
     async fn who_comes_late_reads_from_the_beginning_and_then_along() {
         let all = All::default();
-        let (pilot, first) = lead(&all);
+        let (leader, first) = lead(&all);
         assert!(first.head().now_or_never().is_none());
-        pilot.begins(7);
-        pilot.tells(b"a");
+        leader.begins(7);
+        leader.tells(b"a");
         let late = join(&all);
         assert_eq!(late.head().await.as_deref(), Some(&7));
         let mut body = Box::pin(late.body());
         assert_eq!(body.next().await.unwrap().unwrap(), "a");
         let mut next = body.next();
         assert!(futures_util::poll!(&mut next).is_pending());
-        pilot.tells(b"b");
+        leader.tells(b"b");
         assert_eq!(next.await.unwrap().unwrap(), "b");
-        pilot.ends();
+        leader.ends();
         assert!(body.next().await.is_none());
         assert_eq!(read(first).await.unwrap(), "ab");
         assert_eq!(all.len(), 0);
@@ -450,15 +450,15 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_nobodys_answer_and_a_cut_is_seen_by_all() {
         let all = All::default();
-        let (pilot, first) = lead(&all);
+        let (leader, first) = lead(&all);
         let second = join(&all);
-        pilot.fails();
+        leader.fails();
         assert!(first.head().await.is_none() && second.head().await.is_none());
-        let (pilot, first) = lead(&all);
-        pilot.begins(0);
+        let (leader, first) = lead(&all);
+        leader.begins(0);
         let second = join(&all);
         let failing = stream::iter([Ok(Bytes::from("a")), Err(())]);
-        fly(pilot, failing, |_| HowFar::Unfinished, |_| panic!("it isn't whole")).await;
+        run(leader, failing, |_| Completeness::Unfinished, |_| panic!("it isn't whole")).await;
         assert_eq!((read(first).await, read(second).await), (Err(Cut::Broken), Err(Cut::Broken)));
         assert_eq!(all.len(), 0);
     }
@@ -466,62 +466,63 @@ mod tests {
     #[tokio::test]
     async fn one_who_goes_away_holds_nobody_up_and_when_all_have_the_call_is_given_up() {
         let all = All::default();
-        let (pilot, first) = lead(&all);
-        pilot.begins(0);
+        let (leader, first) = lead(&all);
+        leader.begins(0);
         let second = join(&all);
         drop(first);
-        assert!(pilot.is_abandoned().now_or_never().is_none());
+        assert!(leader.is_abandoned().now_or_never().is_none());
         drop(second);
-        fly(pilot, stream::pending::<Result<Bytes, ()>>(), |_| HowFar::Unfinished, |_| panic!("it isn't whole")).await;
+        run(leader, stream::pending::<Result<Bytes, ()>>(), |_| Completeness::Unfinished, |_| panic!("it isn't whole"))
+            .await;
         assert_eq!(all.len(), 0);
         // One that is alone is joined by nobody, and takes nobody's place.
-        let (alone, _reader) = all.alone("q");
+        let (alone, _follower) = all.detached("q");
         assert_eq!(all.len(), 0);
         let (led, reading) = lead(&all);
         alone.ends();
         assert_eq!(all.len(), 1);
         drop((led, reading));
         // Nobody waits any longer for one that is given up.
-        let (pilot, first) = lead(&all);
+        let (leader, first) = lead(&all);
         drop(first);
-        let (_other, _reader) = lead(&all);
-        drop(pilot);
+        let (_other, _follower) = lead(&all);
+        drop(leader);
         assert_eq!(all.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_that_has_said_why_it_ends_is_read_on_for_a_while() {
         let all = All::default();
-        let (pilot, first) = lead(&all);
-        pilot.begins(0);
+        let (leader, first) = lead(&all);
+        leader.begins(0);
         drop(first);
         let late = async { Ok::<_, ()>(Bytes::from("end")) };
         let pieces = Box::pin(stream::iter([Ok(Bytes::from("so "))]).chain(stream::once(late)));
         let kept = Mutex::new(None);
-        let how_far = |length| if length == 6 { HowFar::Whole } else { HowFar::NearlyWhole };
-        fly(pilot, pieces, how_far, |all| *kept.lock() = all).await;
+        let completeness = |length| if length == 6 { Completeness::Whole } else { Completeness::NearlyWhole };
+        run(leader, pieces, completeness, |all| *kept.lock() = all).await;
         assert_eq!(kept.lock().as_deref(), Some(&b"so end"[..]));
         // Not for ever.
-        let (pilot, first) = lead(&all);
-        pilot.begins(0);
+        let (leader, first) = lead(&all);
+        leader.begins(0);
         drop(first);
         let began = tokio::time::Instant::now();
         let silent = stream::pending::<Result<Bytes, ()>>();
-        fly(pilot, silent, |_| HowFar::NearlyWhole, |_| panic!("it isn't whole")).await;
+        run(leader, silent, |_| Completeness::NearlyWhole, |_| panic!("it isn't whole")).await;
         assert_eq!(began.elapsed(), GRACE);
     }
 
     #[tokio::test]
     async fn what_is_whole_is_kept_before_its_last_piece_is_told() {
         let all = All::default();
-        let (pilot, first) = lead(&all);
-        pilot.begins(0);
+        let (leader, first) = lead(&all);
+        leader.begins(0);
         let pieces = stream::iter([Ok(Bytes::from("a")), Ok(Bytes::from("b")), Err(())]);
         let kept = Mutex::new(None);
-        fly(
-            pilot,
+        run(
+            leader,
             pieces,
-            |length| if length == 2 { HowFar::Whole } else { HowFar::Unfinished },
+            |length| if length == 2 { Completeness::Whole } else { Completeness::Unfinished },
             |all| *kept.lock() = all,
         )
         .await;
@@ -532,12 +533,12 @@ mod tests {
     #[tokio::test]
     async fn a_very_long_reply_goes_to_its_fastest_reader_within_bounded_memory() {
         let all = All::default();
-        let (pilot, fast) = lead(&all);
-        pilot.begins(0);
+        let (leader, fast) = lead(&all);
+        leader.begins(0);
         let (slow, flight) = (join(&all), Arc::clone(&fast.flight));
         let pieces = stream::iter((0..100).map(|n| Ok::<_, ()>(Bytes::from(vec![n; 1 << 20]))));
         let kept = Mutex::new(None);
-        let flying = fly(pilot, pieces, |_| HowFar::Unfinished, |all| *kept.lock() = Some(all));
+        let flying = run(leader, pieces, |_| Completeness::Unfinished, |all| *kept.lock() = Some(all));
         let reading = async {
             let (mut body, mut length) = (Box::pin(fast.body()), 0);
             while let Some(piece) = body.next().await {
@@ -560,10 +561,11 @@ mod tests {
     #[tokio::test]
     async fn a_very_long_reply_waits_for_its_readers() {
         let all = All::default();
-        let (pilot, first) = lead(&all);
-        pilot.begins(0);
+        let (leader, first) = lead(&all);
+        leader.begins(0);
         let pieces = stream::iter((0..100).map(|_| Ok::<_, ()>(Bytes::from(vec![0; 1 << 20]))));
-        let mut flying = Box::pin(fly(pilot, pieces, |_| HowFar::Unfinished, |_| panic!("it isn't read to its end")));
+        let mut flying =
+            Box::pin(run(leader, pieces, |_| Completeness::Unfinished, |_| panic!("it isn't read to its end")));
         assert!(futures_util::poll!(&mut flying).is_pending());
         assert!(first.flight.state.lock().length() <= KEPT + (1 << 20));
         // It still has all of it, so others may join; once it hasn't, they make calls of their own.
@@ -573,7 +575,7 @@ mod tests {
             body.next().await.unwrap().unwrap();
         }
         assert!(futures_util::poll!(&mut flying).is_pending());
-        let (_other, _reader) = lead(&all);
+        let (_other, _follower) = lead(&all);
         drop(body);
         flying.await;
     }

@@ -16,21 +16,21 @@ pub(super) struct Capacity {
 
 /// Lets so many in, and so many wait.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct ConcurrencyLimit {
     capacity: Capacity,
     places: Option<Arc<Semaphore>>,
     waiting: AtomicUsize,
 }
 
-/// A place, until it is dropped.
+/// A permit, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(#[expect(dead_code, reason = "held")] Option<OwnedSemaphorePermit>);
+pub(super) struct Permit(#[expect(dead_code, reason = "held")] Option<OwnedSemaphorePermit>);
 
 /// Nobody else may wait, or waiting took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
-impl Gate {
+impl ConcurrencyLimit {
     pub(super) fn new(capacity: Capacity) -> Self {
         let places = capacity.most.map(|most| Arc::new(Semaphore::new(most.get())));
         Self { capacity, places, waiting: AtomicUsize::new(0) }
@@ -40,11 +40,11 @@ impl Gate {
         self.capacity
     }
 
-    /// A place, at once or before `deadline`.
-    pub(super) async fn enter(&self, deadline: Instant) -> Result<Place, Full> {
-        let Self { capacity, places: Some(places), waiting } = self else { return Ok(Place(None)) };
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            return Ok(Place(Some(place)));
+    /// A permit, at once or before `deadline`.
+    pub(super) async fn enter(&self, deadline: Instant) -> Result<Permit, Full> {
+        let Self { capacity, places: Some(places), waiting } = self else { return Ok(Permit(None)) };
+        if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
+            return Ok(Permit(Some(permit)));
         }
         if waiting.fetch_add(1, Ordering::Relaxed) >= capacity.queue {
             waiting.fetch_sub(1, Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Gate {
         // Who goes away while waiting leaves the queue.
         let _leaves = Leaves(waiting);
         let entered = tokio::time::timeout_at(deadline, Arc::clone(places).acquire_owned()).await;
-        entered.ok().and_then(Result::ok).map(|place| Place(Some(place))).ok_or(Full)
+        entered.ok().and_then(Result::ok).map(|permit| Permit(Some(permit))).ok_or(Full)
     }
 }
 
@@ -73,22 +73,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn so_many_are_let_in_so_many_wait_and_the_rest_is_turned_away() {
-        let gate = Gate::new(Capacity { most: NonZero::new(1), queue: 1 });
+        let limit = ConcurrencyLimit::new(Capacity { most: NonZero::new(1), queue: 1 });
         let deadline = Instant::now() + Duration::from_secs(1);
-        let first = gate.enter(deadline).await.unwrap();
-        let mut second = Box::pin(gate.enter(deadline));
+        let first = limit.enter(deadline).await.unwrap();
+        let mut second = Box::pin(limit.enter(deadline));
         assert!(futures_util::poll!(&mut second).is_pending());
-        assert_eq!(gate.enter(deadline).await.unwrap_err(), Full);
+        assert_eq!(limit.enter(deadline).await.unwrap_err(), Full);
         drop(first);
         let second = second.await.unwrap();
-        let third = Box::pin(gate.enter(deadline));
+        let third = Box::pin(limit.enter(deadline));
         assert_eq!(third.await.unwrap_err(), Full);
         assert_eq!(Instant::now(), deadline);
-        let mut gone = Box::pin(gate.enter(deadline + Duration::from_secs(1)));
+        let mut gone = Box::pin(limit.enter(deadline + Duration::from_secs(1)));
         assert!(futures_util::poll!(&mut gone).is_pending());
         drop(gone);
         drop(second);
-        assert!(gate.enter(deadline).await.is_ok());
-        assert!(Gate::default().enter(deadline).await.is_ok());
+        assert!(limit.enter(deadline).await.is_ok());
+        assert!(ConcurrencyLimit::default().enter(deadline).await.is_ok());
     }
 }
