@@ -16,7 +16,7 @@ MAX_LEN=8192
 KEPT=35
 
 targets() {
-    for format in openai-chat openai-responses anthropic gemini bedrock; do
+    for format in openai-chat openai-completions openai-responses anthropic gemini bedrock; do
         echo "requests-$format"
         echo "replies-$format"
     done

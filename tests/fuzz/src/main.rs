@@ -35,7 +35,8 @@ enum Target {
 
 impl Target {
     fn of_name(name: &str) -> Option<Self> {
-        let format = |name: &str| FormatId::ALL.into_iter().find(|format| format.name() == name);
+        let formats = || FormatId::ALL.into_iter().chain([FormatId::OpenAiCompletions]);
+        let format = |name: &str| formats().find(|format| format.name() == name);
         match name.split_once('-') {
             Some(("requests", name)) => format(name).map(Self::Requests),
             Some(("replies", name)) => format(name).map(Self::Replies),

@@ -14,6 +14,7 @@ use crate::prompt::{Partition, Question};
 fn model(format: FormatId) -> &'static str {
     match format {
         FormatId::OpenAiChat => "gpt-4.1",
+        FormatId::OpenAiCompletions => "gpt-3.5-turbo-instruct",
         FormatId::OpenAiResponses => "gpt-5.1",
         FormatId::Anthropic => "claude-sonnet-4-5",
         FormatId::Gemini => "gemini-2.5-pro",
@@ -33,7 +34,9 @@ pub(crate) fn check(format: FormatId, bytes: &[u8]) {
     let Ok(chat) = format.format().read_request(document.value) else { return };
     let _ = estimate_tokens(&chat);
     assert_eq!(question(&chat), question(&chat.clone()));
-    for to in FormatId::ALL {
+    // One that nothing is converted into is written in itself all the same.
+    let itself = Some(format).filter(|format| !FormatId::ALL.contains(format));
+    for to in FormatId::ALL.into_iter().chain(itself) {
         let _ = to.format().path(&chat.model, chat.delivery.is_stream());
         let Ok(written) = to.format().write_request(&chat, model(to)) else { continue };
         let Some(again) = read(to, &written) else { continue };
