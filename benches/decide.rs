@@ -273,7 +273,7 @@ fn replay(
         let draw = draws.share();
         let case: Case = match rule {
             Rule::Budget(_) => learner.budgeted(evidence, terms, beliefs, None, |_| false, draw),
-            Rule::PerEntry => learner.per_entry(evidence, terms, |_| false, draw),
+            Rule::PerEntry => learner.per_entry(evidence, terms, None, |_| false, draw),
         };
         seen.took += begun.elapsed();
         seen.requests += 1;

@@ -152,30 +152,34 @@ fn shown(section: &dyn std::fmt::Debug) -> String {
     format!("{section:?}")
 }
 
-/// Reads the settings again whenever their file changes, or a SIGHUP comes.
-pub async fn watch(app: Arc<App>, stop: CancellationToken) {
+/// Reads the settings again whenever their file changes, or a SIGHUP comes. What changes after this returns is seen, even before
+/// the future is polled.
+pub fn watch(app: Arc<App>, stop: CancellationToken) -> impl Future<Output = ()> {
     let changed = Arc::new(Notify::new());
-    let _watcher = app.source.file.clone().and_then(|file| {
-        let told = Arc::clone(&changed);
-        watcher(&file, told)
+    let watcher = app.source.file.as_ref().and_then(|file| {
+        watcher(file, Arc::clone(&changed))
             .inspect_err(|error| tracing::warn!(%error, "changes of the settings can't be watched"))
             .ok()
     });
-    let mut hangups = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
-        Ok(signal) => signal,
-        Err(error) => return tracing::warn!(%error, "SIGHUP can't be listened for"),
-    };
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = hangups.recv() => {}
-            () = changed.notified() => {
-                while tokio::time::timeout(SETTLED, changed.notified()).await.is_ok() {}
+    let hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    async move {
+        let _watcher = watcher;
+        let mut hangups = match hangups {
+            Ok(signal) => signal,
+            Err(error) => return tracing::warn!(%error, "SIGHUP can't be listened for"),
+        };
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = hangups.recv() => {}
+                () = changed.notified() => {
+                    while tokio::time::timeout(SETTLED, changed.notified()).await.is_ok() {}
+                }
             }
-        }
-        let app = Arc::clone(&app);
-        if let Err(error) = tokio::task::spawn_blocking(move || drop(app.reload())).await {
-            tracing::error!(%error, "reading the settings again ended badly");
+            let app = Arc::clone(&app);
+            if let Err(error) = tokio::task::spawn_blocking(move || drop(app.reload())).await {
+                tracing::error!(%error, "reading the settings again ended badly");
+            }
         }
     }
 }

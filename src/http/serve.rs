@@ -1,10 +1,14 @@
 //! Accepting connections, and ending without dropping a request.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::http::{Request, header};
+use axum::response::Response;
+use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -13,7 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 use super::{App, cors, paths, routes};
 use crate::cache::FlushMode;
@@ -47,9 +51,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&app), stop.clone()));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(app.settings.server.max_connections));
-    let routes = routes(Arc::clone(&app)).map_request(paths::normalized::<Incoming>);
-    // Around all routes at once: within the router, each of them would be boxed once more.
-    let service = cors(&app.settings.server).layer(routes);
+    let service = service(&app);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -94,6 +96,22 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
         tracing::error!(%error, "the store could not be closed");
     }
     tracing::info!("stopped");
+}
+
+/// What answers a request: all routes, and for pages of other origins what lets them read the reply.
+fn service(
+    app: &Arc<App>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + use<> {
+    let routes = routes(Arc::clone(app)).map_request(paths::normalized::<Incoming>);
+    // Around all routes at once, and only where a browser asks: others would pay for headers that they don't read.
+    let for_pages = cors(&app.settings.server).layer(routes.clone());
+    tower::service_fn(move |request: Request<Incoming>| {
+        if request.headers().contains_key(header::ORIGIN) {
+            Either::Left(for_pages.clone().oneshot(request))
+        } else {
+            Either::Right(routes.clone().oneshot(request))
+        }
+    })
 }
 
 /// The next connection, once there is room for one. `None` where accepting failed.

@@ -100,9 +100,11 @@ impl Outgoing<'_> {
                 return unasked("no-credentials", provider.no_credentials(&error).into());
             }
         };
-        let mut sent = self.send_prepared(provider, prepared, headers.clone(), permit).await;
-        if let Ok(upstream) = &mut sent
-            && self.lacks_responses(provider, upstream).await
+        let is_to_find_out = self.is_for_responses() && provider.may_lack_responses();
+        let once_more = is_to_find_out.then(|| headers.clone());
+        let mut sent = self.send_prepared(provider, prepared, headers, permit).await;
+        if let (Ok(upstream), Some(headers)) = (&mut sent, once_more)
+            && self.lacks_responses(upstream).await
         {
             provider.found_without_responses();
             if let (Ok(prepared), Ok(permit)) =
@@ -132,12 +134,13 @@ impl Outgoing<'_> {
         })
     }
 
+    fn is_for_responses(&self) -> bool {
+        self.chat.is_some_and(|chat| chat.format == FormatId::OpenAiResponses)
+    }
+
     /// Whether a provider that was asked for a response as if it had the Responses API says that it hasn't.
-    async fn lacks_responses(&self, provider: &Provider, upstream: &mut Upstream) -> bool {
-        if upstream.format != Some(FormatId::OpenAiResponses)
-            || !provider.may_lack_responses()
-            || !matches!(upstream.status.as_u16(), 404 | 405)
-        {
+    async fn lacks_responses(&self, upstream: &mut Upstream) -> bool {
+        if !matches!(upstream.status.as_u16(), 404 | 405) {
             return false;
         }
         let reading = tokio::time::timeout(

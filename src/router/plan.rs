@@ -152,7 +152,8 @@ fn signed_only(chat: &Chat, body: Bytes) -> Bytes {
 
 /// A body whose ids of calls the model takes, though another provider's may have made them.
 fn with_call_ids(chat: &Chat, model: &str, body: Bytes) -> Bytes {
-    if models::family(model).call_id.is_none() || !chat.messages.iter().any(|message| message.role == Role::Tool) {
+    let has_results = chat.messages.iter().any(|message| message.role == Role::Tool);
+    if !has_results || models::family(model).call_id.is_none() {
         return body;
     }
     let patched = serde_json::from_slice(&body).ok().and_then(|value| llm::with_fitting_call_ids(&value, model));

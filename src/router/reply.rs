@@ -11,7 +11,6 @@ use super::body::Pieces;
 use super::concurrency::Permit;
 use super::error::FailedAttempt;
 use super::usage::Tokens;
-use crate::llm::FormatId;
 use futures_util::StreamExt;
 
 /// A provider's response, whatever its status.
@@ -24,8 +23,6 @@ pub struct Upstream {
     pub content_length: Option<usize>,
     /// Its body, as it arrives; of a chat in the caller's format.
     pub body: Pieces,
-    /// The caller's format, where it is a chat.
-    pub format: Option<FormatId>,
     /// Whether it is a stream of events, whatever its headers say.
     pub is_stream: bool,
     /// How far a stream has come.

@@ -75,7 +75,6 @@ impl Outgoing<'_> {
                     headers,
                     content_length: content_length.and_then(|length| length.to_str().ok()?.parse().ok()),
                     body: response.bytes_stream().map(move |piece| piece.map_err(broken)).then(after_what_came).boxed(),
-                    format: self.chat.map(|chat| chat.format),
                     progress: std::sync::Arc::default(),
                     provider: provider.name.clone(),
                     model: None,
