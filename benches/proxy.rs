@@ -68,7 +68,9 @@ fn start_upstream() -> (Process, SocketAddr) {
 
 fn start_refrain(upstream: SocketAddr, data: &std::path::Path) -> (Process, String) {
     let provider = format!("http://{upstream}/v1");
-    let (process, address) = server::start(data, &[("REFRAIN_PROVIDERS__FAKE__BASE_URL", &provider)]);
+    // A rule that learns would learn that every prompt has the same answer here, and serve it.
+    let settings = [("REFRAIN_PROVIDERS__FAKE__BASE_URL", &*provider), ("REFRAIN_CACHES__DEFAULT__POLICY", "static")];
+    let (process, address) = server::start(data, &settings);
     (process, format!("http://{address}"))
 }
 

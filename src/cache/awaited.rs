@@ -16,6 +16,9 @@ const MAX_AWAITED: usize = 20_000;
 /// How long an answer is waited for: as long as a provider's call may take by default. What is older was never stored.
 const LIFETIME_MILLIS: u64 = 30 * 60 * 1000;
 
+/// Places of those that no longer wait, before they are given up; arbitrary.
+const SPARE: usize = 1000;
+
 /// What was asked.
 type Question = (ScopeKey, TextHash);
 
@@ -38,6 +41,10 @@ impl AwaitedLabels {
     pub(super) fn add(&mut self, question: Question, id: DecisionId, case: Arc<Case>, now: Timestamp) -> usize {
         self.waiting.insert(question, Waiting { id, case, since: now });
         self.by_age.push_back((id, question));
+        // One that waits long at the front keeps those behind it that no longer do.
+        if self.by_age.len() > 2 * self.waiting.len() + SPARE {
+            self.by_age.retain(|(id, question)| self.waiting.get(question).is_some_and(|waiting| waiting.id == *id));
+        }
         let mut lost = 0;
         while let Some((id, question)) = self.by_age.front().copied() {
             let waits = self.waiting.get(&question).filter(|waiting| waiting.id == id);
@@ -121,10 +128,12 @@ mod tests {
     #[test]
     fn questions_that_are_asked_over_and_over_take_no_room() {
         let mut awaited = AwaitedLabels::default();
+        // Behind one that is never answered.
+        awaited.add(question(7), id(), case(), Timestamp(0));
         for n in 0..3 * MAX_AWAITED {
             awaited.add(question(n % 7), id(), case(), Timestamp(0));
             awaited.take(question(n % 7));
         }
-        assert!(awaited.waiting.is_empty() && awaited.by_age.len() <= 1);
+        assert!(awaited.waiting.len() == 1 && awaited.by_age.len() <= SPARE + 4);
     }
 }

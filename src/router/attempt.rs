@@ -26,7 +26,7 @@ use super::retry_after;
 use super::route::Route;
 use super::target::Try;
 use super::transport::UNREACHABLE;
-use crate::llm::{self, Answer, Chat, EventSplitter, FormatId, StreamFault, Terminal, Unsupported};
+use crate::llm::{self, Answer, Chat, Event, EventSplitter, FormatId, StreamFault, Terminal, Unsupported};
 use crate::telemetry;
 
 /// Bodies beyond this are converted on a blocking thread.
@@ -262,7 +262,9 @@ impl Outgoing<'_> {
             match tokio::time::timeout_at(until, upstream.body.next()).await {
                 Ok(Some(Ok(piece))) => {
                     events.feed(&piece, |event| {
-                        first.get_or_insert_with(|| event.cloned().unwrap_or_default());
+                        // An empty one keeps a connection alive; of what can't be read nothing is known.
+                        let says = |event: &&Event| !event.data.is_empty() || !event.name.is_empty();
+                        first = first.take().or_else(|| event.ok().filter(says).cloned());
                     });
                     size += piece.len();
                     read.push(Ok(piece));

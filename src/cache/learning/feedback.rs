@@ -77,9 +77,14 @@ impl Cache {
     }
 
     async fn feedback_on_decision(&self, id: DecisionId, correct: bool) -> Result<FeedbackOutcome, FeedbackError> {
-        let logged = self.decision(id).await?.ok_or(FeedbackError::UnknownDecision)?;
-        // Labels are kept there.
-        self.learning.decisions.lock().bring_back(logged.clone());
+        let logged = {
+            // What is being written is neither in memory nor, with its labels, in the store.
+            let _none_is_written = self.learning.saving.lock().await;
+            let logged = self.decision(id).await?.ok_or(FeedbackError::UnknownDecision)?;
+            // Labels are kept there.
+            self.learning.decisions.lock().bring_back(logged.clone());
+            logged
+        };
         let entry = logged.served.ok_or(FeedbackError::NothingServed)?;
         if logged.labels.iter().any(|label| label.source == Source::Feedback) {
             return Ok(self.heard(entry, false).await);

@@ -1,7 +1,9 @@
 //! What a cache decided and why, what people say about it, and what other settings would do.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -12,6 +14,7 @@ use super::reader::Reader;
 use super::reply::CandidateReply;
 use crate::cache::{About, CacheError, DecisionId, Feedback, FeedbackError, FeedbackOutcome, Logged};
 use crate::decide::{Case, Ending, ErrorBudget, Evidence, NAMES, Outlook};
+use crate::http::App;
 use crate::prompt::Json as Parsed;
 
 /// Budgets and thresholds that a simulation tries where none are named.
@@ -32,9 +35,16 @@ pub(in crate::http) async fn decision(
 }
 
 /// `POST /v1/caches/{cacheId}/feedback`
-pub(in crate::http) async fn feedback(Named(cache): Named, Whole(body): Whole) -> Result<Response, Problem> {
+pub(in crate::http) async fn feedback(
+    State(app): State<Arc<App>>,
+    Named(cache): Named,
+    Whole(body): Whole,
+) -> Result<Response, Problem> {
     let feedback = read_feedback(&body)?;
-    let FeedbackOutcome { recorded, entry, quarantined, served_to } = cache.feedback(feedback).await?;
+    // A caller who goes away must not leave half of it undone.
+    let hearing = app.saves.spawn(async move { cache.feedback(feedback).await });
+    let heard = hearing.await.map_err(|_| Problem::unexpected("the feedback could not be taken"))?;
+    let FeedbackOutcome { recorded, entry, quarantined, served_to } = heard?;
     let served_to: Vec<String> = served_to.iter().map(ToString::to_string).collect();
     let reply = json!({
         "recorded": recorded, "entryId": entry.to_string(), "quarantined": quarantined, "servedTo": served_to,

@@ -76,6 +76,10 @@ impl Problem {
         Self { kind: Kind::NotFound, detail: detail.into(), fields: Vec::new() }
     }
 
+    pub(super) fn unexpected(detail: impl Into<String>) -> Self {
+        Self { kind: Kind::Unexpected, detail: detail.into(), fields: Vec::new() }
+    }
+
     pub(super) fn no_entry(detail: impl Into<String>) -> Self {
         Self { kind: Kind::EntryNotFound, detail: detail.into(), fields: Vec::new() }
     }

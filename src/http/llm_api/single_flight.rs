@@ -247,6 +247,13 @@ impl<K: Hash + Eq + Clone, H> Leader<K, H> {
         self.flight.state.lock().is_lingering = true;
     }
 
+    /// Whether nobody has joined meanwhile; then nobody does any more.
+    fn stops_lingering(&self) -> bool {
+        let state = &mut *self.flight.state.lock();
+        state.is_lingering = false;
+        state.followers.is_empty()
+    }
+
     /// Nobody joins from now on: who asks the same is answered from the cache.
     fn leave(&self) {
         let flights = &mut *self.flights.0.lock();
@@ -365,8 +372,8 @@ pub(super) async fn run<K: Hash + Eq + Clone, H, E>(
             () = patience => {
                 given_up = match given_up.take() {
                     // Somebody has come meanwhile.
-                    Some(_) if leader.has_followers() => None,
-                    Some(_) => return,
+                    Some(_) if leader.stops_lingering() => return,
+                    Some(_) => None,
                     None if before_end.is_none() || completeness(leader.length()) == Completeness::Unfinished => return,
                     None => {
                         leader.lingers();
