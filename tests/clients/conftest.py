@@ -83,20 +83,38 @@ class Refrain:
         self.start()
 
 
-@pytest.fixture(scope="session")
-def start_refrain(tmp_path_factory):
-    """Starts servers that end with the session; none may have panicked."""
-    running = []
+RUNNING = []
 
-    def start(settings="", environment=None):
-        running.append(Refrain(tmp_path_factory.mktemp("refrain"), settings, environment))
-        return running[-1]
 
-    yield start
-    for server in running:
+def end_servers(after=0):
+    """Ends the servers that were started after so many others; none may have panicked."""
+    while len(RUNNING) > after:
+        server = RUNNING.pop()
         server.stop()
         assert "panicked" not in "".join(server.logs), server.logs
         shutil.rmtree(server.data, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def start_refrain(tmp_path_factory):
+    """Starts servers that end with the session."""
+
+    def start(settings="", environment=None):
+        RUNNING.append(Refrain(tmp_path_factory.mktemp("refrain"), settings, environment))
+        return RUNNING[-1]
+
+    yield start
+    end_servers()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    """What a test itself starts ends with it: a machine has 128 watches of files, and each server takes one."""
+    before = len(RUNNING)
+    try:
+        return (yield)
+    finally:
+        end_servers(before)
 
 
 class Aimock:

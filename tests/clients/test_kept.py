@@ -32,12 +32,10 @@ def keepers():
     here.server.shutdown(), there.server.shutdown()
 
 
-@pytest.fixture
-def client(start_refrain, keepers):
+@pytest.fixture(scope="module")
+def server(start_refrain, keepers):
     here, there = keepers
-    for keeper in keepers:
-        keeper.seen.clear(), keeper.replies.clear()
-    server = start_refrain(f"""
+    return start_refrain(f"""
 [router]
 default_provider = "here"
 [providers.without]
@@ -49,6 +47,12 @@ base_url = "{there.url}/v1"
 [providers.here]
 base_url = "{here.url}/v1"
 """)
+
+
+@pytest.fixture
+def client(server, keepers):
+    for keeper in keepers:
+        keeper.seen.clear(), keeper.replies.clear()
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
 
 
