@@ -1,9 +1,9 @@
-//! What OpenAI's two APIs have in common, and those who offer either.
+//! What OpenAI's APIs have in common, and those who offer either.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ProviderError;
-use super::chat::{Sampling, ToolChoice};
+use super::chat::{Delivery, Sampling, ToolChoice};
 use super::error::{CONTEXT_TOO_LONG, Unsupported};
 use super::members::{Members, is_blank};
 
@@ -46,6 +46,25 @@ pub(super) fn sampling(members: &mut Members<'_>, max_tokens: Option<u64>) -> Re
         seed,
         frequency_penalty: members.number("frequency_penalty")?,
         presence_penalty: members.number("presence_penalty")?,
+    })
+}
+
+/// How chat completions and the older completions ask for their answer to be delivered. What else `stream_options` say stays
+/// in `unseen`.
+pub(super) fn delivery(members: &mut Members<'_>, unseen: &mut Map<String, Value>) -> Result<Delivery, Unsupported> {
+    let is_stream = members.flag("stream")? == Some(true);
+    let mut options = members.take("stream_options").unwrap_or_default();
+    let wants_usage = options["include_usage"] == true;
+    if let Value::Object(rest) = &mut options {
+        rest.shift_remove("include_usage");
+        if !rest.is_empty() {
+            unseen.insert("stream_options".into(), options);
+        }
+    }
+    Ok(match (is_stream, wants_usage) {
+        (false, _) => Delivery::Whole,
+        (true, false) => Delivery::Stream,
+        (true, true) => Delivery::StreamWithUsage,
     })
 }
 

@@ -8,8 +8,7 @@ use super::content;
 use super::{OWN, write_request};
 use crate::llm::FormatId;
 use crate::llm::chat::{
-    Chat, Content, Delivery, Extra, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Tool, ToolChoice,
-    ToolResult,
+    Chat, Content, Extra, Message, Output, Part, Reasoning, ReasoningMode, Role, Sampling, Tool, ToolChoice, ToolResult,
 };
 use crate::llm::error::Unsupported;
 use crate::llm::members::{Members, Place, object};
@@ -63,7 +62,7 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     chat.sampling = read_sampling(&mut members, &mut chat.unseen)?;
     chat.output = members.take("response_format").map(read_output).unwrap_or_default();
     chat.reasoning = read_reasoning(&mut members)?;
-    chat.delivery = read_delivery(&mut members, &mut chat.unseen)?;
+    chat.delivery = openai::delivery(&mut members, &mut chat.unseen)?;
     chat.unseen.append(&mut members.take_all(["metadata"].into_iter().chain(openai::UNSEEN)));
     // A prediction makes the answer come sooner, and not another one.
     chat.unseen.append(&mut members.take_all(["prediction", "store"]));
@@ -221,21 +220,4 @@ fn read_reasoning(members: &mut Members<'_>) -> Result<Reasoning, Unsupported> {
     };
     let budget = thinking["budget_tokens"].as_u64().or(reasoning["max_tokens"].as_u64());
     Ok(Reasoning { effort: effort.or_else(|| text("effort")), budget, mode, summary: text("summary") })
-}
-
-fn read_delivery(members: &mut Members<'_>, unseen: &mut Map<String, Value>) -> Result<Delivery, Unsupported> {
-    let is_stream = members.flag("stream")? == Some(true);
-    let mut options = members.take("stream_options").unwrap_or_default();
-    let wants_usage = options["include_usage"] == true;
-    if let Value::Object(rest) = &mut options {
-        rest.shift_remove("include_usage");
-        if !rest.is_empty() {
-            unseen.insert("stream_options".into(), options);
-        }
-    }
-    Ok(match (is_stream, wants_usage) {
-        (false, _) => Delivery::Whole,
-        (true, false) => Delivery::Stream,
-        (true, true) => Delivery::StreamWithUsage,
-    })
 }

@@ -1,20 +1,27 @@
 //! Requests.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
 use super::OWN;
 use crate::llm::chat::{Chat, Content, Delivery, Message, Part, Role};
 use crate::llm::error::Unsupported;
-use crate::llm::members::{Members, Place};
+use crate::llm::members::{Members, Place, object};
+use crate::llm::openai;
 
-/// Members that no model sees.
-const UNSEEN: [&str; 5] =
-    ["metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
+/// What says the same as nothing.
+static DEFAULTS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    object(json!({
+        "n": 1, "best_of": 1, "echo": false, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {},
+        "stop": [],
+    }))
+});
 
 /// Reads a request.
 pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
     let mut members = Members::of(body, Place::ROOT)?;
-    drop_defaults(&mut members);
+    members.drop_all_of(&DEFAULTS);
     let mut chat = Chat {
         format: OWN,
         model: members.text("model")?.unwrap_or_default(),
@@ -25,25 +32,13 @@ pub(super) fn read(body: Value) -> Result<Chat, Unsupported> {
         Some(part) => chat.messages.push(Message::new(Role::User, vec![part])),
         None => chat.uncacheable = Some("there is no prompt"),
     }
-    chat.delivery = read_delivery(&mut members, &mut chat.unseen)?;
-    for name in UNSEEN {
-        chat.unseen.extend(members.take(name).map(|value| (name.to_owned(), value)));
-    }
+    chat.delivery = openai::delivery(&mut members, &mut chat.unseen)?;
+    chat.unseen.append(&mut members.take_all(["metadata"].into_iter().chain(openai::UNSEEN)));
     chat.user = members.text("user")?;
     // It is said to Refrain, and no provider knows it.
     members.take("cache");
     chat.extra = members.rest(OWN);
     Ok(chat)
-}
-
-/// Takes out what says the same as nothing.
-fn drop_defaults(members: &mut Members<'_>) {
-    let defaults = json!({
-        "n": 1, "best_of": 1, "echo": false, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {},
-        "stop": [],
-    });
-    let Value::Object(defaults) = defaults else { return };
-    defaults.into_iter().for_each(|(name, value)| members.drop_if(&name, value));
 }
 
 /// A list of one text asks for the same as that text.
@@ -57,23 +52,6 @@ fn read_prompt(prompt: Option<Value>) -> Result<Option<Part>, Unsupported> {
         })),
         Some(_) => Err(Place::ROOT.name("prompt").wrong("must be a text, a list of texts, or tokens")),
     }
-}
-
-fn read_delivery(members: &mut Members<'_>, unseen: &mut Map<String, Value>) -> Result<Delivery, Unsupported> {
-    let is_stream = members.flag("stream")? == Some(true);
-    let mut options = members.take("stream_options").unwrap_or_default();
-    let wants_usage = options["include_usage"] == true;
-    if let Value::Object(rest) = &mut options {
-        rest.shift_remove("include_usage");
-        if !rest.is_empty() {
-            unseen.insert("stream_options".into(), options);
-        }
-    }
-    Ok(match (is_stream, wants_usage) {
-        (false, _) => Delivery::Whole,
-        (true, false) => Delivery::Stream,
-        (true, true) => Delivery::StreamWithUsage,
-    })
 }
 
 /// Writes a request that was read in this format.
