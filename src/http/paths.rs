@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 
 use axum::http::uri::{PathAndQuery, Uri};
-use axum::http::{HeaderValue, Request};
+use axum::http::{HeaderName, HeaderValue, Request};
 
 /// Names the model, whatever the body says: Azure's clients have it in the path.
-pub(super) const MODEL_HEADER: &str = "x-refrain-model";
+pub(super) const MODEL_HEADER: HeaderName = HeaderName::from_static("x-refrain-model");
 /// What may follow on a base address without `/v1`.
 const WITHOUT_VERSION: [&str; 8] =
     ["chat", "completions", "embeddings", "responses", "messages", "models", "images", "audio"];
@@ -42,8 +42,12 @@ struct Normalized {
 
 /// None where the path is as it should be.
 fn normalize(path: &str) -> Option<Normalized> {
+    let has_empty_segments = path.as_bytes().windows(2).any(|pair| pair == b"//");
+    if path.starts_with("/v1/") && !path.ends_with('/') && !has_empty_segments {
+        return None;
+    }
     let mut plain = Cow::Borrowed(path);
-    if plain.contains("//") {
+    if has_empty_segments {
         let segments: Vec<&str> = plain.split('/').filter(|segment| !segment.is_empty()).collect();
         plain = Cow::Owned(format!("/{}", segments.join("/")));
     }

@@ -60,7 +60,8 @@ impl fmt::Display for Place<'_> {
 /// A member that is `null` says nothing, and one that is something else than what it is asked for as is wrong.
 #[derive(Debug)]
 pub(super) struct Members<'p> {
-    members: Map<String, Value>,
+    /// In their order. Objects have few members and readers ask for many: comparing names is faster than hashing them.
+    members: Vec<(String, Value)>,
     place: Place<'p>,
 }
 
@@ -68,7 +69,7 @@ impl<'p> Members<'p> {
     /// The members of `value`, which stands at `place`.
     pub(super) fn of(value: Value, place: Place<'p>) -> Result<Self, Unsupported> {
         match value {
-            Value::Object(members) => Ok(Self { members, place }),
+            Value::Object(members) => Ok(Self { members: members.into_iter().collect(), place }),
             _ => Err(place.wrong("must be an object")),
         }
     }
@@ -80,24 +81,25 @@ impl<'p> Members<'p> {
 
     /// Looks at a member without taking it.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.members.get(name).filter(|value| !value.is_null())
+        self.find(name).filter(|value| !value.is_null())
     }
 
     /// Takes a member out.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        self.members.shift_remove(name).filter(|value| !value.is_null())
+        let at = self.members.iter().position(|(member, _)| member == name)?;
+        Some(self.members.remove(at).1).filter(|value| !value.is_null())
     }
 
     /// Takes a member out if it is `value`: it says then what not saying it says.
     pub(super) fn drop_if(&mut self, name: &str, value: impl Into<Value>) {
-        if self.members.get(name).is_some_and(|is| same(is, &value.into())) {
-            self.members.shift_remove(name);
+        if self.find(name).is_some_and(|is| same(is, &value.into())) {
+            self.take(name);
         }
     }
 
     /// The same of each that is in `defaults`.
     pub(super) fn drop_all_of(&mut self, defaults: &Map<String, Value>) {
-        self.members.retain(|name, value| !defaults.get(name).is_some_and(|default| same(value, default)));
+        self.members.retain(|(name, value)| !defaults.get(name).is_some_and(|default| same(value, default)));
     }
 
     /// Takes out those of `names` that are there.
@@ -107,7 +109,10 @@ impl<'p> Members<'p> {
 
     /// Puts a member back, for the [`rest`](Self::rest).
     pub(super) fn put_back(&mut self, name: &str, value: Value) {
-        self.members.insert(name.to_owned(), value);
+        match self.members.iter_mut().find(|(member, _)| member == name) {
+            Some((_, before)) => *before = value,
+            None => self.members.push((name.to_owned(), value)),
+        }
     }
 
     /// Puts back what is left of the object `name`.
@@ -127,8 +132,11 @@ impl<'p> Members<'p> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let mut inner = Members::of(value, self.place.name(name))?;
         let found = read(&mut inner)?;
-        let rest = inner.members;
-        self.put_back_rest(name, rest);
+        inner.members.retain(|(_, value)| !value.is_null());
+        if !inner.members.is_empty() {
+            let rest = inner.into_map();
+            self.put_back(name, rest.into());
+        }
         Ok(Some(found))
     }
 
@@ -204,12 +212,16 @@ impl<'p> Members<'p> {
 
     /// What is left.
     pub(super) fn rest(self, format: FormatId) -> Extra {
-        Extra::new(format, self.members)
+        if self.members.is_empty() { Extra::default() } else { Extra::new(format, self.into_map()) }
     }
 
     /// What is left, as it is.
     pub(super) fn into_map(self) -> Map<String, Value> {
-        self.members
+        self.members.into_iter().collect()
+    }
+
+    fn find(&self, name: &str) -> Option<&Value> {
+        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
     }
 
     fn taken<T>(

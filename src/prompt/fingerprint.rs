@@ -1,8 +1,13 @@
 //! A hash of meaning.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::json::Json;
+
+/// Bytes that are collected before they are hashed: most of what is written are tags and lengths.
+const PENDING: usize = 1 << 10;
 
 /// A hash of everything in a request that isn't the last user text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,17 +33,36 @@ impl Fingerprint {
         kind: &str,
         feed: impl FnOnce(&mut MeaningHasher) -> Result<(), Unclear>,
     ) -> Result<Self, Unclear> {
-        let mut hasher = MeaningHasher(blake3::Hasher::new_derive_key("refrain fingerprint"));
+        static EMPTY: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("refrain fingerprint"));
+        let mut hasher = MeaningHasher { hasher: EMPTY.clone(), pending: Vec::with_capacity(PENDING) };
         hasher.text(kind);
         feed(&mut hasher)?;
-        Ok(Self(*hasher.0.finalize().as_bytes()))
+        hasher.hasher.update(&hasher.pending);
+        Ok(Self(*hasher.hasher.finalize().as_bytes()))
     }
 }
 
 /// Writes values so that no two different ones read the same: each is preceded by its type and its length.
-pub(super) struct MeaningHasher(blake3::Hasher);
+pub(super) struct MeaningHasher {
+    hasher: blake3::Hasher,
+    /// What comes next, and isn't hashed yet.
+    pending: Vec<u8>,
+}
 
 impl MeaningHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if self.pending.len() + bytes.len() > PENDING {
+            self.hasher.update(&self.pending);
+            self.pending.clear();
+        }
+        if bytes.len() > PENDING {
+            self.hasher.update(bytes);
+        } else {
+            self.pending.extend_from_slice(bytes);
+        }
+    }
+
     pub(super) fn value(&mut self, json: &Json) -> Result<(), Unclear> {
         match json {
             Json::Null => self.tag(b'0'),
@@ -46,11 +70,11 @@ impl MeaningHasher {
             Json::Bool(true) => self.tag(b't'),
             Json::Integer(value) => {
                 self.tag(b'i');
-                self.0.update(&value.to_le_bytes());
+                self.write(&value.to_le_bytes());
             }
             Json::Fraction(value) => {
                 self.tag(b'n');
-                self.0.update(&value.to_bits().to_le_bytes());
+                self.write(&value.to_bits().to_le_bytes());
             }
             Json::String(text) => self.text(text),
             Json::Array(items) => {
@@ -98,7 +122,7 @@ impl MeaningHasher {
 
     pub(super) fn text(&mut self, text: &str) {
         self.sized(b's', text.len());
-        self.0.update(text.as_bytes());
+        self.write(text.as_bytes());
     }
 
     /// A text of some kind.
@@ -127,7 +151,7 @@ impl MeaningHasher {
             None => self.tag(b'-'),
             Some(number) => {
                 self.tag(b'i');
-                self.0.update(&number.to_le_bytes());
+                self.write(&number.to_le_bytes());
             }
         }
     }
@@ -138,7 +162,7 @@ impl MeaningHasher {
             Some(number) => {
                 self.tag(b'n');
                 // Zero has two spellings.
-                self.0.update(&(number + 0.0).to_bits().to_le_bytes());
+                self.write(&(number + 0.0).to_bits().to_le_bytes());
             }
         }
     }
@@ -158,11 +182,11 @@ impl MeaningHasher {
 
     fn sized(&mut self, tag: u8, size: usize) {
         self.tag(tag);
-        self.0.update(&(size as u64).to_le_bytes());
+        self.write(&(size as u64).to_le_bytes());
     }
 
     pub(super) fn tag(&mut self, tag: u8) {
-        self.0.update(&[tag]);
+        self.write(&[tag]);
     }
 }
 

@@ -26,6 +26,7 @@ use super::retry_after;
 use super::route::Route;
 use super::target::Try;
 use super::transport::UNREACHABLE;
+use super::usage::Tokens;
 use crate::llm::{self, Answer, Chat, Event, EventSplitter, FormatId, StreamFault, Terminal, Unsupported};
 use crate::telemetry;
 
@@ -118,8 +119,12 @@ impl Outgoing<'_> {
 
     async fn prepare(&self, route: &Route<'_>, body: &Bytes) -> Result<Prepared, Unsupported> {
         let (target, provider, model) = (route.target, &route.target.provider, route.model);
-        let adjusted = model.map_or_else(|| body.clone(), |model| target.adjustments.apply(body, model));
         let is_adjusted = !target.adjustments.are_none();
+        let names_it = |model: &str| self.said().is_some_and(|chat| chat.model == model);
+        let adjusted = match model {
+            Some(model) if is_adjusted || !names_it(model) => target.adjustments.apply(body, model),
+            _ => body.clone(),
+        };
         if adjusted.len() <= CONVERT_INLINE || !plan::is_converted(provider, self.chat) {
             return plan::prepare(provider, self.chat, self.path, model, adjusted, is_adjusted);
         }
@@ -232,7 +237,11 @@ impl Outgoing<'_> {
                 upstream.is_stream = false;
                 let (mut upstream, read) = read_first(upstream).await?;
                 if let Some(read) = read {
-                    upstream.flaw = flaw_of(&read, format, self.said())?;
+                    let seen = Seen::of(&read)?;
+                    if let Some(tokens) = seen.used {
+                        upstream.used.set(tokens);
+                    }
+                    upstream.flaw = seen.flaw(&read, format, self.said());
                 }
                 Ok(upstream)
             }
@@ -511,35 +520,49 @@ async fn read_first(mut upstream: Upstream) -> Result<(Upstream, Option<Bytes>),
     Ok((upstream, is_whole.then_some(read)))
 }
 
-/// What is wrong with a whole reply in the caller's format; the error says that it is no JSON.
-fn flaw_of(read: &[u8], format: FormatId, chat: Option<&Chat>) -> Result<Option<Flaw>, NoAnswer> {
-    /// An error, as the formats of callers tell it in a reply.
-    #[derive(Deserialize)]
-    struct Shallow<'r> {
-        #[serde(borrow, default)]
-        error: Option<&'r serde_json::value::RawValue>,
-    }
-    let read = read.strip_prefix(b"\xef\xbb\xbf").unwrap_or(read);
-    if read.trim_ascii_start().first() != Some(&b'{') {
-        serde_json::from_slice::<IgnoredAny>(read).map_err(NoAnswer::malformed)?;
-        return Ok(None);
-    }
-    let shallow: Shallow<'_> = match serde_json::from_slice(read) {
-        Ok(shallow) => shallow,
-        // A member that is there twice is JSON all the same.
-        Err(_) => {
-            serde_json::from_slice::<IgnoredAny>(read).map_err(NoAnswer::malformed)?;
-            return Ok(None);
+/// What a whole reply in a caller's format says beside its answer.
+#[derive(Default)]
+struct Seen {
+    /// The status of the error that it tells, if it tells one.
+    error: Option<u16>,
+    used: Option<Tokens>,
+}
+
+impl Seen {
+    /// The error says that it is no JSON.
+    fn of(read: &[u8]) -> Result<Self, NoAnswer> {
+        #[derive(Deserialize)]
+        struct Shallow<'r> {
+            #[serde(borrow, default)]
+            error: Option<&'r serde_json::value::RawValue>,
+            usage: Option<serde_json::Value>,
         }
-    };
-    if let Some(error) = shallow.error {
-        let error: serde_json::Value = serde_json::from_str(error.get()).unwrap_or_default();
-        let status = error["status"].as_u64().or(error["code"].as_u64()).and_then(|status| u16::try_from(status).ok());
-        let status = status.filter(|status| (400..600).contains(status)).unwrap_or(502);
-        return Ok(Some(Flaw::Error(status)));
+        let json = read.strip_prefix(b"\xef\xbb\xbf").unwrap_or(read);
+        if json.trim_ascii_start().first() == Some(&b'{')
+            && let Ok(Shallow { error, usage }) = serde_json::from_slice(json)
+        {
+            return Ok(Self { error: error.map(status_of), used: usage.as_ref().and_then(Tokens::of) });
+        }
+        // Another value, or a member that is there twice, which is JSON all the same.
+        serde_json::from_slice::<IgnoredAny>(json).map_err(NoAnswer::malformed)?;
+        Ok(Self::default())
     }
-    let demands = |chat: &&Chat| !chat.tools.is_empty() || chat.output != llm::chat::Output::Text;
-    Ok(chat.filter(demands).and_then(|chat| defect(&convert::read(read, format).ok()?, chat)))
+
+    /// What is wrong with it as the answer to `chat`.
+    fn flaw(&self, read: &[u8], format: FormatId, chat: Option<&Chat>) -> Option<Flaw> {
+        if let Some(status) = self.error {
+            return Some(Flaw::Error(status));
+        }
+        let demands = |chat: &&Chat| !chat.tools.is_empty() || chat.output != llm::chat::Output::Text;
+        chat.filter(demands).and_then(|chat| defect(&convert::read(read, format).ok()?, chat))
+    }
+}
+
+/// The status that fits an error in a reply with status 200.
+fn status_of(error: &serde_json::value::RawValue) -> u16 {
+    let error: serde_json::Value = serde_json::from_str(error.get()).unwrap_or_default();
+    let status = error["status"].as_u64().or(error["code"].as_u64()).and_then(|status| u16::try_from(status).ok());
+    status.filter(|status| (400..600).contains(status)).unwrap_or(502)
 }
 
 /// What is wrong with an answer that is complete.

@@ -25,14 +25,14 @@ const HOP_BY_HOP: [HeaderName; 11] = [
 ];
 
 /// Headers by which providers know who calls, and who pays.
-const CREDENTIALS: [&str; 7] = [
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "ocp-apim-subscription-key",
-    "openai-organization",
-    "openai-project",
+const CREDENTIALS: [HeaderName; 7] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("ocp-apim-subscription-key"),
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
 ];
 
 impl Outgoing<'_> {
@@ -54,7 +54,7 @@ impl Outgoing<'_> {
         headers.remove(header::COOKIE);
         // The caller's own credentials are meant for one provider, and go to the default one only.
         if !self.trust_credentials || !provider.wants_credentials() {
-            for name in CREDENTIALS {
+            for name in &CREDENTIALS {
                 headers.remove(name);
             }
         }

@@ -33,7 +33,7 @@ pub struct Upstream {
     pub model: Option<String>,
     /// Attempts that failed before.
     pub failed_attempts: Vec<FailedAttempt>,
-    /// What it used, once that is known of a stream that doesn't tell it to the caller.
+    /// What it used, once that is known: of a whole reply that was read, or of a stream that doesn't tell it to the caller.
     pub used: Used,
     /// Why another attempt may do better although the provider answered with a success.
     pub(super) flaw: Option<Flaw>,
@@ -91,7 +91,7 @@ pub(super) enum Flaw {
     Defect(String),
 }
 
-/// What a stream used, once it is known.
+/// What a request used, once it is known.
 #[derive(Debug, Clone, Default)]
 pub struct Used(Arc<Mutex<Option<Tokens>>>);
 

@@ -38,19 +38,19 @@ impl Tokens {
     /// Of a reply's `usage`, in any format of callers.
     #[must_use]
     pub fn of(usage: &Value) -> Option<Self> {
-        let number = |path: &str| usage.pointer(path).and_then(Value::as_u64).map(|tokens| tokens.min(MOST));
-        let count = |path: &str| number(path).unwrap_or(0);
-        if let Some(input) = number("/prompt_tokens") {
-            let cached = count("/prompt_tokens_details/cached_tokens").min(input);
-            return Some(Self { input, cached, output: count("/completion_tokens") });
+        let number = |name: &str| usage[name].as_u64().map(|tokens| tokens.min(MOST));
+        let count = |name: &str| number(name).unwrap_or(0);
+        let cached_of = |details: &Value, input: u64| details["cached_tokens"].as_u64().unwrap_or(0).min(input);
+        if let Some(input) = number("prompt_tokens") {
+            let cached = cached_of(&usage["prompt_tokens_details"], input);
+            return Some(Self { input, cached, output: count("completion_tokens") });
         }
-        let (fresh, output) = (number("/input_tokens")?, count("/output_tokens"));
+        let (fresh, output) = (number("input_tokens")?, count("output_tokens"));
         // OpenAI's responses count what was cached as part of the prompt, Anthropic's messages apart.
-        if usage.get("input_tokens_details").is_some() {
-            let cached = count("/input_tokens_details/cached_tokens").min(fresh);
-            return Some(Self { input: fresh, cached, output });
+        if let Some(details) = usage.get("input_tokens_details") {
+            return Some(Self { input: fresh, cached: cached_of(details, fresh), output });
         }
-        let (cached, written) = (count("/cache_read_input_tokens"), count("/cache_creation_input_tokens"));
+        let (cached, written) = (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
         Some(Self { input: fresh.saturating_add(cached).saturating_add(written), cached, output })
     }
 
@@ -230,6 +230,9 @@ struct Book {
     /// Dollars by tenant, and by key, in the month that is named.
     month: String,
     spent: BTreeMap<String, f64>,
+    /// The day of the last charge, whose month `month` is.
+    #[serde(skip)]
+    charged_on: Option<Day>,
     #[serde(skip)]
     unsaved: bool,
 }
@@ -237,12 +240,17 @@ struct Book {
 impl Book {
     fn charge(&mut self, day: Day, who: &str, dollars: f64) {
         self.unsaved = true;
-        let month = day.month();
-        if self.month != month {
-            self.month = month;
-            self.spent.clear();
+        if self.charged_on.replace(day) != Some(day) {
+            let month = day.month();
+            if self.month != month {
+                self.month = month;
+                self.spent.clear();
+            }
         }
-        *self.spent.entry(who.to_owned()).or_default() += dollars;
+        match self.spent.get_mut(who) {
+            Some(spent) => *spent += dollars,
+            None => drop(self.spent.insert(who.to_owned(), dollars)),
+        }
     }
 }
 

@@ -131,7 +131,7 @@ impl Request {
         let (leader, follower) = match flight {
             Role::Leader(led) => led,
             Role::Follower(follower) => match follower.head().await {
-                Some(head) => return self.joined(follower, &head, status).await,
+                Some(head) => return self.joined(follower, head, status).await,
                 // The call that was to answer this one too came to nothing, which says nothing of this one's.
                 None => self.app.flights.detached(asked),
             },
@@ -165,16 +165,16 @@ impl Request {
         match sent.map_err(|error| ApiError::from(error).with(status.clone()))? {
             Some(upstream) => self.hand_on(upstream, status).await,
             None => match follower.head().await {
-                Some(head) => forward(&self.meter, &head, follower.body().boxed(), status).await,
+                Some(head) => forward(&self.meter, head, follower.body().boxed(), status).await,
                 None => Err(ApiError::from(SendError::Ended).with(status)),
             },
         }
     }
 
     /// The reply that another request's call brought.
-    async fn joined(&self, follower: Follower<Head>, head: &Head, mut status: Headers) -> Result<Response, ApiError> {
+    async fn joined(&self, follower: Follower<Head>, head: Arc<Head>, mut status: Headers) -> Result<Response, ApiError> {
         headers::collapsed(&mut status);
-        let body = self.meter.metered(follower.body().boxed(), Served::joined(head));
+        let body = self.meter.metered(follower.body().boxed(), Served::joined(&head));
         forward(&self.meter, head, body, status).await
     }
 
@@ -187,7 +187,7 @@ impl Request {
     async fn hand_on(&self, upstream: Upstream, status: Headers) -> Result<Response, ApiError> {
         let (head, body) = Head::of(upstream);
         let body = self.meter.metered(body, Served::by(&head));
-        forward(&self.meter, &head, body, status).await
+        forward(&self.meter, Arc::new(head), body, status).await
     }
 
     async fn send(&self) -> Result<Upstream, SendError> {

@@ -8,6 +8,10 @@ use super::error::ApiError;
 use crate::config::DEFAULT_CACHE;
 use crate::store::Tags;
 
+const CACHE: HeaderName = HeaderName::from_static("x-refrain-cache");
+const TAGS: HeaderName = HeaderName::from_static("x-refrain-tags");
+const MAX_ERROR_RATE: HeaderName = HeaderName::from_static("x-refrain-max-error-rate");
+
 /// What a request says to the cache. Whatever is said twice counts in its stricter sense.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Controls {
@@ -46,14 +50,14 @@ impl Controls {
             tags: Tags::default(),
         };
         let mut tags = Vec::new();
-        for value in headers.get_all("x-refrain-tags") {
+        for value in headers.get_all(TAGS) {
             let value = value.to_str().map_err(|_| ApiError::invalid("x-refrain-tags is not ASCII"))?;
             tags.extend(value.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()));
         }
-        if let Some(cache) = text(headers, "x-refrain-cache")? {
+        if let Some(cache) = text(headers, &CACHE)? {
             controls.cache = cache.to_owned();
         }
-        if let Some(rate) = text(headers, "x-refrain-max-error-rate")? {
+        if let Some(rate) = text(headers, &MAX_ERROR_RATE)? {
             let rate = rate.parse().ok().filter(|rate| (0.0..=1.0).contains(rate));
             controls.max_error_rate =
                 Some(rate.ok_or_else(|| ApiError::invalid("x-refrain-max-error-rate must lie between 0 and 1"))?);
@@ -143,7 +147,7 @@ impl Controls {
     }
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiError> {
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ApiError> {
     let value =
         headers.get(name).map(|value| value.to_str().map_err(|_| ApiError::invalid(format!("{name} is not ASCII"))));
     value.transpose()

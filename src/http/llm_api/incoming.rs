@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 
 use super::controls::Controls;
@@ -25,8 +25,11 @@ use crate::telemetry;
 pub(super) const PARSE_INLINE: usize = 256 << 10;
 /// Headers that change what a provider makes of a request, and what of them says the same as nothing: the versions that
 /// Anthropic's clients send by themselves shape a reply and not its answer.
-const VERSIONS: [(&str, &[&str]); 3] =
-    [("anthropic-beta", &[]), ("anthropic-version", &["2023-06-01", "2026-10-21"]), ("openai-beta", &[])];
+const VERSIONS: [(HeaderName, &[&str]); 3] = [
+    (HeaderName::from_static("anthropic-beta"), &[]),
+    (HeaderName::from_static("anthropic-version"), &["2023-06-01", "2026-10-21"]),
+    (HeaderName::from_static("openai-beta"), &[]),
+];
 
 /// Where a chat in `format` is posted, after `/v1`.
 pub(super) fn path_of(format: FormatId) -> &'static str {
@@ -213,7 +216,10 @@ pub(super) fn told_apart(
 /// What the headers say of the API's version, where that isn't what saying nothing means.
 fn versions(headers: &HeaderMap) -> impl Iterator<Item = Option<String>> {
     VERSIONS.into_iter().map(|(name, usual)| {
-        let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        if !headers.contains_key(&name) {
+            return None;
+        }
+        let values = headers.get_all(&name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let said = values.collect::<Vec<_>>().join(",");
         (!said.is_empty() && !usual.contains(&said.as_str())).then(|| format!("{name}: {said}"))
     })

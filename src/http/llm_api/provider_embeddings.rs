@@ -262,7 +262,7 @@ impl Request {
                 incoming.controls.may_forward(&status)?;
                 let sent = self.send(&incoming.headers, &incoming.body).await;
                 let Replied { head, body, .. } = self.unshared(sent.map_err(|error| self.error(error, &status))?);
-                return forward(&self.meter, &head, body, status).await;
+                return forward(&self.meter, head, body, status).await;
             }
         };
         let (known, mut status) = self.look_up(asked).await;
@@ -277,7 +277,7 @@ impl Request {
             headers::collapsed(&mut status);
         }
         if call.is_whole || replied.head.status != StatusCode::OK {
-            return forward(&self.meter, &replied.head, replied.body, status).await;
+            return forward(&self.meter, replied.head, replied.body, status).await;
         }
         match self.complete(asked, known, &call, replied, &status).await? {
             Ok(response) => Ok(response),
@@ -286,7 +286,7 @@ impl Request {
                 let status = headers::vectors(VectorsFound::None, 0, asked.names.len());
                 let replied = self.ask(asked, &Call::whole(&incoming, asked), false).await;
                 let Replied { head, body, .. } = replied.map_err(|error| self.error(error, &status))?;
-                forward(&self.meter, &head, body, status).await
+                forward(&self.meter, head, body, status).await
             }
         }
     }

@@ -119,16 +119,17 @@ fn render(answer: &store::Answer, format: FormatId, delivery: Delivery, frame: &
 /// A provider's reply, which is in the caller's format already.
 pub(super) async fn forward<E>(
     meter: &Meter,
-    head: &Head,
+    head: Arc<Head>,
     body: BoxStream<'static, Result<Bytes, E>>,
     status: Vec<(HeaderName, HeaderValue)>,
 ) -> Result<Response, ApiError>
 where
     E: std::error::Error + Send + Sync + 'static,
 {
+    let mut head = Arc::unwrap_or_clone(head);
     let mut list = status;
     list.extend(headers::forwarded(&head.provider, &head.failed_attempts));
-    let mut headers = head.headers.clone();
+    let mut headers = std::mem::take(&mut head.headers);
     let body = if !head.is_stream && head.length.is_some_and(|length| length <= READ_FIRST) {
         let read = match collected(body).await {
             Ok(read) => read,
@@ -140,7 +141,7 @@ where
         };
         let tokens = head.used.get().or_else(|| Tokens::told_by(&read, &read));
         if let Some(tokens) = tokens.filter(|_| head.status.is_success()) {
-            list.extend(meter.cost_header(head, tokens));
+            list.extend(meter.cost_header(&head, tokens));
         }
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(read.len()));
         Body::from(read)
