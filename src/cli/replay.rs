@@ -46,6 +46,9 @@ pub(super) struct ReplayArguments {
     /// Write a page with plots.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Print a hash of each policy's decisions: builds with equal ones decide alike, bit by bit.
+    #[arg(long)]
+    digest: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -83,7 +86,13 @@ pub(super) fn run(settings: Settings, arguments: &ReplayArguments) -> Result<(),
         let page = page(&settings, &arguments.trace, &trace, &candidates, &replayed);
         std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    Ok(print(&candidates, &replayed)?)
+    print(&candidates, &replayed)?;
+    if arguments.digest {
+        for (candidate, tally) in candidates.iter().zip(&replayed.tallies) {
+            println!("{}  {}", tally.digest, candidate.name);
+        }
+    }
+    Ok(())
 }
 
 fn candidates(settings: &Settings, arguments: &ReplayArguments) -> Result<Vec<Candidate>, CommandError> {
@@ -244,7 +253,7 @@ fn page(settings: &Settings, path: &Path, trace: &Trace, candidates: &[Candidate
 
 /// A policy as the page shows it.
 fn plotted<'c>(candidate: &'c Candidate, tally: &Tally) -> report::Policy<'c> {
-    let Tally { all, second_half, checkpoints, calibration, cosines, alarms } = tally;
+    let Tally { all, second_half, checkpoints, calibration, cosines, alarms, .. } = tally;
     let bounds = (0..cosines.len()).map(Tally::bounds);
     #[expect(clippy::cast_possible_truncation, reason = "cosines are f32")]
     let cosine_bin = |((from, to), share): ((f64, f64), &Share)| report::CosineBin {

@@ -387,9 +387,9 @@ pub struct Router {
     pub attempts: NonZero<u32>,
     /// For how long after a request has come it is still tried again.
     pub retry_for: Span,
-    /// Failures in a row after which a target is left alone.
+    /// Failures in a row after which a target's circuit opens.
     pub failures: NonZero<u32>,
-    /// For how long it is left alone at first; then one request tries it, and each time that fails it's twice as long, up to a
+    /// For how long it is open at first; then one request tries it, and each time that fails it's twice as long, up to a
     /// minute or what is set here.
     pub recovery: Span,
 }

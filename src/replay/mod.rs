@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub use calibrate::{Labelled, Pair, Vectors};
 pub use frontier::{Asked, frontier, hits_at};
-pub use tally::{Bin, CHECKPOINT, Counts, Seen, Tally};
+pub use tally::{Bin, CHECKPOINT, Counts, Digest, Seen, Tally};
 pub use trace::{Request, Trace, TraceError};
 
 use crate::cache::{self, Cache, CacheError, Caches, Lookup, Save, Strategy};
@@ -191,6 +191,7 @@ async fn run(
         });
         let nearest = decision.candidates.first().map(|nearest| (nearest.cosine.get(), is_right(&nearest.entry)));
         let was_alarmed = cache.standing().is_some_and(|standing| standing.alarmed);
+        tally.digest.add(decision, found.hits.first().map(|hit| hit.entry.id));
         tally.add(number, length, &Seen { outcome: decision.outcome, served, best, nearest });
         if matches!(decision.outcome, Outcome::Miss | Outcome::Audit) {
             let answer = Answer { text: request.group.clone(), ..Answer::default() };

@@ -1,6 +1,8 @@
 //! What became of a trace's requests under one policy.
 
+use crate::cache::{Considered, Decision};
 use crate::decide::{Outcome, Share};
+use crate::store::EntryId;
 
 /// Requests between two checkpoints.
 pub const CHECKPOINT: u64 = 1000;
@@ -45,7 +47,7 @@ pub struct Bin {
 }
 
 /// Counts over a whole trace.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Tally {
     /// Of all requests.
     pub all: Counts,
@@ -59,6 +61,41 @@ pub struct Tally {
     pub cosines: Vec<Share>,
     /// The requests after which the alarm sounded.
     pub alarms: Vec<u64>,
+    /// Of all decisions in their order; see [`Digest`].
+    pub digest: Digest,
+}
+
+/// A hash of decisions: builds with equal ones decide alike, bit by bit.
+#[derive(Debug, Clone, Default)]
+pub struct Digest(blake3::Hasher);
+
+impl Digest {
+    /// Adds how a decision ended, what it predicted, and what it thought of each candidate. Names of reasons don't count.
+    pub fn add(&mut self, decision: &Decision, served: Option<EntryId>) {
+        self.text(decision.outcome.name());
+        self.number(decision.p_correct);
+        self.text(&served.map(|entry| entry.to_string()).unwrap_or_default());
+        for Considered { entry, cosine, verdict, curated } in &decision.candidates {
+            self.text(&entry.to_string());
+            self.number(Some(f64::from(cosine.get())));
+            self.number(verdict.p_correct);
+            self.0.update(&[u8::from(*curated), u8::try_from(verdict.guards.len()).unwrap_or(u8::MAX)]);
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    }
+
+    fn number(&mut self, number: Option<f64>) {
+        self.0.update(&number.map_or(u64::MAX, f64::to_bits).to_le_bytes());
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.finalize().to_hex().get(..32).unwrap_or_default().fmt(f)
+    }
 }
 
 impl Default for Tally {
@@ -70,6 +107,7 @@ impl Default for Tally {
             calibration: vec![Bin::default(); BINS],
             cosines: vec![Share::default(); BINS],
             alarms: Vec::new(),
+            digest: Digest::default(),
         }
     }
 }
