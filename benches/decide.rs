@@ -1,6 +1,7 @@
 //! How well decisions keep their budget, and how much they serve within it.
 //!
-//! `cargo bench --bench decide -- TRACE.jsonl... [--shuffles N] [--draws N] [--flip SHARE] [--change] [--prior FILE]`
+//! `cargo bench --bench decide -- TRACE.jsonl... [--shuffles N] [--draws N] [--flip SHARE] [--change] [--prior FILE]
+//! [--safety SHARE] [--ceiling ERROR] [--ceiling-of-budget TIMES]`
 //!
 //! Each trace is replayed in its order and in N others (5) by the rules alone, over exact neighbours: budgets 0.01, 0.02 and
 //! 0.05, labels from misses and audits only. Shown are hits, wrong ÷ requests, hits ÷ those of the fixed threshold with as many
@@ -9,18 +10,21 @@
 //! chance: `--draws` shows the mean of so many runs, which differ in nothing else. `--flip` turns that
 //! share of the labels; `--change` gives all prompts
 //! other answers from the middle on, and tells after how many requests the alarm sounded. `--prior` takes another prior than the
-//! model's: one that was not made of the trace's own questions.
+//! model's: one that was not made of the trace's own questions. `--safety`, `--ceiling` and `--ceiling-of-budget` try other values of
+//! the tunables of these names; several values of one are tried one after the other, and only the means are shown then.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use refrain::config;
 use refrain::decide::text::Parsed;
 use refrain::decide::{
-    AnswerClass, Answered, Beliefs, Case, Change, Ending, ErrorBudget, Learner, Neighbour, Query, Reading, Share,
-    Terms, Text, gather,
+    AnswerClass, AnsweredQuery, AssessmentRequest, BudgetPolicy, CandidateState, Change, ErrorBudget, Labels,
+    LookupConstraints, ModelPrior, Neighbour, ParsedPrompt, PerEntryPolicy, Policy, PolicyParams, PromptText, Query,
+    Share, Spending, Trainer, Tunables, Verdict,
 };
 use refrain::embed::{Embedding, Model};
 use refrain::replay::{Asked, frontier, hits_at};
@@ -51,48 +55,67 @@ struct Options {
     change: bool,
     prior: Option<String>,
     traces: Vec<String>,
+    /// The tunables that are tried, one after the other.
+    tunables: Vec<&'static Tunables>,
 }
 
 fn main() {
     let options = options();
     let model = Model::load(&config::Embedding::default()).expect("a model; run `make model`");
-    let beliefs = match &options.prior {
-        Some(path) => Beliefs::from_json(&std::fs::read_to_string(path).expect("the prior")).expect("a prior"),
-        None => Beliefs::from_json(model.manifest().prior.as_deref().expect("a prior")).expect("a prior"),
+    let prior = match &options.prior {
+        Some(path) => ModelPrior::from_json(&std::fs::read_to_string(path).expect("the prior")).expect("a prior"),
+        None => ModelPrior::from_json(model.manifest().prior.as_deref().expect("a prior")).expect("a prior"),
     };
+    let prior = Arc::new(prior);
     for trace in &options.traces {
         let prompts = read(&model, trace);
         let near = near_in_all(&prompts);
         println!("\n{trace}: {} requests", prompts.len());
         println!("order  budget  hits    wrong    ÷static  ÷per-entry  highest  broken  alarm");
-        let mut sums = [[0.0; 6]; BUDGETS.len()];
-        let orders: Vec<u64> = (0..=options.shuffles).collect();
-        let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        for orders in orders.chunks(at_once) {
-            let of_order = |order: u64| run((&prompts, &near), &beliefs, order, &options);
-            let of_orders: Vec<_> = std::thread::scope(|scope| {
-                let runs: Vec<_> = orders.iter().map(|order| scope.spawn(move || of_order(*order))).collect();
-                runs.into_iter().map(|run| run.join().expect("a run")).collect()
-            });
-            for of_budgets in of_orders {
-                for (of_this, sums) in of_budgets.into_iter().zip(&mut sums) {
+        for tunables in &options.tunables {
+            try_tunables((&prompts, &near), &prior, &options, tunables);
+        }
+    }
+}
+
+fn try_tunables(
+    (prompts, near): (&[Prompt], &[Vec<u32>]),
+    prior: &Arc<ModelPrior>,
+    options: &Options,
+    tunables: &'static Tunables,
+) {
+    if options.tunables.len() > 1 {
+        println!("{:?}", tunables.allocation);
+    }
+    let mut sums = [[0.0; 6]; BUDGETS.len()];
+    let orders: Vec<u64> = (0..=options.shuffles).collect();
+    let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    for orders in orders.chunks(at_once) {
+        let of_order = |order: u64| run((prompts, near), prior, order, options, tunables);
+        let of_orders: Vec<_> = std::thread::scope(|scope| {
+            let runs: Vec<_> = orders.iter().map(|order| scope.spawn(move || of_order(*order))).collect();
+            runs.into_iter().map(|run| run.join().expect("a run")).collect()
+        });
+        for of_budgets in of_orders {
+            for (of_this, sums) in of_budgets.into_iter().zip(&mut sums) {
+                if options.tunables.len() == 1 {
                     println!("{}", of_this.line);
-                    sums.iter_mut().zip(of_this.figures).for_each(|(sum, value)| *sum += value);
                 }
+                sums.iter_mut().zip(of_this.figures).for_each(|(sum, value)| *sum += value);
             }
         }
-        for (budget, [hits, wrong, to_static, to_per_entry, broken, micros]) in BUDGETS.into_iter().zip(sums) {
-            #[expect(clippy::cast_precision_loss, reason = "a few orders")]
-            let all = (options.shuffles + 1) as f64;
-            println!(
-                " mean  {budget:>6}  {:.3}  {:>6.2} %  {:>7.2}  {:>10.2}           {broken:>6}  {:.1} µs a decision",
-                hits / all,
-                wrong / all * 100.0,
-                to_static / all,
-                to_per_entry / all,
-                micros / all
-            );
-        }
+    }
+    for (budget, [hits, wrong, to_static, to_per_entry, broken, micros]) in BUDGETS.into_iter().zip(sums) {
+        #[expect(clippy::cast_precision_loss, reason = "a few orders")]
+        let all = (options.shuffles + 1) as f64;
+        println!(
+            " mean  {budget:>6}  {:.3}  {:>6.2} %  {:>7.2}  {:>10.2}           {broken:>6}  {:.1} µs a decision",
+            hits / all,
+            wrong / all * 100.0,
+            to_static / all,
+            to_per_entry / all,
+            micros / all
+        );
     }
 }
 
@@ -103,14 +126,27 @@ struct Run {
     figures: [f64; 6],
 }
 
-fn run((prompts, near): (&[Prompt], &[Vec<u32>]), beliefs: &Beliefs, order: u64, options: &Options) -> Vec<Run> {
+fn run(
+    (prompts, near): (&[Prompt], &[Vec<u32>]),
+    prior: &Arc<ModelPrior>,
+    order: u64,
+    options: &Options,
+    tunables: &'static Tunables,
+) -> Vec<Run> {
     let order_of = shuffled(prompts.len(), order);
     let asked = |at: &usize| Asked { group: &prompts[*at].group, vector: Some(prompts[*at].vector.clone()) };
     let points = frontier(&order_of.iter().map(asked).collect::<Vec<_>>());
     let under = |budget: f64| {
-        let by = |rule, draws| replay((prompts, near), &order_of, rule, budget, options, draws);
-        let mine: Vec<Seen> = (0..options.draws).map(|run| by(Rule::Budget(beliefs), DRAWS + run)).collect();
-        let theirs: Vec<Seen> = (0..RUNS_PER_ENTRY).map(|run| by(Rule::PerEntry, DRAWS + run)).collect();
+        let params = PolicyParams { tunables, ..params(budget) };
+        let budgeted = BudgetPolicy { params, prior: Arc::clone(prior) };
+        let per_entry = PerEntryPolicy { params, prior: Arc::default() };
+        let by = |rule: &Rule<'_>, draws| replay((prompts, near), &order_of, rule, options, draws);
+        let ours = Rule { policy: &budgeted, params, prior, stores_only_what_was_wrong: false };
+        let other = Rule { policy: &per_entry, params, prior: &per_entry.prior, stores_only_what_was_wrong: true };
+        let mine: Vec<Seen> = (0..options.draws).map(|run| by(&ours, DRAWS + run)).collect();
+        // Tunables don't matter to it.
+        let runs = if options.tunables.len() > 1 { 0 } else { RUNS_PER_ENTRY };
+        let theirs: Vec<Seen> = (0..runs).map(|run| by(&other, DRAWS + run)).collect();
         let theirs = mean(&theirs, |run| run.hits().value());
         let (hits, wrong) = (mean(&mine, |run| run.hits().value()), mean(&mine, |run| run.wrong().value()));
         // A threshold that serves nothing is no yardstick.
@@ -136,7 +172,9 @@ fn mean(runs: &[Seen], of: impl Fn(&Seen) -> f64) -> f64 {
 }
 
 fn options() -> Options {
-    let mut options = Options { shuffles: 5, draws: 1, flip: 0.0, change: false, prior: None, traces: Vec::new() };
+    let (prior, traces, tunables) = (None, Vec::new(), vec![Tunables::shipped()]);
+    let mut options = Options { shuffles: 5, draws: 1, flip: 0.0, change: false, prior, traces, tunables };
+    let (mut safety, mut ceiling, mut of_budget) = (Vec::new(), Vec::new(), Vec::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().expect("a value");
@@ -146,11 +184,32 @@ fn options() -> Options {
             "--flip" => options.flip = value().parse().expect("a share"),
             "--change" => options.change = true,
             "--prior" => options.prior = Some(value()),
+            "--safety" => safety.push(value().parse().expect("a share")),
+            "--ceiling" => ceiling.push(value().parse().expect("an error")),
+            "--ceiling-of-budget" => of_budget.push(value().parse().expect("a multiple")),
             "--bench" => {}
             _ => options.traces.push(argument),
         }
     }
+    let shipped = *Tunables::shipped();
+    let each = |values: Vec<f64>, usual| if values.is_empty() { vec![usual] } else { values };
+    options.tunables.clear();
+    for safety in each(safety, shipped.allocation.safety) {
+        for ceiling in each(ceiling.clone(), shipped.allocation.ceiling) {
+            for ceiling_of_budget in each(of_budget.clone(), shipped.allocation.ceiling_of_budget) {
+                let mut tunables = shipped;
+                tunables.allocation.safety = safety;
+                tunables.allocation.ceiling = ceiling;
+                tunables.allocation.ceiling_of_budget = ceiling_of_budget;
+                options.tunables.push(Box::leak(Box::new(tunables)));
+            }
+        }
+    }
     options
+}
+
+fn params(budget: f64) -> PolicyParams {
+    PolicyParams::new(ErrorBudget::new(budget).expect("a budget"), 0.05, false)
 }
 
 fn read(model: &Model, path: &str) -> Vec<Prompt> {
@@ -207,10 +266,13 @@ fn shuffled(length: usize, order: u64) -> Vec<usize> {
     all
 }
 
-#[derive(Clone, Copy)]
-enum Rule<'b> {
-    Budget(&'b Beliefs),
-    PerEntry,
+/// A policy, and how it is used.
+struct Rule<'r> {
+    policy: &'r dyn Policy,
+    params: PolicyParams,
+    prior: &'r ModelPrior,
+    /// The published rule stores an explored prompt only where the entry near it was wrong.
+    stores_only_what_was_wrong: bool,
 }
 
 #[derive(Default)]
@@ -249,36 +311,31 @@ impl Seen {
 fn replay(
     (prompts, near): (&[Prompt], &[Vec<u32>]),
     order: &[usize],
-    rule: Rule<'_>,
-    budget: f64,
+    rule: &Rule<'_>,
     options: &Options,
     draws: u64,
 ) -> Seen {
-    let terms = Terms { budget: ErrorBudget::new(budget).expect("a budget"), audit_rate: 0.05, strict: false };
-    let nobody = Beliefs::default();
-    let beliefs = if let Rule::Budget(beliefs) = rule { beliefs } else { &nobody };
-    let (mut learner, mut draws, mut seen) = (Learner::default(), Draws(draws), Seen::default());
+    let Rule { policy, params, prior, stores_only_what_was_wrong } = rule;
+    let (mut trainer, spending) = (Trainer::default(), Spending::default());
+    let (mut draws, mut seen) = (Draws(draws), Seen::default());
     let mut stored = Stored { all: Vec::new(), is_there: vec![false; prompts.len()] };
     let mut answers: HashMap<EntryId, AnswerClass> = HashMap::new();
+    let constraints = &LookupConstraints::default();
     for (number, at) in order.iter().enumerate() {
         let prompt = &prompts[*at];
         let is_late = options.change && number >= order.len() / 2;
         let answer = AnswerClass::of(&format!("{}{}", prompt.group, if is_late { " changed" } else { "" }));
         let near = nearest(prompts, &near[*at], &stored, prompt, &answers);
         let begun = Instant::now();
-        let reading = Reading::of(&prompt.text);
-        let query = Query::new(&reading, &prompt.vector);
-        let mut evidence = gather(query, &near, stored.all.len());
-        learner.complete(&mut evidence, query, &near, beliefs);
-        let draw = draws.share();
-        let case: Case = match rule {
-            Rule::Budget(_) => learner.budgeted(evidence, terms, beliefs, None, |_| false, draw),
-            Rule::PerEntry => learner.per_entry(evidence, terms, None, |_| false, draw),
-        };
+        let parsed = ParsedPrompt::of(&prompt.text);
+        let query = Query::new(&parsed, &prompt.vector);
+        let (neighbours, entries, sample) = (&near, stored.all.len(), draws.share());
+        let request = AssessmentRequest { query, neighbours, entries, constraints, max_results: 1, sample };
+        let assessment = policy.assess(&request, trainer.knowledge(), &spending).assessment.expect("it learns");
         seen.took += begun.elapsed();
         seen.requests += 1;
-        let best = case.best().map(|best| best.answer == answer);
-        if case.ending == Ending::Served {
+        let best = assessment.best().map(|best| best.answer == answer);
+        if assessment.verdict == Verdict::Served {
             seen.hits += 1;
             seen.wrong += u64::from(best == Some(false));
         } else {
@@ -288,17 +345,18 @@ fn replay(
                 flipped |= flip;
                 right != flip
             };
-            let right: Vec<_> = case.evidence.iter().map(|one| Some(label(one.answer == answer))).collect();
+            let right: Vec<_> = assessment.candidates.iter().map(|one| Some(label(one.answer == answer))).collect();
             // Whose label is wrong, of that the fresh answer was misread.
             let fresh = if flipped { AnswerClass::of(&prompt.text) } else { answer };
-            if learner.learn(&case, &right, 1.0, Some(Answered { query, answer: fresh })) == Change::Sounded {
+            let answered = Some(AnsweredQuery { query, answer: fresh });
+            let labels = Labels { right: &right, reliability: 1.0, answered };
+            if trainer.learn(&assessment, &labels, &spending, params.tunables) == Change::Sounded {
                 seen.alarms.push(number);
             }
-            if let Some(job) = learner.due(beliefs) {
-                learner.adopt(job.run(beliefs));
+            if let Some(job) = trainer.due(prior, params.tunables) {
+                trainer.adopt(job.run(prior));
             }
-            // The published rule stores an explored prompt only where the entry near it was wrong.
-            if matches!(rule, Rule::Budget(_)) || best != Some(true) {
+            if !stores_only_what_was_wrong || best != Some(true) {
                 stored.all.push(*at);
                 stored.is_there[*at] = true;
                 answers.insert(prompt.entry, answer);
@@ -326,9 +384,10 @@ fn nearest<'p>(
     }
     let neighbour = |at: usize| {
         let Prompt { entry, text, parsed, vector, .. } = &prompts[at];
-        let prompt = Text { text, parsed: Some(parsed), blurred: false };
+        let prompt = PromptText { text, parsed: Some(parsed), is_lossy: false };
         let cosine = vector.cosine(&asked.vector);
-        Neighbour { entry: *entry, prompt, vector, cosine, answer: answers[entry], is_literal: true }
+        let (answer, state) = (answers[entry], CandidateState::default());
+        Neighbour { entry: *entry, prompt, vector, cosine, answer, is_literal: true, state }
     };
     found.into_iter().map(neighbour).collect()
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use refrain::cache::{Caches, Lookup, Save, Strategy};
 use refrain::config::{CacheSettings, Durability, Settings};
-use refrain::decide::{Demand, Outcome};
+use refrain::decide::{LookupConstraints, Outcome};
 use refrain::embed::{Embedder, Model};
 use refrain::prompt::{Json, Question};
 use refrain::store::embedded::{EmbeddedStore, OpenOptions};
@@ -53,7 +53,7 @@ async fn served(caches: &Caches, cache: &str, pairs: &[Pair]) -> BTreeMap<String
             chat: None,
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
-            demand: Demand::default(),
+            constraints: LookupConstraints::default(),
             max_results: 1,
             usable: |_| true,
         };

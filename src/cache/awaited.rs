@@ -6,8 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::lookup::DecisionId;
-use crate::decide::Case;
+use super::decision::DecisionId;
+use crate::decide::Assessment;
 use crate::store::{ScopeKey, TextHash, Timestamp};
 
 /// Decisions that wait at once, of one cache. Each takes about a kilobyte. Arbitrary: at 1,800 misses a second, answers may take
@@ -24,7 +24,7 @@ type Question = (ScopeKey, TextHash);
 
 struct Waiting {
     id: DecisionId,
-    case: Arc<Case>,
+    assessment: Arc<Assessment>,
     since: Timestamp,
 }
 
@@ -38,8 +38,14 @@ pub(super) struct AwaitedLabels {
 
 impl AwaitedLabels {
     /// Waits for the answer to `question`. Returns how many others are no longer waited for, because there are too many.
-    pub(super) fn add(&mut self, question: Question, id: DecisionId, case: Arc<Case>, now: Timestamp) -> usize {
-        self.waiting.insert(question, Waiting { id, case, since: now });
+    pub(super) fn add(
+        &mut self,
+        question: Question,
+        id: DecisionId,
+        assessment: Arc<Assessment>,
+        now: Timestamp,
+    ) -> usize {
+        self.waiting.insert(question, Waiting { id, assessment, since: now });
         self.by_age.push_back((id, question));
         // One that waits long at the front keeps those behind it that no longer do.
         if self.by_age.len() > 2 * self.waiting.len() + SPARE {
@@ -63,8 +69,8 @@ impl AwaitedLabels {
     }
 
     /// The decision after which the provider was asked this; each is given once.
-    pub(super) fn take(&mut self, question: Question) -> Option<(DecisionId, Arc<Case>)> {
-        self.waiting.remove(&question).map(|waiting| (waiting.id, waiting.case))
+    pub(super) fn take(&mut self, question: Question) -> Option<(DecisionId, Arc<Assessment>)> {
+        self.waiting.remove(&question).map(|waiting| (waiting.id, waiting.assessment))
     }
 
     pub(super) fn clear(&mut self) {
@@ -76,12 +82,13 @@ impl AwaitedLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::Ending;
+    use crate::decide::Verdict;
     use crate::store::CacheKey;
 
-    fn case() -> Arc<Case> {
-        let (evidence, raw, p_correct) = (Vec::new(), Vec::new(), Vec::new());
-        Arc::new(Case { evidence, raw, p_correct, best: None, cut: 0.0, ending: Ending::Refused, audit_rate: 0.0 })
+    fn assessment() -> Arc<Assessment> {
+        let (candidates, raw, p_correct) = (Vec::new(), Vec::new(), Vec::new());
+        let (best, cut, verdict, audit_rate) = (None, 0.0, Verdict::Rejected, 0.0);
+        Arc::new(Assessment { candidates, raw, p_correct, best, cut, verdict, audit_rate })
     }
 
     fn question(n: usize) -> Question {
@@ -96,8 +103,8 @@ mod tests {
     fn each_is_given_once_and_asking_again_takes_its_place() {
         let mut awaited = AwaitedLabels::default();
         let (first, second) = (id(), id());
-        awaited.add(question(0), first, case(), Timestamp(0));
-        awaited.add(question(0), second, case(), Timestamp(1));
+        awaited.add(question(0), first, assessment(), Timestamp(0));
+        awaited.add(question(0), second, assessment(), Timestamp(1));
         assert_eq!(awaited.take(question(0)).map(|(id, _)| id), Some(second));
         assert!(awaited.take(question(0)).is_none());
     }
@@ -105,7 +112,7 @@ mod tests {
     #[test]
     fn the_oldest_make_room_and_are_counted() {
         let mut awaited = AwaitedLabels::default();
-        let lost = |awaited: &mut AwaitedLabels, n| awaited.add(question(n), id(), case(), Timestamp(0));
+        let lost = |awaited: &mut AwaitedLabels, n| awaited.add(question(n), id(), assessment(), Timestamp(0));
         assert_eq!((0..MAX_AWAITED).map(|n| lost(&mut awaited, n)).sum::<usize>(), 0);
         // What was answered leaves its room.
         assert!(awaited.take(question(0)).is_some());
@@ -117,10 +124,10 @@ mod tests {
     #[test]
     fn what_is_never_answered_goes_after_a_while_and_is_no_loss() {
         let mut awaited = AwaitedLabels::default();
-        awaited.add(question(0), id(), case(), Timestamp(0));
-        assert_eq!(awaited.add(question(1), id(), case(), Timestamp(LIFETIME_MILLIS)), 0);
+        awaited.add(question(0), id(), assessment(), Timestamp(0));
+        assert_eq!(awaited.add(question(1), id(), assessment(), Timestamp(LIFETIME_MILLIS)), 0);
         assert_eq!(awaited.waiting.len(), 2);
-        assert_eq!(awaited.add(question(2), id(), case(), Timestamp(LIFETIME_MILLIS + 1)), 0);
+        assert_eq!(awaited.add(question(2), id(), assessment(), Timestamp(LIFETIME_MILLIS + 1)), 0);
         assert!(awaited.take(question(0)).is_none() && awaited.take(question(1)).is_some());
         assert_eq!((awaited.waiting.len(), awaited.by_age.len()), (1, 2));
     }
@@ -129,9 +136,9 @@ mod tests {
     fn questions_that_are_asked_over_and_over_take_no_room() {
         let mut awaited = AwaitedLabels::default();
         // Behind one that is never answered.
-        awaited.add(question(7), id(), case(), Timestamp(0));
+        awaited.add(question(7), id(), assessment(), Timestamp(0));
         for n in 0..3 * MAX_AWAITED {
-            awaited.add(question(n % 7), id(), case(), Timestamp(0));
+            awaited.add(question(n % 7), id(), assessment(), Timestamp(0));
             awaited.take(question(n % 7));
         }
         assert!(awaited.waiting.len() == 1 && awaited.by_age.len() <= SPARE + 4);

@@ -6,12 +6,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::lookup::{Decision, DecisionId};
-use crate::decide::{Case, Source};
+use super::decision::{Decision, DecisionId};
+use crate::decide::{Assessment, LabelSource};
 use crate::store::{EntryId, Timestamp};
 
 /// Decisions that one cache has in memory at most. Each takes about a kilobyte where candidates were weighed.
-pub(super) const MOST: usize = 20_000;
+pub(super) const MAX_DECISIONS: usize = 20_000;
 
 /// A decision, and what became known of it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -20,8 +20,9 @@ pub struct Logged {
     pub at: Timestamp,
     /// What was decided, and why.
     pub decision: Arc<Decision>,
-    /// What the rule went by, where it learns.
-    pub case: Option<Arc<Case>>,
+    /// What the policy went by, where it learns.
+    #[serde(rename = "case")]
+    pub assessment: Option<Arc<Assessment>>,
     /// The entry whose answer was served.
     pub served: Option<EntryId>,
     /// Labels, in the order in which they came.
@@ -32,7 +33,7 @@ pub struct Logged {
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Label {
     /// Who said so.
-    pub source: Source,
+    pub source: LabelSource,
     /// What they said.
     pub right: bool,
     /// When.
@@ -65,13 +66,13 @@ impl Decisions {
     pub(super) fn add(&mut self, logged: Logged) {
         let (id, now) = (logged.decision.id, logged.at);
         // Of one that nothing was near to, and that served nothing, there is nothing to tell that its reply didn't.
-        if logged.case.is_some() || logged.served.is_some() || !logged.decision.candidates.is_empty() {
+        if logged.assessment.is_some() || logged.served.is_some() || !logged.decision.candidates.is_empty() {
             self.unsaved.insert(id);
         }
         self.by_id.insert(id, logged);
         self.by_age.push_back((now, id));
         let is_old = |(at, _): &(Timestamp, DecisionId)| now.since(*at) > self.keep_millis;
-        while self.by_age.len() > MOST || self.by_age.front().is_some_and(is_old) {
+        while self.by_age.len() > MAX_DECISIONS || self.by_age.front().is_some_and(is_old) {
             if let Some((_, oldest)) = self.by_age.pop_front() {
                 let left = self.by_id.remove(&oldest);
                 let is_unsaved = self.unsaved.remove(&oldest);
@@ -93,7 +94,7 @@ impl Decisions {
     pub(super) fn recall(&mut self, older: impl IntoIterator<Item = Logged>, now: Timestamp) {
         for logged in older {
             let (id, at) = (logged.decision.id, logged.at);
-            if self.by_age.len() >= MOST || now.since(at) > self.keep_millis {
+            if self.by_age.len() >= MAX_DECISIONS || now.since(at) > self.keep_millis {
                 return;
             }
             if self.by_id.contains_key(&id) {
@@ -116,7 +117,7 @@ impl Decisions {
         for logged in unsaved {
             if self.by_id.contains_key(&logged.decision.id) {
                 self.unsaved.insert(logged.decision.id);
-            } else if !logged.labels.is_empty() && self.leaving.len() < MOST {
+            } else if !logged.labels.is_empty() && self.leaving.len() < MAX_DECISIONS {
                 self.leaving.push(logged);
             }
         }
@@ -173,12 +174,13 @@ mod tests {
 
     fn logged() -> Logged {
         let id = uuid::Uuid::now_v7().simple().to_string().parse().unwrap();
-        let (candidates, guards) = (Vec::new(), Vec::new());
+        let (candidates, rejections) = (Vec::new(), Vec::new());
         let (outcome, p_correct, budget) = (Outcome::ExactHit, None, None);
-        let decision = Decision { id, outcome, p_correct, budget, candidates, guards, reason: None, curated: false };
+        let decision =
+            Decision { id, outcome, p_correct, budget, candidates, rejections, reason: None, curated: false };
         let scope = ScopeKey::new(CacheKey::new("t", "c"), &[0; 32]);
         let served = Some(EntryId::new(scope, TextHash::of("a prompt"), &Attributes::default()));
-        Logged { at: Timestamp(1), decision: Arc::new(decision), case: None, served, labels: Vec::new() }
+        Logged { at: Timestamp(1), decision: Arc::new(decision), assessment: None, served, labels: Vec::new() }
     }
 
     #[test]
@@ -187,8 +189,8 @@ mod tests {
         let old = logged();
         let id = old.decision.id;
         decisions.bring_back(old);
-        decisions.label(id, Label { source: Source::Feedback, right: false, at: Timestamp(1) });
-        (0..MOST).for_each(|_| decisions.add(logged()));
+        decisions.label(id, Label { source: LabelSource::Feedback, right: false, at: Timestamp(1) });
+        (0..MAX_DECISIONS).for_each(|_| decisions.add(logged()));
         let is_labelled =
             |decisions: &Decisions| decisions.get(id, Timestamp(1)).is_some_and(|old| !old.labels.is_empty());
         assert!(is_labelled(&decisions));

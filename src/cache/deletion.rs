@@ -1,7 +1,7 @@
 //! Deleting many entries at once, and what would go.
 
-use super::CacheError;
-use super::registry::Cache;
+use super::cache::Cache;
+use super::error::CacheError;
 use crate::embed::{Cosine, EmbedError, Prefix};
 use crate::store::{Attributes, Near, Selected, Selection, StoreError, Tags, Timestamp};
 

@@ -1,6 +1,11 @@
 //! Somebody who says whether two answers say the same, where comparing their texts and vectors doesn't tell.
 
+use std::sync::{Arc, OnceLock};
+
 use async_trait::async_trait;
+
+/// A judge, once there is one.
+pub(super) type JudgeSlot = Arc<OnceLock<Arc<dyn Judge>>>;
 
 /// Two answers to one question.
 #[derive(Debug, Clone, Copy)]

@@ -3,23 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::RwLockReadGuard;
-
-use super::CacheError;
-use super::registry::{Cache, Caches};
+use super::cache::Cache;
+use super::error::CacheError;
+use super::registry::Caches;
 use crate::config::DEFAULT_CACHE;
 use crate::store::CacheKey;
-
-impl Cache {
-    /// While the result is held, the cache isn't removed.
-    ///
-    /// # Errors
-    /// [`CacheError::NoSuchCache`] where it was.
-    pub(super) async fn kept(&self) -> Result<RwLockReadGuard<'_, bool>, CacheError> {
-        let is_removed = self.is_removed.read().await;
-        if *is_removed { Err(CacheError::NoSuchCache(self.name.id.clone())) } else { Ok(is_removed) }
-    }
-}
 
 impl Caches {
     /// Makes `tenant`'s cache `id`, durably. `is_operator`: whether it may be made although caches don't spring into being.

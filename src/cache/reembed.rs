@@ -3,80 +3,19 @@
 //! Entries keep their texts; only their vectors are made anew, by threads that let all others go first. Meanwhile lookups are
 //! answered with the model before, and from one moment on with the new one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::Caches;
-use super::registry::OpenError;
+use super::reembedding::{INTERRUPTED, ReembedError, Reembedded, Reembedding};
+use super::registry::Caches;
 use crate::background;
 use crate::config;
-use crate::embed::{EmbedError, Embedder, Model, ModelError, Prefix, TextEmbedding};
+use crate::embed::{EmbedError, Embedder, Model, Prefix, TextEmbedding};
 use crate::store::{Made, StoreError};
 use crate::telemetry;
-
-/// What is said where it ends because the server does.
-pub const INTERRUPTED: &str = "the server has ended; what was made is kept, and the next time goes on with it";
-
-/// How far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "state")]
-pub enum Reembedded {
-    /// So many vectors of about so many are made; when all are, their graphs are linked.
-    #[serde(rename_all = "camelCase")]
-    Running {
-        /// Made.
-        done: u64,
-        /// To be made.
-        all: u64,
-    },
-    /// The new model's vectors are searched.
-    Finished {
-        /// The model.
-        model: String,
-    },
-    /// It has ended, and what was made is kept for the next time.
-    Failed {
-        /// A sentence.
-        why: String,
-    },
-}
-
-/// A call of [`Caches::reembed`].
-pub(super) struct Reembedding {
-    /// The model's directory.
-    model: PathBuf,
-    state: watch::Receiver<Reembedded>,
-}
-
-/// Why vectors can't be made anew.
-#[derive(Debug, thiserror::Error)]
-pub enum ReembedError {
-    /// One at a time.
-    #[error("the vectors are being made anew with the model in {} already", .0.display())]
-    UnderWay(PathBuf),
-    /// The model can't be used.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A cache could not work with it.
-    #[error(transparent)]
-    Threshold(#[from] OpenError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The operating system gives no thread.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// The model isn't the one that it was when its vectors were made.
-    #[error("the model's files were replaced meanwhile; begin again")]
-    Changed,
-    /// A thread ended before it was done.
-    #[error("it ended unexpectedly")]
-    Ended,
-}
 
 impl Caches {
     /// Begins to make the vectors of all entries anew with the model that `settings` name, or tells how far that is.

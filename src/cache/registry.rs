@@ -2,31 +2,33 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
-use super::judge::Judge;
-use super::known::Memory;
+use super::cache::Cache;
+use super::error::{CacheError, MAX_CACHES, OpenError};
+use super::judge::{Judge, JudgeSlot};
 use super::learning::{FlushMode, Learning};
+use super::parsed_entry::ParsedEntryCache;
 use super::pending::Pending;
-use super::reembed::Reembedding;
-use super::transfer::EMBEDDED_AT_ONCE;
-use super::tuning::{CHANGES, History, Tuning};
-use super::{CacheError, MAX_CACHES, MAX_NAME};
-use crate::config::{CacheSettings, DEFAULT_CACHE, Policy, Settings, Span};
-use crate::decide::{Beliefs, ErrorBudget, Observation, Rule, Statistics, Summary, Terms};
-use crate::embed::{Cosine, Embedder, Manifest, ModelDigest, ModelIdentity};
-use crate::store::{CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
-use crate::telemetry;
+use super::policy_change::{History, Tuning};
+use super::reembedding::Reembedding;
+use super::setup::{self, Setup};
+use crate::config::{CacheSettings, DEFAULT_CACHE, Settings};
+use crate::decide::ModelPrior;
+use crate::embed::{Embedder, Manifest, ModelDigest, ModelIdentity};
+use crate::store::{CacheKey, CacheName, Store, StoreError};
 
+/// Characters of the longest `cacheId`.
+const MAX_NAME: usize = 128;
+/// Texts of all imports together that are embedded at a time: so few that others find room in the queue.
+pub(super) const EMBEDDED_AT_ONCE: usize = 32;
+/// Where changes of a policy are kept in the store.
+pub(super) const CHANGES: &str = "changes";
 /// Where a cache's statistics are kept in the store.
 const STATISTICS: &str = "statistics";
-
-/// Who says whether two answers say the same, once there is somebody.
-pub(super) type JudgeSlot = Arc<std::sync::OnceLock<Arc<dyn Judge>>>;
 
 /// All caches of all tenants.
 pub struct Caches {
@@ -36,7 +38,7 @@ pub struct Caches {
     store: Arc<dyn Store>,
     embedder: ArcSwap<Embedder>,
     /// What the embedder's model comes with.
-    beliefs: ArcSwap<Beliefs>,
+    prior: ArcSwap<ModelPrior>,
     /// A permit for each text of an import that may be embedded.
     pub(super) importing: Semaphore,
     /// What makes the vectors of all entries anew, if it was ever asked to.
@@ -44,54 +46,10 @@ pub struct Caches {
     caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
     /// Held while a cache is made or removed by name: one at a time.
     pub(super) lifecycle: tokio::sync::Mutex<()>,
-    known: Arc<Memory>,
+    parsed: Arc<ParsedEntryCache>,
     judge: JudgeSlot,
     /// What decides, with a count, which would-be hits are audited; see [`Caches::open_with_draws`].
     salt: u64,
-}
-
-/// A named collection of entries with its own policy, owned by a tenant.
-pub struct Cache {
-    pub(super) name: CacheName,
-    pub(super) key: CacheKey,
-    pub(super) store: Arc<dyn Store>,
-    setup: ArcSwap<Setup>,
-    /// Whether the store knows of this cache.
-    pub(super) registered: AtomicBool,
-    /// Whether it was removed, by whoever looks at it while they store something: a removal waits for them.
-    pub(super) is_removed: tokio::sync::RwLock<bool>,
-    pub(super) pending: Pending,
-    pub(super) learning: Arc<Learning>,
-    pub(super) known: Arc<Memory>,
-    pub(super) judge: JudgeSlot,
-    history: Mutex<History>,
-    /// Held while a change of the policy is made durable: one at a time.
-    pub(super) tuning: tokio::sync::Mutex<()>,
-    statistics: Mutex<Rolling>,
-}
-
-/// What a cache's lookups are made with. All of it belongs together: a threshold is one of a model's cosines.
-pub(super) struct Setup {
-    pub(super) embedder: Embedder,
-    pub(super) rule: Rule,
-    /// What the model's cosines are worth before there are labels.
-    pub(super) beliefs: Arc<Beliefs>,
-    /// What the rule was made of, and all else that is set for the cache.
-    pub(super) settings: CacheSettings,
-    ignored_fields: Arc<[String]>,
-}
-
-impl Setup {
-    /// How long entries live by default, in milliseconds.
-    pub(super) fn ttl_millis(&self) -> u64 {
-        millis(self.settings.ttl())
-    }
-}
-
-#[derive(Default)]
-struct Rolling {
-    statistics: Statistics,
-    unsaved: bool,
 }
 
 impl Caches {
@@ -125,13 +83,13 @@ impl Caches {
             settings: ArcSwap::new(settings),
             named,
             store,
-            beliefs: ArcSwap::new(beliefs(&embedder)),
+            prior: ArcSwap::new(setup::prior_of(&embedder)),
             embedder: ArcSwap::from_pointee(embedder),
             reembedding: Mutex::default(),
             importing: Semaphore::new(EMBEDDED_AT_ONCE),
             caches: RwLock::default(),
             lifecycle: tokio::sync::Mutex::default(),
-            known: Arc::default(),
+            parsed: Arc::default(),
             judge: JudgeSlot::default(),
             salt,
         };
@@ -312,7 +270,7 @@ impl Caches {
 
     /// All lookups that begin from now on are made with `embedder`, and with the rules that belong to its model.
     pub(super) fn embed_with(&self, embedder: Embedder) {
-        self.beliefs.store(beliefs(&embedder));
+        self.prior.store(setup::prior_of(&embedder));
         self.embedder.store(Arc::new(embedder));
         // A cache that is being made meanwhile waits for this lock, and then sees the new one.
         for cache in self.caches.write().values() {
@@ -337,9 +295,9 @@ impl Caches {
             registered: registered.into(),
             is_removed: tokio::sync::RwLock::default(),
             pending: Pending::default(),
-            learning: Arc::new(Learning::new(&name.id, millis(setup.settings.keep_decisions()), self.salt)),
+            learning: Arc::new(Learning::new(&name.id, setup.keep_decisions_millis(), self.salt)),
             setup: ArcSwap::from_pointee(setup),
-            known: Arc::clone(&self.known),
+            parsed: Arc::clone(&self.parsed),
             judge: JudgeSlot::clone(&self.judge),
             history: Mutex::default(),
             tuning: tokio::sync::Mutex::default(),
@@ -361,7 +319,7 @@ impl Caches {
     fn set_up(&self, cache: &Cache, tuning: &Tuning) {
         let setup = self.setup(cache.id(), tuning);
         self.limit(cache.key, &setup.settings);
-        cache.learning.keep_decisions(millis(setup.settings.keep_decisions()));
+        cache.learning.keep_decisions(setup.keep_decisions_millis());
         cache.setup.store(Arc::new(setup));
     }
 
@@ -374,35 +332,12 @@ impl Caches {
     pub(super) fn is_workable(&self, cache: &Cache, tuning: &Tuning) -> bool {
         let embedder = self.embedder();
         let settings = tuning.over(self.settings().cache(cache.id()));
-        self.rule(&settings, embedder.identity(), embedder.manifest()).is_some()
+        setup::policy(&settings, (embedder.identity(), embedder.manifest()), &self.prior.load(), &self.named).is_some()
     }
 
     fn setup(&self, id: &str, tuning: &Tuning) -> Setup {
         let settings = tuning.over(self.settings().cache(id));
-        let embedder = Embedder::clone(&self.embedder());
-        // Without any threshold (checked at start for configured caches) nothing but equal vectors is served.
-        let rule = self.rule(&settings, embedder.identity(), embedder.manifest());
-        let beliefs = self.beliefs.load_full();
-        let rule = rule.unwrap_or(Rule::Static { min_cosine: Cosine::ONE, strict: true });
-        let ignored_fields = settings.ignored_fields().into();
-        Setup { embedder, rule, beliefs, settings, ignored_fields }
-    }
-
-    fn rule(&self, settings: &CacheSettings, model: &ModelIdentity, manifest: &Manifest) -> Option<Rule> {
-        let terms = || {
-            let budget = ErrorBudget::new(settings.error_budget())?;
-            Some(Terms { budget, audit_rate: settings.audit_rate(), strict: settings.strict() })
-        };
-        match settings.policy.unwrap_or_default() {
-            Policy::Budget => terms().map(Rule::Budget),
-            Policy::PerEntry => terms().map(Rule::PerEntry),
-            Policy::Static => {
-                // A threshold is one of a model's cosines; another model's mean something else.
-                let set = settings.min_cosine.filter(|_| model.digest == self.named);
-                let min_cosine = set.or(manifest.min_cosine)?;
-                Some(Rule::Static { min_cosine: Cosine::new(min_cosine), strict: settings.strict() })
-            }
-        }
+        Setup::new(settings, Embedder::clone(&self.embedder()), self.prior.load_full(), &self.named)
     }
 
     /// # Errors
@@ -414,145 +349,10 @@ impl Caches {
         manifest: &Manifest,
     ) -> Result<(), OpenError> {
         for id in settings.caches.keys().map(String::as_str).chain([DEFAULT_CACHE]) {
-            if self.rule(&settings.cache(id), model, manifest).is_none() {
+            if setup::policy(&settings.cache(id), (model, manifest), &self.prior.load(), &self.named).is_none() {
                 return Err(OpenError::NoThreshold(id.to_owned(), model.name.clone()));
             }
         }
         Ok(())
-    }
-}
-
-fn millis(span: Span) -> u64 {
-    u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What a model's prior says, or that it has none.
-fn beliefs(embedder: &Embedder) -> Arc<Beliefs> {
-    let Some(text) = &embedder.manifest().prior else { return Arc::default() };
-    match Beliefs::from_json(text) {
-        Ok(beliefs) => Arc::new(beliefs),
-        Err(error) => {
-            let model = &embedder.identity().name;
-            tracing::warn!(model, %error, "the model's prior can't be used: caches learn from their own labels alone");
-            Arc::default()
-        }
-    }
-}
-
-/// Why the caches can't be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No threshold is known.
-    #[error(
-        "caches.{0}.min_cosine must be set in settings that name the model {1}, whose manifest has no default threshold"
-    )]
-    NoThreshold(String, String),
-    /// The store can't be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl Cache {
-    /// Whose it is, and its `cacheId`.
-    #[must_use]
-    pub fn name(&self) -> &CacheName {
-        &self.name
-    }
-
-    /// Its `cacheId`.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.name.id
-    }
-
-    /// How it judges candidates.
-    #[must_use]
-    pub fn rule(&self) -> Rule {
-        self.setup.load().rule
-    }
-
-    pub(super) fn history(&self) -> History {
-        self.history.lock().clone()
-    }
-
-    pub(super) fn setup(&self) -> Arc<Setup> {
-        self.setup.load_full()
-    }
-
-    /// Request fields that don't separate scopes.
-    #[must_use]
-    pub fn ignored_fields(&self) -> Arc<[String]> {
-        Arc::clone(&self.setup.load().ignored_fields)
-    }
-
-    /// Its rolling counts now.
-    #[must_use]
-    pub fn summary(&self) -> Summary {
-        self.statistics.lock().statistics.summary(Timestamp::now().0)
-    }
-
-    /// Whether it may hold curated entries. Most caches hold none, and needn't find out which of them could answer.
-    #[must_use]
-    pub fn may_hold_curated(&self) -> bool {
-        self.store.may_hold_curated(self.key)
-    }
-
-    /// What it holds.
-    #[must_use]
-    pub fn holdings(&self) -> Holdings {
-        self.store.holdings(self.key)
-    }
-
-    /// The entry of `id`.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn entry(&self, id: EntryId) -> Result<Option<Entry>, CacheError> {
-        Ok(self.store.get(self.key, id, Timestamp::now()).await?)
-    }
-
-    /// Removes an entry and tells whether it was there.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn delete(&self, id: EntryId) -> Result<bool, CacheError> {
-        Ok(self.store.delete(self.key, id, Timestamp::now()).await?)
-    }
-
-    /// Removes every entry.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn flush(&self) -> Result<(), CacheError> {
-        Ok(self.store.flush(self.key).await?)
-    }
-
-    /// Whether the store knows of this cache.
-    pub(super) fn is_registered(&self) -> bool {
-        self.registered.load(Ordering::Relaxed)
-    }
-
-    /// Tells the store of this cache, once.
-    pub(super) async fn register(&self) -> Result<(), StoreError> {
-        if !self.is_registered() {
-            self.store.add_cache(&self.name).await?;
-            self.registered.store(true, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    pub(super) fn observe(&self, seen: &Observation) {
-        telemetry::lookup(&self.name.id, seen.outcome.name());
-        let rolling = &mut *self.statistics.lock();
-        rolling.statistics.observe(Timestamp::now().0, seen);
-        rolling.unsaved = true;
-    }
-
-    fn take_unsaved(&self) -> Option<Vec<u8>> {
-        let rolling = &mut *self.statistics.lock();
-        if !std::mem::take(&mut rolling.unsaved) {
-            return None;
-        }
-        postcard::to_stdvec(&rolling.statistics).ok()
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::CacheError;
-use super::learning::{Fresh, Stored};
+use super::cache::Cache;
+use super::error::CacheError;
+use super::fresh_answer::{Fresh, Stored};
 use super::pending::PendingSave;
-use super::registry::Cache;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Cacheability, Question};
 use crate::store::{

@@ -1,109 +1,15 @@
-//! Changes of a cache's policy while it runs: who made them, when, and how they are undone.
+//! Changing a cache's policy while it runs, undoing that, and what a change would come to.
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::CacheError;
-use super::registry::{Cache, Caches};
-use crate::config::{CacheSettings, Policy};
-use crate::decide::{Ending, ErrorBudget, Outlook, Recorded, Source, under_budgets, under_thresholds};
+use super::cache::Cache;
+use super::decisions::Logged;
+use super::error::CacheError;
+use super::policy_change::{History, NotTuned, Tuning, TuningChange};
+use super::registry::{CHANGES, Caches};
+use crate::decide::{ErrorBudget, LabelSource, Outcome, Outlook, Recorded, Verdict, under_budgets, under_thresholds};
+use crate::embed::Cosine;
 use crate::store::Timestamp;
-
-/// Where changes are kept in the store.
-pub(super) const CHANGES: &str = "changes";
-/// Changes that are remembered.
-const MOST: usize = 200;
-
-/// What can be changed of a cache while it runs; unset is as the settings say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tuning {
-    /// See [`CacheSettings`].
-    pub policy: Option<Policy>,
-    /// See [`CacheSettings`].
-    pub error_budget: Option<f64>,
-    /// See [`CacheSettings`].
-    pub audit_rate: Option<f64>,
-    /// See [`CacheSettings`].
-    pub min_cosine: Option<f32>,
-    /// See [`CacheSettings`].
-    pub strict: Option<bool>,
-}
-
-/// A change, and what was before.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TuningChange {
-    /// When it was made.
-    pub at: Timestamp,
-    /// Who made it: the tenant whose key was used.
-    pub by: String,
-    /// What was set before.
-    pub before: Tuning,
-    /// What has been set since.
-    pub after: Tuning,
-}
-
-/// All changes of a cache, oldest first.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct History(Vec<TuningChange>);
-
-impl History {
-    pub(super) fn current(&self) -> Tuning {
-        self.0.last().map(|change| change.after).unwrap_or_default()
-    }
-}
-
-/// Why a change isn't made.
-#[derive(Debug, thiserror::Error)]
-pub enum NotTuned {
-    /// It can't work.
-    #[error("{key} {why}")]
-    Invalid {
-        /// The setting.
-        key: &'static str,
-        /// Why.
-        why: String,
-    },
-    /// It would serve more than the operator allows.
-    #[error("{0} may only be made stricter than the operator's settings have it")]
-    Looser(&'static str),
-    /// Nothing was ever changed.
-    #[error("there is no change to undo")]
-    NothingToUndo,
-    /// It couldn't be kept.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-}
-
-impl Tuning {
-    /// `base` with these changes.
-    #[must_use]
-    pub fn over(&self, base: CacheSettings) -> CacheSettings {
-        CacheSettings {
-            policy: self.policy.or(base.policy),
-            error_budget: self.error_budget.or(base.error_budget),
-            audit_rate: self.audit_rate.or(base.audit_rate),
-            min_cosine: self.min_cosine.or(base.min_cosine),
-            strict: self.strict.or(base.strict),
-            ..base
-        }
-    }
-
-    /// What would let more through than `base` does.
-    fn loosens(&self, base: &CacheSettings) -> Option<&'static str> {
-        let more = |mine: Option<f64>, theirs: f64| mine.is_some_and(|mine| mine > theirs);
-        let other_policy = self.policy.is_some_and(|policy| policy != base.policy.unwrap_or_default());
-        [
-            (other_policy, "policy"),
-            (more(self.error_budget, base.error_budget()), "errorBudget"),
-            (self.audit_rate.is_some_and(|rate| rate < base.audit_rate()), "auditRate"),
-            (self.min_cosine.is_some_and(|least| base.min_cosine.is_none_or(|theirs| least < theirs)), "minCosine"),
-            (self.strict == Some(false) && base.strict(), "strict"),
-        ]
-        .into_iter()
-        .find_map(|(is_looser, name)| is_looser.then_some(name))
-    }
-}
 
 impl Caches {
     /// Changes `cache`'s policy from now on, durably. `may_loosen`: whether `by` is the operator.
@@ -139,9 +45,7 @@ impl Caches {
             return Err(NotTuned::Invalid { key: "minCosine", why });
         }
         let change = TuningChange { at: Timestamp::now(), by: by.to_owned(), before, after: to };
-        history.0.push(change);
-        let forgotten = history.0.len().saturating_sub(MOST);
-        history.0.drain(..forgotten);
+        history.push(change);
         self.keep(cache, history).await
     }
 
@@ -180,21 +84,21 @@ impl Cache {
 }
 
 /// None where the cache had no say.
-fn recorded(logged: &super::Logged) -> Option<Recorded> {
+fn recorded(logged: &Logged) -> Option<Recorded> {
     let decision = &logged.decision;
-    if decision.outcome == crate::decide::Outcome::Bypass {
+    if decision.outcome == Outcome::Bypass {
         return None;
     }
-    let case = logged.case.as_ref();
+    let assessment = logged.assessment.as_ref();
     // Who stores an answer though one was served has reasons, not chance.
-    let is_labelled_by_chance = case.is_none_or(|case| case.ending != Ending::Served);
-    let mut told = logged.labels.iter().filter(|label| label.source != Source::Feedback && is_labelled_by_chance);
+    let is_labelled_by_chance = assessment.is_none_or(|assessment| assessment.verdict != Verdict::Served);
+    let mut told = logged.labels.iter().filter(|label| label.source != LabelSource::Feedback && is_labelled_by_chance);
     Some(Recorded {
-        cosine: decision.best_cosine().map(crate::embed::Cosine::get),
+        cosine: decision.best_cosine().map(Cosine::get),
         error: decision.p_correct.map(|p| 1.0 - p),
-        exact: decision.outcome == crate::decide::Outcome::ExactHit,
-        would_hit: case.is_some_and(|case| case.ending.would_hit()),
-        chance: case.map_or(1.0, |case| case.label_chance()),
+        exact: decision.outcome == Outcome::ExactHit,
+        would_hit: assessment.is_some_and(|assessment| assessment.verdict.would_hit()),
+        chance: assessment.map_or(1.0, |assessment| assessment.label_chance()),
         label: told.next().map(|label| label.right),
     })
 }

@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::CacheError;
-use super::lookup::PATIENCE;
+use super::cache::Cache;
+use super::error::CacheError;
 use super::pending::PendingSave;
-use super::registry::Cache;
+use super::search::MAX_WAIT;
 use crate::decide::{Observation, Outcome};
 use crate::prompt::Fingerprint;
 use crate::store::{
@@ -64,7 +64,7 @@ impl Cache {
     /// What was wrong, for the caller to see.
     pub async fn known_vectors(&self, lookup: VectorLookup<'_>) -> Result<Vec<Option<KnownVector>>, String> {
         let started = Instant::now();
-        let found = tokio::time::timeout(PATIENCE, self.find_vectors(lookup)).await;
+        let found = tokio::time::timeout(MAX_WAIT, self.find_vectors(lookup)).await;
         telemetry::step(Step::Exact, started.elapsed());
         let trouble = match found {
             Ok(Ok(known)) => return Ok(known),
@@ -117,7 +117,7 @@ impl Cache {
 
     fn known_vector(&self, entry: Entry, now: Timestamp, max_age_millis: Option<u64>) -> Option<KnownVector> {
         let age_millis = now.since(entry.created);
-        if max_age_millis.is_some_and(|most| age_millis > most) || self.learning.is_withdrawn(&entry.id) {
+        if max_age_millis.is_some_and(|most| age_millis > most) || self.learning.quarantines.is_withdrawn(&entry.id) {
             return None;
         }
         let vector = Arc::new(entry.answer.vector?);
@@ -179,7 +179,9 @@ impl Cache {
         }
         stored?;
         drop(kept);
-        self.learning.all_renewed(&ids);
+        for entry in &ids {
+            self.learning.quarantines.release(entry);
+        }
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
 use crate::config::Settings;
-use crate::decide::{Beliefs, Metric, Scatter};
+use crate::decide::{Metric, ModelPrior, Scatter};
 use crate::embed::{Embedder, Manifest, Model};
 use crate::replay::Labelled;
 
@@ -61,7 +61,7 @@ pub(super) fn run(settings: Settings, arguments: &CalibrateArguments) -> Result<
         };
         let mut examples: Vec<_> = sources.iter().zip(&vectors).flat_map(of_source).collect();
         examples.retain(|source| !source.examples.is_empty());
-        Ok::<_, CommandError>(Beliefs::of_sources(&examples, metric))
+        Ok::<_, CommandError>(ModelPrior::of_sources(&examples, metric))
     })?;
     let made_of: Vec<String> = sources.iter().map(describe).collect();
     let output = match &arguments.output {

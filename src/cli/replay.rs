@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
-use crate::config::{self, DEFAULT_CACHE, Policy, Settings};
+use crate::config::{self, DEFAULT_CACHE, Settings};
 use crate::decide::Share;
 use crate::embed::{Embedder, Embedding, Model};
 use crate::replay::report::{self, Report};
@@ -88,8 +88,9 @@ pub(super) fn run(settings: Settings, arguments: &ReplayArguments) -> Result<(),
     }
     print(&candidates, &replayed)?;
     if arguments.digest {
+        let mut out = std::io::stdout().lock();
         for (candidate, tally) in candidates.iter().zip(&replayed.tallies) {
-            println!("{}  {}", tally.digest, candidate.name);
+            writeln!(out, "{}  {}", tally.digest, candidate.name)?;
         }
     }
     Ok(())
@@ -115,8 +116,8 @@ fn candidates(settings: &Settings, arguments: &ReplayArguments) -> Result<Vec<Ca
             budgets.iter().map(one).collect()
         };
         match policy {
-            PolicyName::Budget => budgeted(Policy::Budget),
-            PolicyName::PerEntry => budgeted(Policy::PerEntry),
+            PolicyName::Budget => budgeted(config::PolicyName::Budget),
+            PolicyName::PerEntry => budgeted(config::PolicyName::PerEntry),
             PolicyName::Static => {
                 let thresholds = match arguments.min_cosine.as_slice() {
                     [] => base.min_cosine.map_or(vec![0.9], |set| vec![set]),

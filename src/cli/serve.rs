@@ -12,6 +12,7 @@ use crate::config::{self, Settings};
 use crate::embed::{Embedder, Model, ModelIdentity};
 use crate::http::control::{self, Socket};
 use crate::http::live::{self, Live};
+use crate::http::reload;
 use crate::http::{self, App};
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
@@ -63,7 +64,7 @@ async fn serve(settings: Settings, file: Option<PathBuf>, vectors: Vectors) -> R
     let app = Arc::new(App::new(live, live::Source::new(file), caches, metrics));
     app.restore_usage().await;
     app.go_on_behind();
-    tokio::spawn(live::watch(Arc::clone(&app), stop.clone()));
+    tokio::spawn(reload::watch(Arc::clone(&app), stop.clone()));
 
     tokio::spawn(stop_on_signal(stop.clone()));
     tracing::info!(address = %listener.local_addr()?, "listening");

@@ -9,7 +9,7 @@ use super::{ByteLimit, Span};
 #[serde(default, deny_unknown_fields)]
 pub struct CacheSettings {
     /// How it is decided whether a near entry's answer is served.
-    pub policy: Option<Policy>,
+    pub policy: Option<PolicyName>,
     /// `policy = "budget"` and `"per-entry"`: wrong answers ÷ requests at most.
     pub error_budget: Option<f64>,
     /// `policy = "budget"`: usual share of would-be hits that go to the provider all the same, to see whether they are right.
@@ -40,7 +40,7 @@ pub struct CacheSettings {
 /// How it is decided whether a near entry's answer is served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Policy {
+pub enum PolicyName {
     /// As many hits as an error budget allows, by what is learned from labels.
     #[default]
     Budget,

@@ -136,7 +136,7 @@ fn value_of(text: &str) -> toml::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Policy;
+    use crate::config::PolicyName;
 
     fn from_text(text: &str, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -176,7 +176,7 @@ mod tests {
         let faq = settings.cache("faq");
         assert_eq!((faq.min_cosine, faq.ttl().0.as_secs()), (Some(0.9), 3600));
         assert_eq!(settings.cache("other").min_cosine, Some(0.8));
-        assert_eq!(faq.policy.unwrap_or_default(), Policy::Budget);
+        assert_eq!(faq.policy.unwrap_or_default(), PolicyName::Budget);
     }
 
     #[test]

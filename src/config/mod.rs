@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use cache::{CacheSettings, Policy, Reliability};
+pub use cache::{CacheSettings, PolicyName, Reliability};
 pub use credentials::{Authentication, CredentialSource};
 pub use load::{ConfigError, load};
 pub use presets::{ChatQuirks, PRESETS, Preset, ProviderKind};

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::answer::AnswerClass;
-use super::words::{Common, Wording, Words};
+use super::token_set::{Common, TokenSet, Words};
 
 /// Answers whose centres are known; those go first that were right for no prompt for long. Each takes a vector's room.
 const MOST: usize = 2000;
@@ -40,9 +40,9 @@ struct Sum {
 
 impl Centres {
     /// One more prompt for which `answer` is right. It counts `weight`.
-    pub(super) fn add(&mut self, answer: AnswerClass, vector: &[f32], wording: &Wording, weight: f32) {
+    pub(super) fn add(&mut self, answer: AnswerClass, vector: &[f32], tokens: &TokenSet, weight: f32) {
         let Self { sums, by_age, words } = self;
-        words.add(wording, weight, ALL_WORDS);
+        words.add(tokens, weight, ALL_WORDS);
         let sum = sums.entry(answer).or_insert_with(|| {
             by_age.push_back(answer);
             Sum::default()
@@ -55,7 +55,7 @@ impl Centres {
             sum.words.halve();
         }
         sum.of.add(vector, weight);
-        sum.words.add(wording, weight, WORDS);
+        sum.words.add(tokens, weight, WORDS);
         sum.in_use |= sum.of.count > weight;
         while by_age.len() > MOST
             && let Some(oldest) = by_age.pop_front()
@@ -92,9 +92,9 @@ impl Centres {
     }
 
     /// How much a prompt's words speak for each of some answers.
-    pub(super) fn by_words(&self, answers: &[AnswerClass], wording: &Wording) -> Vec<f32> {
-        let shares = self.words.shares(wording);
-        let of = |answer| self.sums.get(answer).map_or(0.0, |sum: &Sum| sum.words.speak_for(wording, &shares));
+    pub(super) fn by_words(&self, answers: &[AnswerClass], tokens: &TokenSet) -> Vec<f32> {
+        let shares = self.words.shares(tokens);
+        let of = |answer| self.sums.get(answer).map_or(0.0, |sum: &Sum| sum.words.speak_for(tokens, &shares));
         answers.iter().map(of).collect()
     }
 
@@ -156,24 +156,24 @@ mod tests {
     #[test]
     fn a_centre_is_the_mean_of_its_prompts_and_the_nearest() {
         let (mut centres, answer) = (Centres::default(), AnswerClass(7));
-        let wording = Wording::of(&Parsed::new("where is it"));
+        let tokens = TokenSet::of(&Parsed::new("where is it"));
         assert_eq!(of(&centres, answer, &[1.0, 0.0]), [1.0, 0.0]);
-        centres.add(answer, &[0.0, 1.0], &wording, 1.0);
+        centres.add(answer, &[0.0, 1.0], &tokens, 1.0);
         assert_eq!(of(&centres, answer, &[1.0, 0.0]), [0.5, 0.5]);
         assert_eq!(of(&centres, AnswerClass(8), &[1.0, 0.0]), [1.0, 0.0]);
         assert_eq!(centres.away(&answer, &[1.0, 0.0]), Some((vec![1.0, -1.0], 1.0)));
         assert_eq!(centres.away(&AnswerClass(8), &[1.0, 0.0]), None);
         assert_eq!(of(&centres, answer, &[1.0, 0.0, 0.0]), [1.0, 0.0, 0.0]);
-        (0..2000).for_each(|_| centres.add(answer, &[1.0, 0.0], &wording, 1.0));
+        (0..2000).for_each(|_| centres.add(answer, &[1.0, 0.0], &tokens, 1.0));
         assert!(of(&centres, answer, &[1.0, 0.0])[1] < 0.01);
     }
 
     #[test]
     fn mistakes_push_a_centre_away_but_never_far() {
-        let (mut centres, answer, wording) =
-            (Centres::default(), AnswerClass(7), Wording::of(&Parsed::new("where is it")));
+        let (mut centres, answer, tokens) =
+            (Centres::default(), AnswerClass(7), TokenSet::of(&Parsed::new("where is it")));
         let (own, other) = ([1.0, 0.0], [0.8, 0.6]);
-        (0..4).for_each(|_| centres.add(answer, &own, &wording, 1.0));
+        (0..4).for_each(|_| centres.add(answer, &own, &tokens, 1.0));
         let before = centres.clone();
         centres.push_away(&AnswerClass(8), &other, 1.0);
         centres.push_away(&answer, &other, 0.0);
@@ -197,10 +197,10 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room_unless_they_keep_coming() {
-        let (mut centres, wording) = (Centres::default(), Wording::of(&Parsed::new("")));
+        let (mut centres, tokens) = (Centres::default(), TokenSet::of(&Parsed::new("")));
         for answer in 0..3 * MOST as u64 {
-            centres.add(AnswerClass(answer), &[1.0], &wording, 1.0);
-            centres.add(AnswerClass(0), &[1.0], &wording, 1.0);
+            centres.add(AnswerClass(answer), &[1.0], &tokens, 1.0);
+            centres.add(AnswerClass(0), &[1.0], &tokens, 1.0);
         }
         assert_eq!((centres.sums.len(), centres.by_age.len()), (MOST, MOST));
         assert_eq!(of(&centres, AnswerClass(1), &[0.0]), [0.0]);

@@ -2,31 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Share of the right answers that are still right when answers have changed, for which the test is best. With a larger one it would
-/// hear predictions that are a third too good among the many refusals, which cost nothing.
-const STILL_RIGHT: f64 = 0.35;
-/// Evidence from which the alarm sounds, as a log-likelihood ratio. Where predictions are right, it is reached about once in
-/// e^16 labels.
-const ALARM: f64 = 16.0;
-/// Most that a single label counts: none is beyond doubt.
-const MOST: f64 = 2.5;
-/// Predictions count as no surer than this either way, because they are estimates.
-const SUREST: f64 = 0.98;
-/// Predictions below this aren't listened to: hardly any are right, so that many that are a little too good would sound like
-/// change.
-const HOPELESS: f64 = 0.2;
-/// How near the alarm has to be for more audits, and how many times as many there are where it is nearest: each tells whether it is to
-/// sound.
-const SUSPICION: f64 = 0.25;
-const URGENT: f64 = 10.0;
-/// Would-be hits whose labels must be good before hits are served again.
-const CLEARING: u32 = 40;
+use super::tunables::DriftTunables;
 
 /// Page's test (Page 1954, Biometrika 41) over all labels of best candidates, each with the probability that was predicted for
 /// it: the sum of log-likelihood ratios of “a right answer is now right only a third of the time” against “predictions hold”, never
 /// below 0. Unlike a test of audits alone it hears misses too, and sounds within some ten of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Drift {
+pub(super) struct DriftMonitor {
     evidence: f64,
     state: State,
 }
@@ -55,7 +37,7 @@ pub enum Change {
     Cleared,
 }
 
-impl Drift {
+impl DriftMonitor {
     /// Whether only exact texts are answered.
     #[must_use]
     pub(super) fn is_alarmed(&self) -> bool {
@@ -64,21 +46,22 @@ impl Drift {
 
     /// How near the alarm is, from 0 to 1.
     #[must_use]
-    pub(super) fn level(&self) -> f64 {
-        if self.is_alarmed() { 1.0 } else { (self.evidence / ALARM).clamp(0.0, 1.0) }
+    pub(super) fn level(&self, tunables: &DriftTunables) -> f64 {
+        if self.is_alarmed() { 1.0 } else { (self.evidence / tunables.alarm).clamp(0.0, 1.0) }
     }
 
     /// How many times as many audits as usual there are to be.
     #[must_use]
-    pub(super) fn urgency(&self) -> f64 {
-        1.0 + (URGENT - 1.0) * ((self.level() - SUSPICION) / (1.0 - SUSPICION)).max(0.0)
+    pub(super) fn urgency(&self, tunables: &DriftTunables) -> f64 {
+        let DriftTunables { suspicion, urgent, .. } = *tunables;
+        1.0 + (urgent - 1.0) * ((self.level(tunables) - suspicion) / (1.0 - suspicion)).max(0.0)
     }
 
     /// A best candidate that was predicted to be right with the probability `predicted` was right, or wasn't. `would_hit`: it
     /// would have been served, but for an audit or the alarm.
-    pub(super) fn add(&mut self, predicted: f64, right: bool, would_hit: bool) -> Change {
+    pub(super) fn add(&mut self, predicted: f64, right: bool, would_hit: bool, tunables: &DriftTunables) -> Change {
         match &mut self.state {
-            State::Quiet => self.listen(predicted, right),
+            State::Quiet => self.listen(predicted, right, tunables),
             State::Alarm { labels, wrong, expected } => {
                 if !would_hit {
                     return Change::None;
@@ -89,7 +72,7 @@ impl Drift {
                 let tolerable = *expected + 1.64 * expected.sqrt() + 0.5;
                 if f64::from(*wrong) > tolerable + 1.0 {
                     (*labels, *wrong, *expected) = (0, 0, 0.0);
-                } else if *labels >= CLEARING && f64::from(*wrong) <= tolerable {
+                } else if *labels >= tunables.clearing && f64::from(*wrong) <= tolerable {
                     *self = Self::default();
                     return Change::Cleared;
                 }
@@ -98,14 +81,16 @@ impl Drift {
         }
     }
 
-    fn listen(&mut self, predicted: f64, right: bool) -> Change {
-        if predicted < HOPELESS {
+    fn listen(&mut self, predicted: f64, right: bool, tunables: &DriftTunables) -> Change {
+        let DriftTunables { still_right, surest, .. } = *tunables;
+        if predicted < tunables.hopeless {
             return Change::None;
         }
-        let p = predicted.clamp(1.0 - SUREST, SUREST);
-        let ratio = if right { STILL_RIGHT.ln() } else { ((1.0 - STILL_RIGHT * p) / (1.0 - p)).ln().min(MOST) };
+        let p = predicted.clamp(1.0 - surest, surest);
+        let if_wrong = || ((1.0 - still_right * p) / (1.0 - p)).ln().min(tunables.max_weight);
+        let ratio = if right { still_right.ln() } else { if_wrong() };
         self.evidence = (self.evidence + ratio).max(0.0);
-        if self.evidence < ALARM {
+        if self.evidence < tunables.alarm {
             return Change::None;
         }
         *self = Self { evidence: 0.0, state: State::Alarm { labels: 0, wrong: 0, expected: 0.0 } };
@@ -116,6 +101,11 @@ impl Drift {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::tunables::Tunables;
+
+    fn tunables() -> &'static DriftTunables {
+        &Tunables::shipped().drift
+    }
 
     /// Labels that are right as often as `p` says, or `kept` times as often, without chance: fractions add up.
     fn labels(p: f64, kept: f64, count: usize) -> impl Iterator<Item = bool> {
@@ -132,48 +122,51 @@ mod tests {
     #[test]
     fn predictions_that_hold_never_sound_it() {
         for p in [0.05, 0.3, 0.6, 0.9, 0.97] {
-            let mut drift = Drift::default();
-            assert!(labels(p, 1.0, 5000).all(|right| drift.add(p, right, p > 0.8) == Change::None), "{p}");
+            let mut drift = DriftMonitor::default();
+            assert!(labels(p, 1.0, 5000).all(|right| drift.add(p, right, p > 0.8, tunables()) == Change::None), "{p}");
         }
     }
 
     #[test]
     fn changed_answers_sound_it_soon() {
         for (p, most) in [(0.3, 90), (0.6, 32), (0.97, 8)] {
-            let mut drift = Drift::default();
+            let mut drift = DriftMonitor::default();
             for right in labels(p, 1.0, 500) {
-                assert_eq!(drift.add(p, right, true), Change::None);
+                assert_eq!(drift.add(p, right, true, tunables()), Change::None);
             }
-            let after = labels(p, 0.0, 500).position(|right| drift.add(p, right, true) == Change::Sounded);
+            let after = labels(p, 0.0, 500).position(|right| drift.add(p, right, true, tunables()) == Change::Sounded);
             assert!(after.is_some_and(|after| after < most), "{p}: {after:?}");
         }
     }
 
     #[test]
     fn the_nearer_the_alarm_the_more_is_audited() {
-        let mut drift = Drift::default();
+        let mut drift = DriftMonitor::default();
         for right in labels(0.97, 1.0, 500) {
-            drift.add(0.97, right, true);
-            assert!(drift.urgency() < 1.1);
+            drift.add(0.97, right, true, tunables());
+            assert!(drift.urgency(tunables()) < 1.1);
         }
-        let mut last = drift.urgency();
-        while drift.add(0.97, false, true) != Change::Sounded {
-            assert!(drift.urgency() >= last);
-            last = drift.urgency();
+        let mut last = drift.urgency(tunables());
+        while drift.add(0.97, false, true, tunables()) != Change::Sounded {
+            assert!(drift.urgency(tunables()) >= last);
+            last = drift.urgency(tunables());
         }
-        assert!(last > URGENT / 2.0 && last < URGENT, "{last}");
+        assert!(last > tunables().urgent / 2.0 && last < tunables().urgent, "{last}");
     }
 
     #[test]
     fn only_good_labels_of_would_be_hits_clear_it() {
-        let mut drift = Drift::default();
-        while drift.add(0.95, false, true) != Change::Sounded {}
+        let mut drift = DriftMonitor::default();
+        while drift.add(0.95, false, true, tunables()) != Change::Sounded {}
         for _ in 0..100 {
-            assert_eq!(drift.add(0.3, true, false), Change::None);
-            assert_eq!(drift.add(0.95, false, true), Change::None);
+            assert_eq!(drift.add(0.3, true, false, tunables()), Change::None);
+            assert_eq!(drift.add(0.95, false, true, tunables()), Change::None);
         }
-        let cleared = (1..).find(|_| drift.add(0.95, true, true) == Change::Cleared);
-        assert!(cleared.is_some_and(|labels| (CLEARING - 1..CLEARING + 3).contains(&labels)), "{cleared:?}");
+        let cleared = (1..).find(|_| drift.add(0.95, true, true, tunables()) == Change::Cleared);
+        assert!(
+            cleared.is_some_and(|labels| (tunables().clearing - 1..tunables().clearing + 3).contains(&labels)),
+            "{cleared:?}"
+        );
         assert!(!drift.is_alarmed());
     }
 }

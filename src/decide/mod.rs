@@ -1,50 +1,72 @@
 //! Whether a near entry's answer is right for a prompt. Pure: no clock, no I/O, no randomness.
 //!
-//! [`Features`] say what is known about a prompt and a candidate, and the static [`Rule`] turns them into a [`Verdict`]. Rules that
-//! learn look at [`Evidence`], which knows what the neighbours answer too, and a [`Learner`] makes a [`Case`] of it: how near the
-//! prompt is to all that have an answer (`centres.rs`, in the metric of `metric.rs`, and by their words: `words.rs`), the probability that each candidate is right
-//! (`logistic.rs`, from `prior.rs` on), whether the error budget affords it (`budget.rs`), and whether it is audited (`audit.rs`).
-//! When a label comes, the learner learns from the case; `drift.rs` listens whether labels still are what was predicted.
-//! [`Statistics`] keep count of what came of it all.
+//! A [`Policy`] assesses the neighbours of a prompt and says which are served, and why not the others (`rejection.rs` lists the
+//! reasons). The static policy compares cosines with a threshold. Those that learn weigh the nearest of each different answer:
+//! `features.rs` has the table of what they look at, `estimator.rs` the probability that an answer is right, `calibration.rs` whether
+//! such predictions come true, `allocator.rs` which error the budget affords, `auditor.rs` which hits are checked, and `drift.rs`
+//! whether labels still are what was predicted. [`Knowledge`] is what lookups read of all that, [`Spending`] what each decision
+//! changes, and [`Trainer`] what labels change. [`Statistics`] keep count of what came of it all.
 
+mod allocator;
 mod answer;
-mod audit;
-mod budget;
+mod assessment;
+mod auditor;
+mod bounded;
+mod calibration;
+mod candidate;
 mod centres;
+mod comparison;
 #[cfg(test)]
 mod draws;
 mod drift;
-mod evidence;
+mod estimator;
 mod features;
-mod learner;
+mod knowledge;
 mod logistic;
 mod metric;
+mod neighbour;
+mod params;
 mod per_entry;
+mod policy;
 mod prior;
 mod query;
 mod records;
-mod rule;
+mod rejection;
+mod scatter;
 mod share;
 mod simulate;
 mod source;
+mod spending;
 mod statistics;
+mod status;
 pub mod text;
-mod words;
+mod token_set;
+mod trainer;
+mod tunables;
 
 pub use answer::{AnswerClass, Likeness, compare, is_literal};
-pub use budget::ErrorBudget;
+pub use assessment::{Assessment, CandidateVerdict, PolicyDecision, Verdict};
+pub use candidate::{CandidateFeatures, Weighed, weigh};
+pub use comparison::Comparison;
 pub use drift::Change;
-pub use evidence::{Evidence, FEATURES, NAMES, Neighbour, gather};
-pub use features::{Features, Text};
-pub use learner::{Beliefs, Case, Ending, FitJob, Fitted, Learner, Quarantine, Standing, Terms};
+pub use features::{FEATURES, Feature, FeatureVector, Sign, Source, TABLE};
+pub use knowledge::Knowledge;
 pub use logistic::{Example, Prior, fit, information, probability};
-pub use metric::{Metric, Scatter};
+pub use metric::Metric;
+pub use neighbour::{CandidateState, Neighbour};
+pub use params::{ErrorBudget, LookupConstraints, PolicyParams};
 pub use per_entry::Observations;
-pub use prior::{Examples, PriorError, SourceKind};
-pub use query::{Answered, Query, Reading};
-pub use rule::{Demand, Guard, Rule, Verdict};
+pub use policy::{AssessmentRequest, BudgetPolicy, PerEntryPolicy, Policy, StaticThreshold};
+pub use prior::{Examples, ModelPrior, PriorError, SourceKind, feature_names};
+pub use query::{AnsweredQuery, ParsedPrompt, PromptText, Query};
+pub use rejection::RejectionReason;
+pub use scatter::Scatter;
 pub use share::{Sample, Share};
 pub use simulate::{Outlook, Recorded, under_budgets, under_thresholds};
-pub use source::{Reliabilities, Source};
+pub use source::{LabelSource, Reliabilities};
+pub use spending::{Spending, SpendingState};
 pub use statistics::{Histogram, Observation, Outcome, Statistics, Summary, WindowSummary};
-pub use words::Wording;
+pub use status::LearnerStatus;
+pub use token_set::TokenSet;
+pub use trainer::{FitJob, Fitted, Labels, Trainer};
+pub use tunables::Tunables;

@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{FEATURES, NAMES, SPEAK_AGAINST, SPEAK_FOR, Vector};
-use super::learner::Beliefs;
+use super::features::{FEATURES, FeatureVector, Sign, TABLE};
 use super::logistic::{Example, Prior, fit, information};
 use super::metric::Metric;
 
@@ -19,6 +18,30 @@ const HOLD: f64 = 1e9;
 const HELD: f64 = 1e-3;
 /// Digits behind the point of a metric's numbers.
 const DIGITS: i32 = 4;
+/// Precision of the coefficients where no prior is shipped with the embedding model. Arbitrary.
+const WITHOUT_PRIOR: f64 = 2.0;
+
+/// What a model's vectors are worth before there are labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelPrior {
+    /// Of the coefficients.
+    pub coefficients: Prior<FEATURES>,
+    /// How prompts vary.
+    pub metric: Option<Metric>,
+    /// Whether the coefficients are worth serving by. Otherwise nothing near is served before the first fit.
+    pub is_informed: bool,
+}
+
+impl Default for ModelPrior {
+    fn default() -> Self {
+        Self { coefficients: Prior::ridge(WITHOUT_PRIOR), metric: None, is_informed: false }
+    }
+}
+
+/// The features' names, in the table's order.
+pub fn feature_names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|feature| feature.name)
+}
 
 /// A prior as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +69,7 @@ pub enum PriorError {
     OtherFeatures,
 }
 
-impl Beliefs {
+impl ModelPrior {
     /// Reads `prior.json`.
     ///
     /// # Errors
@@ -57,7 +80,7 @@ impl Beliefs {
             && written.precision.iter().enumerate().all(|(row, values)| values.len() == row + 1);
         let mean: [f64; FEATURES] = written.mean.try_into().map_err(|_| PriorError::OtherFeatures)?;
         let is_sound = written.metric.as_ref().is_none_or(Metric::is_sound);
-        if !written.features.iter().eq(NAMES.iter()) || !is_square || !is_sound {
+        if !feature_names().eq(written.features.iter().map(String::as_str)) || !is_square || !is_sound {
             return Err(PriorError::OtherFeatures);
         }
         let mut precision = Box::new([[0.0; FEATURES]; FEATURES]);
@@ -67,7 +90,7 @@ impl Beliefs {
                 precision[column][row] = *value;
             }
         }
-        Ok(Self { prior: Prior { mean, precision }, metric: written.metric, informed: true })
+        Ok(Self { coefficients: Prior { mean, precision }, metric: written.metric, is_informed: true })
     }
 
     /// As `prior.json` has it.
@@ -76,11 +99,11 @@ impl Beliefs {
     /// Where a number isn't finite.
     pub fn to_json(&self, made_of: &str) -> Result<String, serde_json::Error> {
         let rounded = |value: &f64| (value * 1e4).round() / 1e4;
-        let rows = self.prior.precision.iter().enumerate();
+        let rows = self.coefficients.precision.iter().enumerate();
         let written = Written {
             made_of: made_of.to_owned(),
-            features: NAMES.map(str::to_owned).to_vec(),
-            mean: self.prior.mean.iter().map(rounded).collect(),
+            features: feature_names().map(str::to_owned).collect(),
+            mean: self.coefficients.mean.iter().map(rounded).collect(),
             precision: rows.map(|(row, values)| values[..=row].iter().map(rounded).collect()).collect(),
             metric: self.metric.as_ref().map(|metric| metric.rounded(DIGITS)),
         };
@@ -113,12 +136,12 @@ impl Beliefs {
             values.iter_mut().for_each(|value| *value *= WORTH / weight.max(WORTH));
             values[row] += RIDGE;
         }
-        Self { prior: Prior { mean, precision }, metric, informed: true }
+        Self { coefficients: Prior { mean, precision }, metric, is_informed: true }
     }
 
     /// An example from features and a label.
     #[must_use]
-    pub fn example(features: Vector, right: bool, weight: f32) -> Example<FEATURES> {
+    pub fn example(features: FeatureVector, right: bool, weight: f32) -> Example<FEATURES> {
         Example { features, right, weight }
     }
 }
@@ -153,7 +176,7 @@ fn with_own(example: &Example<FEATURES>, own: Option<usize>) -> Example<WIDE> {
     features[..FEATURES].copy_from_slice(&example.features);
     if let Some(source) = own {
         for (place, name) in OWN.iter().enumerate() {
-            let feature = NAMES.iter().position(|known| known == name).unwrap_or_default();
+            let feature = feature_names().position(|known| known == *name).unwrap_or_default();
             features[FEATURES + source * OWN.len() + place] = example.features[feature];
         }
     }
@@ -166,15 +189,10 @@ fn fit_sensibly(examples: &[Example<WIDE>]) -> [f64; WIDE] {
     let mut prior = Prior::ridge(FIRST_RIDGE);
     loop {
         let mean = fit(examples, 0.0, &prior, &[0.0; WIDE]);
-        let senseless = |place: &usize| {
-            let (name, value) = (NAMES[*place], mean[*place]);
-            if SPEAK_FOR.contains(&name) {
-                -value
-            } else if SPEAK_AGAINST.contains(&name) {
-                value
-            } else {
-                0.0
-            }
+        let senseless = |place: &usize| match TABLE[*place].sign {
+            Sign::For => -mean[*place],
+            Sign::Against => mean[*place],
+            Sign::Neither => 0.0,
         };
         let worst =
             (0..FEATURES).max_by(|a, b| senseless(a).total_cmp(&senseless(b))).filter(|at| senseless(at) > HELD);
@@ -187,15 +205,15 @@ fn fit_sensibly(examples: &[Example<WIDE>]) -> [f64; WIDE] {
 mod tests {
     use super::*;
 
-    fn of(kind: SourceKind, examples: Vec<Example<FEATURES>>) -> Beliefs {
-        Beliefs::of_sources(&[Examples { kind, examples }], None)
+    fn of(kind: SourceKind, examples: Vec<Example<FEATURES>>) -> ModelPrior {
+        ModelPrior::of_sources(&[Examples { kind, examples }], None)
     }
 
-    fn made() -> Beliefs {
+    fn made() -> ModelPrior {
         let example = |n: usize| {
             let mut features = [0.0; FEATURES];
             (features[0], features[1]) = (1.0, (n % 20) as f32 / 10.0 - 1.0);
-            Beliefs::example(features, n % 20 > 9 || n.is_multiple_of(7), 1.0)
+            ModelPrior::example(features, n % 20 > 9 || n.is_multiple_of(7), 1.0)
         };
         of(SourceKind::Traffic, (0..4000).map(example).collect())
     }
@@ -203,32 +221,32 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let made = made();
-        let read = Beliefs::from_json(&made.to_json("a test").unwrap()).unwrap();
-        assert!(read.informed && read.prior.mean[1] > 1.0);
-        for (row, values) in made.prior.precision.iter().enumerate() {
+        let read = ModelPrior::from_json(&made.to_json("a test").unwrap()).unwrap();
+        assert!(read.is_informed && read.coefficients.mean[1] > 1.0);
+        for (row, values) in made.coefficients.precision.iter().enumerate() {
             for (column, value) in values.iter().enumerate() {
-                assert!((value - read.prior.precision[row][column]).abs() < 1e-4);
+                assert!((value - read.coefficients.precision[row][column]).abs() < 1e-4);
             }
         }
     }
 
     #[test]
     fn likeness_never_speaks_against_a_candidate() {
-        let overlap = NAMES.iter().position(|name| *name == "overlap").unwrap();
+        let overlap = feature_names().position(|name| name == "overlap").unwrap();
         let example = |n: usize| {
             let mut features = [0.0; FEATURES];
             (features[0], features[overlap]) = (1.0, (n % 20) as f32 / 10.0 - 1.0);
-            Beliefs::example(features, n % 20 < 9, 1.0)
+            ModelPrior::example(features, n % 20 < 9, 1.0)
         };
-        let beliefs = of(SourceKind::Traffic, (0..2000).map(example).collect());
-        assert!(beliefs.prior.mean[overlap].abs() < 2e-3, "{:?}", beliefs.prior.mean);
+        let prior = of(SourceKind::Traffic, (0..2000).map(example).collect());
+        assert!(prior.coefficients.mean[overlap].abs() < 2e-3, "{:?}", prior.coefficients.mean);
     }
 
     #[test]
     fn a_prior_of_other_features_or_none_at_all_is_refused() {
         let text = made().to_json("a test").unwrap();
         let other = text.replacen("cosine", "sine", 1);
-        assert!(matches!(Beliefs::from_json(&other), Err(PriorError::OtherFeatures)));
-        assert!(matches!(Beliefs::from_json("{}"), Err(PriorError::Malformed(_))));
+        assert!(matches!(ModelPrior::from_json(&other), Err(PriorError::OtherFeatures)));
+        assert!(matches!(ModelPrior::from_json("{}"), Err(PriorError::Malformed(_))));
     }
 }

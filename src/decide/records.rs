@@ -5,13 +5,10 @@
 //! u = Σ(y - p) / (Σ p(1 - p) + [`DOUBT`]), so that one label moves it little and many move it as far as they say (Breslow and
 //! Clayton 1993, penalised quasi-likelihood).
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
-
 use serde::{Deserialize, Serialize};
 
 use super::answer::AnswerClass;
-use super::evidence::{Evidence, RECORDS};
+use super::bounded::BoundedMap;
 use crate::store::EntryId;
 
 /// Information that a record must gather before it weighs half.
@@ -19,7 +16,7 @@ const DOUBT: f64 = 1.0;
 /// The same for answers, which more labels are about.
 const DOUBT_OF_ANSWERS: f64 = 2.0;
 /// Records that are kept of each kind; the oldest go first.
-const MOST: usize = 50_000;
+const MAX_RECORDS: usize = 50_000;
 
 /// The records of a cache.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,45 +25,25 @@ pub(super) struct Records {
     answers: Table<AnswerClass>,
 }
 
+type Table<K> = BoundedMap<K, Record, MAX_RECORDS>;
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Record {
     surprise: f32,
     information: f32,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Table<K: Eq + Hash> {
-    records: HashMap<K, Record>,
-    by_age: VecDeque<K>,
-}
-
-impl<K: Eq + Hash> Default for Table<K> {
-    fn default() -> Self {
-        Self { records: HashMap::new(), by_age: VecDeque::new() }
-    }
-}
-
-impl<K: Copy + Eq + Hash> Table<K> {
-    fn of(&self, key: &K, doubt: f64) -> f64 {
-        let record = self.records.get(key).copied().unwrap_or_default();
-        f64::from(record.surprise) / (f64::from(record.information) + doubt)
+impl Record {
+    /// In log-odds; 0 where nothing is known.
+    fn log_odds(record: Option<&Self>, doubt: f64) -> f64 {
+        record.map_or(0.0, |record| f64::from(record.surprise) / (f64::from(record.information) + doubt))
     }
 
-    fn add(&mut self, key: K, surprise: f64, information: f64) {
-        let Self { records, by_age } = self;
-        let record = records.entry(key).or_insert_with(|| {
-            by_age.push_back(key);
-            Record::default()
-        });
+    fn add(&mut self, surprise: f64, information: f64) {
         #[expect(clippy::cast_possible_truncation, reason = "sums of numbers below 1")]
         let (surprise, information) = (surprise as f32, information as f32);
-        record.surprise += surprise;
-        record.information += information;
-        if by_age.len() > MOST
-            && let Some(oldest) = by_age.pop_front()
-        {
-            records.remove(&oldest);
-        }
+        self.surprise += surprise;
+        self.information += information;
     }
 }
 
@@ -74,28 +51,21 @@ impl Records {
     /// How much better the entry is than its like, in log-odds; 0 where nothing is known.
     #[must_use]
     pub(super) fn of_entry(&self, entry: &EntryId) -> f64 {
-        self.entries.of(entry, DOUBT)
+        Record::log_odds(self.entries.get(entry), DOUBT)
     }
 
     /// The same of all entries with this answer together.
     #[must_use]
     pub(super) fn of_answer(&self, answer: &AnswerClass) -> f64 {
-        self.answers.of(answer, DOUBT_OF_ANSWERS)
-    }
-
-    /// Puts both into a candidate's features.
-    pub(super) fn fill(&self, evidence: &mut Evidence) {
-        #[expect(clippy::cast_possible_truncation, reason = "features are f32")]
-        let known = [self.of_entry(&evidence.entry) as f32, self.of_answer(&evidence.answer) as f32];
-        evidence.put(RECORDS, known);
+        Record::log_odds(self.answers.get(answer), DOUBT_OF_ANSWERS)
     }
 
     /// An answer that was predicted to be right with the probability `predicted` was right, or wasn't.
     pub(super) fn add(&mut self, entry: EntryId, answer: AnswerClass, predicted: f64, right: bool, weight: f64) {
         let p = predicted.clamp(1e-4, 1.0 - 1e-4);
         let (surprise, information) = (weight * (f64::from(u8::from(right)) - p), weight * p * (1.0 - p));
-        self.entries.add(entry, surprise, information);
-        self.answers.add(answer, surprise, information);
+        self.entries.update(entry, |record| record.add(surprise, information));
+        self.answers.update(answer, |record| record.add(surprise, information));
     }
 }
 
@@ -122,13 +92,5 @@ mod tests {
         assert!(records.of_entry(&bad) < -4.0 && records.of_entry(&good) > 0.4);
         assert!(records.of_answer(&answer) < 0.0);
         assert_eq!(records.of_entry(&entry("unknown")), 0.0);
-    }
-
-    #[test]
-    fn the_oldest_records_make_room() {
-        let mut table = Table::default();
-        (0..=MOST as u64).for_each(|key| table.add(key, 1.0, 0.1));
-        assert_eq!((table.records.len(), table.of(&0, 1.0)), (MOST, 0.0));
-        assert!(table.of(&1, 1.0) > 0.5);
     }
 }

@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-use super::budget::{Account, ErrorBudget};
+use super::allocator::BudgetAllocator;
+use super::params::ErrorBudget;
 use super::share::{Sample, Share};
+use super::tunables::Tunables;
 
 /// One recorded decision, as far as that matters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,15 +51,16 @@ pub struct Outlook {
 #[must_use]
 pub fn under_budgets(recorded: &[Recorded], budgets: &[ErrorBudget]) -> Vec<Outlook> {
     let outlook = |budget: &ErrorBudget| {
-        let mut account = Account::default();
+        let tunables = &Tunables::shipped().allocation;
+        let mut allocator = BudgetAllocator::default();
         let served = |one: &Recorded| {
             if one.exact {
                 return true;
             }
             let error = one.error.unwrap_or(1.0);
-            account.keep_up(*budget);
-            let serves = account.affords(error, *budget);
-            account.book(error, serves);
+            allocator.update_cut(*budget, tunables);
+            let serves = allocator.affords(error, *budget, tunables);
+            allocator.record(error, serves, tunables);
             serves
         };
         outlook(budget.get(), recorded, served)

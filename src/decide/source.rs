@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Who says whether an answer was right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Source {
+pub enum LabelSource {
     /// A fresh answer to the same prompt, compared literally.
     FreshAnswer,
     /// A fresh answer, compared by meaning.
@@ -30,7 +30,7 @@ pub struct Reliabilities([Agreement; 4]);
 /// Comparisons that what is assumed is worth.
 const ASSUMED_FROM: f64 = 20.0;
 
-impl Source {
+impl LabelSource {
     /// All that there are.
     pub const ALL: [Self; 4] = [Self::FreshAnswer, Self::Meaning, Self::Judge, Self::Feedback];
 
@@ -64,7 +64,7 @@ impl Source {
 impl Reliabilities {
     /// From 0.5, which tells nothing, to 1: `set` by the operator or assumed, and moved by what was seen.
     #[must_use]
-    pub fn of(&self, source: Source, set: Option<f64>) -> f64 {
+    pub fn of(&self, source: LabelSource, set: Option<f64>) -> f64 {
         let Agreement { agreed, compared } = self.0[source.place()];
         let assumed = set.unwrap_or_else(|| source.assumed());
         let share = (assumed * ASSUMED_FROM + f64::from(agreed)) / (ASSUMED_FROM + f64::from(compared));
@@ -72,7 +72,7 @@ impl Reliabilities {
     }
 
     /// `source` spoke about a decision on which a more reliable one spoke too.
-    pub fn compare(&mut self, source: Source, agreed: bool) {
+    pub fn compare(&mut self, source: LabelSource, agreed: bool) {
         let seen = &mut self.0[source.place()];
         seen.compared = seen.compared.saturating_add(1);
         seen.agreed = seen.agreed.saturating_add(u32::from(agreed));
@@ -86,11 +86,11 @@ mod tests {
     #[test]
     fn a_source_that_is_contradicted_counts_less() {
         let mut reliabilities = Reliabilities::default();
-        assert_eq!(reliabilities.of(Source::Feedback, None), 0.9);
-        (0..60).for_each(|n| reliabilities.compare(Source::Feedback, n % 2 == 0));
-        assert!((reliabilities.of(Source::Feedback, None) - 0.6).abs() < 0.01);
-        assert_eq!(reliabilities.of(Source::Judge, Some(0.8)), 0.8);
-        (0..600).for_each(|_| reliabilities.compare(Source::Judge, false));
-        assert_eq!(reliabilities.of(Source::Judge, None), 0.5);
+        assert_eq!(reliabilities.of(LabelSource::Feedback, None), 0.9);
+        (0..60).for_each(|n| reliabilities.compare(LabelSource::Feedback, n % 2 == 0));
+        assert!((reliabilities.of(LabelSource::Feedback, None) - 0.6).abs() < 0.01);
+        assert_eq!(reliabilities.of(LabelSource::Judge, Some(0.8)), 0.8);
+        (0..600).for_each(|_| reliabilities.compare(LabelSource::Judge, false));
+        assert_eq!(reliabilities.of(LabelSource::Judge, None), 0.5);
     }
 }

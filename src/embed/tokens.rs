@@ -5,8 +5,8 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use super::error::{EmbedError, ModelError};
+use super::identity::ModelDigest;
 use super::manifest::Manifest;
-use super::model::ModelDigest;
 use super::vector::{Embedding, TextEmbedding};
 
 /// Tokens that neighbouring windows share, so that no phrase is cut in every window; a quarter of a window at most.

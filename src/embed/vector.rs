@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::dot::dot;
-use super::model::ModelDigest;
+use super::identity::ModelDigest;
 
 /// A vector of length 1, so that the dot product of two is their cosine. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]

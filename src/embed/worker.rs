@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::encoder::Waker;
 use super::error::EmbedError;
+use super::identity::{ModelDigest, ModelIdentity};
 use super::manifest::Manifest;
-use super::model::{Model, ModelDigest, ModelIdentity};
+use super::model::Model;
 use super::queue::{Arrival, Done, Queue, TextKey};
 use super::tokens::max_bytes;
 use super::vector::{Embedding, TextEmbedding};

@@ -11,6 +11,7 @@ pub mod live;
 mod llm_api;
 pub mod ndjson;
 mod paths;
+pub mod reload;
 mod serve;
 mod traces;
 mod usage;

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::io::BufRead;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::decide::{
-    AnswerClass, Answered, Beliefs, Ending, ErrorBudget, Evidence, Example, Examples, FEATURES, Learner, Metric,
-    Neighbour, Query, Reading, Scatter, SourceKind, Terms, Text, gather,
+    AnswerClass, AnsweredQuery, AssessmentRequest, BudgetPolicy, CandidateFeatures, CandidateState, ErrorBudget,
+    Example, Examples, FEATURES, Labels, LookupConstraints, Metric, ModelPrior, Neighbour, ParsedPrompt, Policy,
+    PolicyParams, PromptText, Query, Scatter, SourceKind, Spending, Trainer, Tunables, Verdict,
 };
 use crate::embed::{Embedder, Embedding, Prefix};
 use crate::store::{Attributes, CacheKey, EntryId, ScopeKey, TextHash};
@@ -17,6 +19,8 @@ use crate::store::{Attributes, CacheKey, EntryId, ScopeKey, TextHash};
 const NEIGHBOURS: usize = 10;
 /// Pairs that differ were sought out, and are much more common in files of pairs than in traffic; each counts so much less.
 const SOUGHT_OUT: f32 = 0.3;
+/// The budget under which a trace is replayed; all answers are labelled, so that it says only which entries are stored.
+const BUDGET: f64 = 0.02;
 /// Of a trace's sure hits, one in so many is stored all the same, so that neighbours are as dense as in a cache that serves.
 const STORED_OF_SURE: usize = 2;
 
@@ -106,57 +110,69 @@ impl Labelled {
     /// What can be learned from them, each case counted `weight` times, where prompts vary as `metric` says.
     #[must_use]
     pub fn examples(&self, vectors: &Vectors, metric: Option<&Metric>, weight: f32) -> [Examples; 2] {
-        let beliefs = Beliefs { metric: metric.cloned(), ..Beliefs::default() };
+        let prior = Arc::new(ModelPrior { metric: metric.cloned(), ..ModelPrior::default() });
+        let Some(budget) = ErrorBudget::new(BUDGET) else { return [SourceKind::Traffic, SourceKind::Pairs].map(none) };
+        // Everything is labelled.
+        let policy = BudgetPolicy { params: PolicyParams::new(budget, 1.0, false), prior };
         [
-            Examples { kind: SourceKind::Traffic, examples: self.of_trace(vectors, &beliefs, weight) },
-            Examples { kind: SourceKind::Pairs, examples: self.of_pairs(vectors, &beliefs, weight) },
+            Examples { kind: SourceKind::Traffic, examples: self.of_trace(vectors, &policy, weight) },
+            Examples { kind: SourceKind::Pairs, examples: self.of_pairs(vectors, &policy, weight) },
         ]
     }
 
-    fn of_pairs(&self, Vectors(vectors): &Vectors, beliefs: &Beliefs, weight: f32) -> Vec<Example<FEATURES>> {
-        let nobody = Learner::default();
+    fn of_pairs(&self, Vectors(vectors): &Vectors, policy: &BudgetPolicy, weight: f32) -> Vec<Example<FEATURES>> {
+        let nobody = Trainer::default();
         let example = |pair: &Pair| {
             let (a, b) = (vectors.get(&pair.a)?, vectors.get(&pair.b)?);
             let neighbours = [neighbour(&pair.b, b, b.cosine(a), AnswerClass(1))];
-            let reading = Reading::of(&pair.a);
-            let query = Query::new(&reading, a);
-            let mut evidence = gather(query, &neighbours, 1);
-            nobody.complete(&mut evidence, query, &neighbours, beliefs);
+            let prompt = ParsedPrompt::of(&pair.a);
+            let request = request(Query::new(&prompt, a), &neighbours, 1);
+            let assessment = policy.assess(&request, nobody.knowledge(), &Spending::default()).assessment?;
             let weight = if pair.same { weight } else { weight * SOUGHT_OUT };
-            Some(Beliefs::example(evidence.first()?.features(), pair.same, weight))
+            Some(ModelPrior::example(assessment.candidates.first()?.vector(), pair.same, weight))
         };
         self.pairs.iter().filter_map(example).collect()
     }
 
     /// The cases that a cache meets which asks the provider each time and learns on the way.
-    fn of_trace(&self, Vectors(vectors): &Vectors, beliefs: &Beliefs, weight: f32) -> Vec<Example<FEATURES>> {
-        let (mut learner, mut examples) = (Learner::default(), Vec::new());
-        let Some(budget) = ErrorBudget::new(0.02) else { return examples };
-        let terms = Terms { budget, audit_rate: 1.0, strict: false };
+    fn of_trace(&self, Vectors(vectors): &Vectors, policy: &BudgetPolicy, weight: f32) -> Vec<Example<FEATURES>> {
+        let (mut trainer, spending, mut examples) = (Trainer::default(), Spending::default(), Vec::new());
+        let tunables = Tunables::shipped();
         let mut stored: Vec<(&Grouped, &Embedding)> = Vec::new();
         for (number, asked) in self.trace.iter().enumerate() {
             let Some(vector) = vectors.get(&asked.prompt) else { continue };
             let near = nearest(&stored, vector);
-            let reading = Reading::of(&asked.prompt);
-            let query = Query::new(&reading, vector);
-            let mut evidence = gather(query, &near, stored.len());
-            learner.complete(&mut evidence, query, &near, beliefs);
-            let case = learner.budgeted(evidence, terms, beliefs, None, |_| false, 0.0);
+            let prompt = ParsedPrompt::of(&asked.prompt);
+            let query = Query::new(&prompt, vector);
+            let decision = policy.assess(&request(query, &near, stored.len()), trainer.knowledge(), &spending);
+            let Some(assessment) = decision.assessment else { continue };
             let answer = AnswerClass::of(&asked.group);
-            let same = |evidence: &Evidence| evidence.answer == answer;
-            let right: Vec<_> = case.evidence.iter().map(|evidence| Some(same(evidence))).collect();
-            let example = |evidence: &Evidence| Beliefs::example(evidence.features(), same(evidence), weight);
-            examples.extend(case.evidence.iter().map(example));
-            learner.learn(&case, &right, 1.0, Some(Answered { query, answer }));
-            if let Some(job) = learner.due(beliefs) {
-                learner.adopt(job.run(beliefs));
+            let same = |candidate: &CandidateFeatures| candidate.answer == answer;
+            let right: Vec<_> = assessment.candidates.iter().map(|candidate| Some(same(candidate))).collect();
+            let example =
+                |candidate: &CandidateFeatures| ModelPrior::example(candidate.vector(), same(candidate), weight);
+            examples.extend(assessment.candidates.iter().map(example));
+            let answered = Some(AnsweredQuery { query, answer });
+            trainer.learn(&assessment, &Labels { right: &right, reliability: 1.0, answered }, &spending, tunables);
+            if let Some(job) = trainer.due(&policy.prior, tunables) {
+                trainer.adopt(job.run(&policy.prior));
             }
-            if case.ending == Ending::Refused || number % STORED_OF_SURE == 0 {
+            if assessment.verdict == Verdict::Rejected || number % STORED_OF_SURE == 0 {
                 stored.push((asked, vector));
             }
         }
         examples
     }
+}
+
+fn none(kind: SourceKind) -> Examples {
+    Examples { kind, examples: Vec::new() }
+}
+
+fn request<'r>(query: Query<'r>, neighbours: &'r [Neighbour<'r>], entries: usize) -> AssessmentRequest<'r> {
+    const UNCONSTRAINED: &LookupConstraints =
+        &LookupConstraints { min_cosine: None, max_error_rate: None, max_age_millis: None };
+    AssessmentRequest { query, neighbours, entries, constraints: UNCONSTRAINED, max_results: 1, sample: 0.0 }
 }
 
 /// Texts' vectors.
@@ -171,8 +187,8 @@ fn neighbour<'t>(
 ) -> Neighbour<'t> {
     let scope = ScopeKey::new(CacheKey::new("", ""), &[0; 32]);
     let entry = EntryId::new(scope, TextHash::of(prompt), &Attributes::default());
-    let prompt = Text { text: prompt, parsed: None, blurred: false };
-    Neighbour { entry, prompt, vector, cosine, answer, is_literal: true }
+    let prompt = PromptText { text: prompt, parsed: None, is_lossy: false };
+    Neighbour { entry, prompt, vector, cosine, answer, is_literal: true, state: CandidateState::default() }
 }
 
 fn nearest<'t>(stored: &[(&'t Grouped, &'t Embedding)], vector: &Embedding) -> Vec<Neighbour<'t>> {

@@ -19,8 +19,8 @@ pub use tally::{Bin, CHECKPOINT, Counts, Digest, Seen, Tally};
 pub use trace::{Request, Trace, TraceError};
 
 use crate::cache::{self, Cache, CacheError, Caches, Lookup, Save, Strategy};
-use crate::config::{CacheSettings, Durability, Policy, Settings};
-use crate::decide::{Demand, Outcome};
+use crate::config::{CacheSettings, Durability, PolicyName, Settings};
+use crate::decide::{LookupConstraints, Outcome};
 use crate::embed::{EmbedError, Embedder, Prefix};
 use crate::llm::FormatId;
 use crate::prompt::{Cacheability, Json, Partition, Question};
@@ -69,14 +69,14 @@ impl Candidate {
     #[must_use]
     pub fn fixed(min_cosine: f32, strict: bool) -> Self {
         let name = format!("static {min_cosine:.2}{}", if strict { " strict" } else { "" });
-        let (policy, min_cosine, strict) = (Some(Policy::Static), Some(min_cosine), Some(strict));
+        let (policy, min_cosine, strict) = (Some(PolicyName::Static), Some(min_cosine), Some(strict));
         Self { name, settings: CacheSettings { policy, min_cosine, strict, ..CacheSettings::default() } }
     }
 
     /// A rule that learns, with an error budget.
     #[must_use]
-    pub fn budgeted(policy: Policy, budget: f64, base: &CacheSettings, strict: bool) -> Self {
-        let kind = if policy == Policy::PerEntry { "per-entry" } else { "budget" };
+    pub fn budgeted(policy: PolicyName, budget: f64, base: &CacheSettings, strict: bool) -> Self {
+        let kind = if policy == PolicyName::PerEntry { "per-entry" } else { "budget" };
         let name = format!("{kind} {budget}{}", if strict { " strict" } else { "" });
         let settings = CacheSettings {
             policy: Some(policy),
@@ -92,12 +92,12 @@ impl Candidate {
     /// The budget that it is bound to, if it is.
     #[must_use]
     pub fn budget(&self) -> Option<f64> {
-        (self.settings.policy != Some(Policy::Static)).then(|| self.settings.error_budget())
+        (self.settings.policy != Some(PolicyName::Static)).then(|| self.settings.error_budget())
     }
 
     /// The published rule stores an explored prompt only where the entry near it was wrong.
     fn stores_only_what_was_wrong(&self) -> bool {
-        self.settings.policy == Some(Policy::PerEntry)
+        self.settings.policy == Some(PolicyName::PerEntry)
     }
 }
 
@@ -177,7 +177,7 @@ async fn run(
             chat: None,
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
-            demand: Demand::default(),
+            constraints: LookupConstraints::default(),
             max_results: 1,
             usable: |_| true,
         };
@@ -186,11 +186,11 @@ async fn run(
         let is_right = |entry: &EntryId| groups.get(entry).is_some_and(|group| *group == request.group);
         let served = found.hits.first().map(|hit| is_right(&hit.entry.id));
         let best = cache.decision(decision.id).await.map_err(CacheError::from)?.and_then(|logged| {
-            let nearest = logged.case.as_ref()?.best()?.clone();
+            let nearest = logged.assessment.as_ref()?.best()?.clone();
             Some((nearest.cosine.get(), decision.p_correct?, is_right(&nearest.entry)))
         });
         let nearest = decision.candidates.first().map(|nearest| (nearest.cosine.get(), is_right(&nearest.entry)));
-        let was_alarmed = cache.standing().is_some_and(|standing| standing.alarmed);
+        let was_alarmed = cache.learner_status().is_some_and(|status| status.alarmed);
         tally.digest.add(decision, found.hits.first().map(|hit| hit.entry.id));
         tally.add(number, length, &Seen { outcome: decision.outcome, served, best, nearest });
         if matches!(decision.outcome, Outcome::Miss | Outcome::Audit) {
@@ -215,7 +215,7 @@ async fn run(
             }
             cache.settle().await;
         }
-        if !was_alarmed && cache.standing().is_some_and(|standing| standing.alarmed) {
+        if !was_alarmed && cache.learner_status().is_some_and(|status| status.alarmed) {
             tally.alarms.push(number);
         }
         progress();

@@ -79,7 +79,7 @@ impl Digest {
             self.text(&entry.to_string());
             self.number(Some(f64::from(cosine.get())));
             self.number(verdict.p_correct);
-            self.0.update(&[u8::from(*curated), u8::try_from(verdict.guards.len()).unwrap_or(u8::MAX)]);
+            self.0.update(&[u8::from(*curated), u8::try_from(verdict.rejections.len()).unwrap_or(u8::MAX)]);
         }
     }
 

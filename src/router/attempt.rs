@@ -11,19 +11,20 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
-use super::Router;
-use super::body::{self, BodyError, Looks, looks};
+use super::body::{self, Looks, looks};
 use super::concurrency::Permit;
 use super::convert::{self, ConvertedStream};
+use super::credentials::keys::KeySlot;
 use super::error::{SendError, UpstreamError};
 use super::health::Outcome;
-use super::keys::KeySlot;
-use super::outgoing::{FIRST_PAUSE, Outgoing};
+use super::outgoing::Outgoing;
+use super::pieces::BodyError;
 use super::plan::{self, Conversion, Prepared, ResponsePlan};
 use super::provider::Provider;
 use super::reply::{Flaw, Upstream, is_kind};
 use super::retry_after;
 use super::route::Route;
+use super::router::Router;
 use super::target::Try;
 use super::transport::UNREACHABLE;
 use super::usage::Tokens;
@@ -39,6 +40,9 @@ const FIRST_EVENT: usize = 16 << 10;
 /// Of a refusal, which may not be needed: bytes that are read, and for how long.
 const SETTLED: usize = 64 << 10;
 const SETTLING: Duration = Duration::from_secs(5);
+
+/// The first pause before a target is tried again, doubled each time up to the longest, and shortened by chance by up to half.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What one attempt came to.
 pub(super) enum Attempt {

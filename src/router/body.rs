@@ -3,40 +3,16 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, StreamExt};
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use super::pieces::{BodyError, Pieces};
 use super::reply::Progress;
 use super::watch::EndWatch;
 use crate::llm::{FormatId, Frame, ProviderError};
 
 /// The largest reply that is converted.
 const LARGEST: usize = 64 << 20;
-
-/// A body's pieces as they arrive.
-pub type Pieces = BoxStream<'static, Result<Bytes, BodyError>>;
-
-/// Why a body can't be read to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The provider broke off, or went silent.
-    #[error("the provider broke off its answer")]
-    Broken(#[source] reqwest::Error),
-    /// It can't be decompressed.
-    #[error("the provider's answer can't be decompressed")]
-    Compressed(#[source] std::io::Error),
-    /// It isn't what the provider's API says.
-    #[error("the provider's answer is not understood: {0}")]
-    Malformed(String),
-}
-
-impl BodyError {
-    /// Whether the provider was too slow.
-    #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Broken(error) if error.is_timeout())
-    }
-}
 
 /// The same stream of a chat, and where it was cut, an event in its format that says so. `progress` is told how far it has
 /// come. Nothing is put to a stream of the Responses API, of whose ends other servers have their own.

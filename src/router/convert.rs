@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use super::body::{BodyError, Pieces};
 use super::events::Events;
+use super::pieces::{BodyError, Pieces};
 use super::plan::Conversion;
 use super::reply::{Progress, Used};
 use super::usage::Tokens;

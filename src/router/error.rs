@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::body::BodyError;
 use super::credentials::CredentialError;
+use super::pieces::BodyError;
 use super::provider::Provider;
 use super::route::RouteError;
 use crate::llm::Unsupported;

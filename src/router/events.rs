@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::body::Pieces;
+use super::pieces::Pieces;
 use crate::llm::{Event, EventSplitter};
 
 /// The largest frame; AWS sends none beyond 16 MiB, and a damaged length could ask for 4 GiB.

@@ -4,9 +4,10 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::credentials::CredentialError;
-use super::keys::KeySlot;
-use super::outgoing::{Outgoing, draw};
+use super::credentials::keys::KeySlot;
+use super::outgoing::Outgoing;
 use super::provider::Provider;
+use super::sample::sample;
 
 /// Headers that concern one connection, not the message (RFC 9110, section 7.6.1), or that are set anew for the next.
 const HOP_BY_HOP: [HeaderName; 11] = [
@@ -66,7 +67,7 @@ impl Outgoing<'_> {
             }
             headers.insert(name.clone(), value.clone());
         }
-        let taken = provider.keys.take(draw(), Instant::now());
+        let taken = provider.keys.take(sample(), Instant::now());
         let secret = match (&taken, &provider.tokens) {
             (Some((_, key)), _) => Some(key.expose().to_owned()),
             (None, Some(tokens)) => Some(tokens.get().await?),

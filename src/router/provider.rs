@@ -8,9 +8,9 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::RouterError;
 use super::credentials::keys::Keys;
 use super::credentials::{self, Described, Identity, Signer, Tokens};
+use super::setup_error::RouterError;
 use super::vertex;
 use crate::config::{self, Authentication, Preset, ProviderKind};
 

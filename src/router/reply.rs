@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 use reqwest::StatusCode;
 use reqwest::header::{self, HeaderMap};
 
-use super::body::Pieces;
 use super::concurrency::Permit;
 use super::error::FailedAttempt;
+use super::pieces::Pieces;
 use super::usage::Tokens;
 use futures_util::StreamExt;
 

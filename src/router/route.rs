@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::conditions::Asked;
 use super::order::{Candidate, order};
-use super::outgoing::draw;
+use super::provider::Provider;
+use super::router::{Alias, Router};
+use super::sample::sample;
 use super::target::{State, Target};
-use super::{Alias, Provider, Router};
 use crate::config::AnswersBy;
 use crate::llm::FormatId;
 
@@ -131,7 +132,7 @@ impl Router {
     #[must_use]
     pub fn likely_scope(&self, model: &str, headers: &HeaderMap, tenant: &str, body: &[u8]) -> Option<String> {
         let alias = self.aliases.get(model).filter(|alias| alias.answers_by != AnswersBy::Alias)?;
-        let routes = alias.routes(&Asked::new(headers, tenant, body), draw());
+        let routes = alias.routes(&Asked::new(headers, tenant, body), sample());
         let now = Instant::now();
         let open = routes.iter().find(|route| route.state.health.lock().is_open(now)).or(routes.first())?;
         self.answer_scope(model, &open.target.provider.name, &open.target.model)

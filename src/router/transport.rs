@@ -5,10 +5,10 @@ use futures_util::stream::StreamExt;
 use reqwest::header::{self, HeaderMap};
 use tokio::time::Instant;
 
-use super::body::BodyError;
 use super::error::UpstreamError;
 use super::headers::remove_connection_headers;
 use super::outgoing::Outgoing;
+use super::pieces::BodyError;
 use super::plan;
 use super::provider::Provider;
 use super::reply::{Upstream, Used, is_kind};

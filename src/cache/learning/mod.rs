@@ -1,127 +1,118 @@
 //! What a cache learns: decides by it, learns from labels as they come, and fits it anew off the hot path.
 
-mod feedback;
-mod fresh;
-mod keeping;
+mod persistence;
+mod quarantine;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-pub use feedback::{About, Feedback, FeedbackError, FeedbackOutcome};
-pub(super) use fresh::{Fresh, Stored, said};
-pub use keeping::FlushMode;
+pub use persistence::FlushMode;
+pub(super) use persistence::{LEARNER, QUARANTINED};
+pub use quarantine::Quarantine;
+pub(super) use quarantine::Quarantines;
 
 use super::awaited::AwaitedLabels;
+use super::decision::{Decision, DecisionId};
 use super::decisions::{Decisions, Label, Logged};
-use super::lookup::{Decision, DecisionId};
-use super::registry::{Cache, Setup};
+use super::setup::Setup;
 use crate::config::Reliability;
 use crate::decide::{
-    AnswerClass, Answered, Beliefs, Case, Change, Evidence, Learner, Neighbour, Query, Rule, Source, Standing, Terms,
+    AnswerClass, AnsweredQuery, Assessment, AssessmentRequest, Change, LabelSource, Labels, LearnerStatus, ModelPrior,
+    Policy, PolicyDecision, PolicyParams, Spending, Trainer, Tunables,
 };
-use crate::store::{EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use crate::store::{EntryId, ScopeKey, TextHash, Timestamp};
 use crate::telemetry;
 
 /// What one cache has learned.
 pub(super) struct Learning {
     cache: String,
-    /// Held for microseconds.
-    learner: Mutex<Learner>,
-    decisions: Mutex<Decisions>,
-    awaited: Mutex<AwaitedLabels>,
+    trainer: RwLock<Trainer>,
+    spending: Spending,
+    pub(super) quarantines: Quarantines,
+    pub(super) decisions: Mutex<Decisions>,
+    pub(super) awaited: Mutex<AwaitedLabels>,
     /// Feedback is taken one after the other, or the same could be counted twice.
-    hearing: tokio::sync::Mutex<()>,
+    pub(super) feedback: tokio::sync::Mutex<()>,
     /// What is saved is written one after the other, or what was older could be written last.
-    saving: tokio::sync::Mutex<()>,
+    pub(super) saving: tokio::sync::Mutex<()>,
     /// Labels that are being made, and fits.
-    tasks: TaskTracker,
-    draws: AtomicU64,
-    /// What draws begin with: by chance, except where they are to be the same every time.
+    pub(super) tasks: TaskTracker,
+    samples: AtomicU64,
+    /// What samples begin with: by chance, except where they are to be the same every time.
     salt: u64,
     unsaved: AtomicBool,
-    /// When it is to be saved again at the earliest, unless in haste.
+    /// When it is to be saved again at the earliest, unless at once.
     next_save: Mutex<Instant>,
-    /// Whether any entry is quarantined; lets lookups of exact texts go without the lock.
-    quarantines: AtomicBool,
-    unsaved_quarantines: AtomicBool,
 }
 
 impl Learning {
     pub(super) fn new(cache: &str, keep_decisions: u64, salt: u64) -> Self {
         Self {
             cache: cache.to_owned(),
-            learner: Mutex::default(),
+            trainer: RwLock::default(),
+            spending: Spending::default(),
+            quarantines: Quarantines::default(),
             decisions: Mutex::new(Decisions::new(keep_decisions)),
             awaited: Mutex::default(),
-            hearing: tokio::sync::Mutex::default(),
+            feedback: tokio::sync::Mutex::default(),
             saving: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
-            draws: AtomicU64::new(0),
+            samples: AtomicU64::new(0),
             salt,
             unsaved: AtomicBool::new(false),
             next_save: Mutex::new(Instant::now()),
-            quarantines: AtomicBool::new(false),
-            unsaved_quarantines: AtomicBool::new(false),
         }
     }
 
-    /// Decides about candidates by a rule that learns.
-    pub(super) fn decide(
-        &self,
-        mut evidence: Vec<Evidence>,
-        (asked, neighbours): (Query<'_>, &[Neighbour<'_>]),
-        setup: &Setup,
-        most_error: Option<f64>,
-        ruled_out: impl Fn(&Evidence) -> bool,
-    ) -> Option<Case> {
-        let draw = self.draw();
-        let learner = &mut *self.learner.lock();
-        learner.complete(&mut evidence, asked, neighbours, &setup.beliefs);
-        self.unsaved.store(true, Ordering::Relaxed);
-        match setup.rule {
-            Rule::Static { .. } => None,
-            Rule::PerEntry(terms) => Some(learner.per_entry(evidence, terms, most_error, ruled_out, draw)),
-            Rule::Budget(terms) => Some(learner.budgeted(evidence, terms, &setup.beliefs, most_error, ruled_out, draw)),
+    /// What `policy` makes of a request, which gets its sample here.
+    pub(super) fn assess(&self, policy: &dyn Policy, request: AssessmentRequest<'_>) -> PolicyDecision {
+        let sample = if policy.params().is_some() { self.sample() } else { 0.0 };
+        let decision = {
+            let trainer = self.trainer.read();
+            policy.assess(&AssessmentRequest { sample, ..request }, trainer.knowledge(), &self.spending)
+        };
+        if decision.assessment.is_some() {
+            self.unsaved.store(true, Ordering::Relaxed);
         }
+        decision
     }
 
     /// From 0 to 1, evenly; nobody who doesn't know the salt can foresee it.
-    fn draw(&self) -> f64 {
+    fn sample(&self) -> f64 {
         let mut hasher = blake3::Hasher::new_derive_key("refrain audit");
         hasher.update(&self.salt.to_le_bytes());
         hasher.update(self.cache.as_bytes());
-        hasher.update(&self.draws.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        hasher.update(&self.samples.fetch_add(1, Ordering::Relaxed).to_le_bytes());
         let mut bytes = [0; 8];
         hasher.finalize_xof().fill(&mut bytes);
         #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
-        let draw = (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64;
-        draw
+        let sample = (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64;
+        sample
     }
 
     /// The classes of entries' answers, each known by its text.
     pub(super) fn classes(&self, own: impl Iterator<Item = (EntryId, AnswerClass)>) -> Vec<AnswerClass> {
-        let own: Vec<_> = own.collect();
-        let learner = self.learner.lock();
-        own.into_iter().map(|(entry, class)| learner.class(&entry, class)).collect()
+        let trainer = self.trainer.read();
+        own.map(|(entry, class)| trainer.knowledge().class(&entry, class)).collect()
     }
 
     pub(super) fn log(
         &self,
         decision: &Arc<Decision>,
-        case: Option<Case>,
+        assessment: Option<Assessment>,
         served: Option<EntryId>,
         of: (ScopeKey, TextHash),
     ) {
-        let (at, case) = (Timestamp::now(), case.map(Arc::new));
-        if let Some(case) = case.as_ref().filter(|_| served.is_none()) {
-            let lost = self.awaited.lock().add(of, decision.id, Arc::clone(case), at);
+        let (at, assessment) = (Timestamp::now(), assessment.map(Arc::new));
+        if let Some(assessment) = assessment.as_ref().filter(|_| served.is_none()) {
+            let lost = self.awaited.lock().add(of, decision.id, Arc::clone(assessment), at);
             telemetry::labels_lost(&self.cache, lost);
         }
-        let logged = Logged { at, decision: Arc::clone(decision), case, served, labels: Vec::new() };
+        let logged = Logged { at, decision: Arc::clone(decision), assessment, served, labels: Vec::new() };
         self.decisions.lock().add(logged);
     }
 
@@ -130,39 +121,27 @@ impl Learning {
         self.decisions.lock().keep_for(millis);
     }
 
-    pub(super) fn decisions(&self) -> Vec<Logged> {
-        self.decisions.lock().all().cloned().collect()
+    pub(super) fn status(&self, params: &PolicyParams) -> LearnerStatus {
+        LearnerStatus::new(self.trainer.read().knowledge(), &self.spending, params, self.quarantines.len())
     }
 
-    pub(super) fn served(&self, entry: EntryId) -> Vec<DecisionId> {
-        self.decisions.lock().served(entry)
-    }
-
-    /// Whether an entry's answer is known to be wrong for its own text.
-    pub(super) fn is_withdrawn(&self, entry: &EntryId) -> bool {
-        self.quarantines.load(Ordering::Relaxed) && self.learner.lock().is_withdrawn(entry)
-    }
-
-    /// Whether an entry isn't served to near prompts.
-    pub(super) fn is_quarantined(&self, entry: &EntryId) -> bool {
-        self.quarantines.load(Ordering::Relaxed) && self.learner.lock().is_quarantined(entry)
-    }
-
-    pub(super) fn standing(&self, terms: Terms) -> Standing {
-        self.learner.lock().standing(terms)
-    }
-
-    /// Learns what labels say about each candidate of a case.
-    fn learn(self: &Arc<Self>, about: (DecisionId, &Case), right: &[Option<bool>], told: Told<'_>, setup: &Setup) {
-        let ((id, case), Told { source, asked }) = (about, told);
+    /// Learns what labels say about each candidate of an assessment.
+    pub(super) fn learn(
+        self: &Arc<Self>,
+        (id, assessment): (DecisionId, &Assessment),
+        right: &[Option<bool>],
+        LabelContext { source, answered }: LabelContext<'_>,
+        setup: &Setup,
+    ) {
+        let tunables = setup.policy.params().map_or_else(Tunables::shipped, |params| params.tunables);
         let change = {
-            let learner = &mut *self.learner.lock();
-            let reliability =
-                learner.reliability(source, set_for(&setup.settings.reliability.unwrap_or_default(), source));
-            learner.learn(case, right, reliability, asked)
+            let trainer = &mut *self.trainer.write();
+            let set = set_for(&setup.settings.reliability.unwrap_or_default(), source);
+            let reliability = trainer.knowledge().reliability(source, set);
+            trainer.learn(assessment, &Labels { right, reliability, answered }, &self.spending, tunables)
         };
         self.unsaved.store(true, Ordering::Relaxed);
-        let of_best = case.best.and_then(|best| right.get(best).copied().flatten());
+        let of_best = assessment.best.and_then(|best| right.get(best).copied().flatten());
         if let Some(right) = of_best {
             telemetry::label(&self.cache, source.name(), right);
             let now = Timestamp::now();
@@ -182,17 +161,22 @@ impl Learning {
             }
             Change::None => {}
         }
-        self.refit(&setup.beliefs);
+        self.refit(&setup.prior, tunables);
     }
 
     /// Fits the model anew if that is due, on a thread that may block.
-    fn refit(self: &Arc<Self>, beliefs: &Arc<Beliefs>) {
-        let Some(job) = self.learner.lock().due(beliefs) else { return };
-        let (learning, beliefs) = (Arc::clone(self), Arc::clone(beliefs));
+    fn refit(self: &Arc<Self>, prior: &Arc<ModelPrior>, tunables: &Tunables) {
+        let Some(job) = self.trainer.write().due(prior, tunables) else { return };
+        let (learning, prior) = (Arc::clone(self), Arc::clone(prior));
         self.tasks.spawn_blocking(move || {
-            let fitted = job.run(&beliefs);
-            learning.learner.lock().adopt(fitted);
+            let fitted = job.run(&prior);
+            learning.trainer.write().adopt(fitted);
         });
+    }
+
+    /// `entry`'s answer says the same as those of `class`, though in other words.
+    pub(super) fn join(&self, entry: EntryId, class: AnswerClass) {
+        self.trainer.write().join(entry, class);
     }
 
     /// Until all labels that are known have been learned from.
@@ -202,30 +186,17 @@ impl Learning {
         self.tasks.reopen();
     }
 
-    /// These entries have other answers now.
-    pub(super) fn all_renewed(&self, entries: &[EntryId]) {
-        if self.quarantines.load(Ordering::Relaxed) {
-            entries.iter().for_each(|entry| self.renewed(entry));
-        }
-    }
-
     /// An entry has another answer now.
-    fn renewed(&self, entry: &EntryId) {
-        let learner = &mut *self.learner.lock();
-        if learner.renewed(entry) {
-            self.quarantines_changed(learner);
-        }
-    }
-
-    fn quarantines_changed(&self, learner: &Learner) {
-        self.quarantines.store(learner.has_quarantined(), Ordering::Relaxed);
-        self.unsaved_quarantines.store(true, Ordering::Relaxed);
+    pub(super) fn renewed(&self, entry: &EntryId) {
+        self.quarantines.release(entry);
+        self.trainer.write().renewed(entry);
     }
 
     /// Another model's cosines mean something else.
     pub(super) fn forget(&self) {
-        let learner = &mut *self.learner.lock();
-        *learner = learner.with_another_model();
+        let trainer = &mut *self.trainer.write();
+        *trainer = trainer.with_another_model();
+        self.spending.restore(Default::default());
         self.decisions.lock().clear();
         self.awaited.lock().clear();
         self.unsaved.store(true, Ordering::Relaxed);
@@ -233,52 +204,19 @@ impl Learning {
 }
 
 /// What the operator set for a source.
-fn set_for(reliability: &Reliability, source: Source) -> Option<f64> {
+fn set_for(reliability: &Reliability, source: LabelSource) -> Option<f64> {
     match source {
-        Source::FreshAnswer => reliability.fresh_answer,
-        Source::Meaning => reliability.meaning,
-        Source::Judge => reliability.judge,
-        Source::Feedback => reliability.feedback,
+        LabelSource::FreshAnswer => reliability.fresh_answer,
+        LabelSource::Meaning => reliability.meaning,
+        LabelSource::Judge => reliability.judge,
+        LabelSource::Feedback => reliability.feedback,
     }
 }
 
 /// Where a label comes from.
 #[derive(Clone, Copy)]
-struct Told<'a> {
-    source: Source,
+pub(super) struct LabelContext<'a> {
+    pub(super) source: LabelSource,
     /// The prompt with its fresh answer, if there is one and the prompt is known whole.
-    asked: Option<Answered<'a>>,
-}
-
-impl Cache {
-    /// Until all labels that are known have been learned from; replays wait for it after each request.
-    pub async fn settle(&self) {
-        self.learning.settle().await;
-    }
-
-    /// The decision of `id`, while it is kept.
-    ///
-    /// # Errors
-    /// The store's, where it isn't in memory.
-    pub async fn decision(&self, id: DecisionId) -> Result<Option<Logged>, StoreError> {
-        if let Some(logged) = self.learning.decisions.lock().get(id, Timestamp::now()) {
-            return Ok(Some(logged.clone()));
-        }
-        let found = self.store.decision(self.key, id.bytes()).await?;
-        let logged: Option<Logged> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let kept = |logged: &Logged| self.learning.decisions.lock().keeps(logged.at, Timestamp::now());
-        Ok(logged.filter(kept))
-    }
-
-    /// All decisions that are kept, oldest first.
-    #[must_use]
-    pub fn decisions(&self) -> Vec<Logged> {
-        self.learning.decisions()
-    }
-
-    /// How learning stands, where the cache's rule learns.
-    #[must_use]
-    pub fn standing(&self) -> Option<Standing> {
-        self.rule().terms().map(|terms| self.learning.standing(terms))
-    }
+    pub(super) answered: Option<AnsweredQuery<'a>>,
 }

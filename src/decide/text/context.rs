@@ -1,7 +1,8 @@
 //! A question of a conversation as one that can be understood by itself.
 
 use super::language::Language;
-use super::tokens::{Token, split};
+use super::token::Token;
+use super::tokens::split;
 
 /// Words that point at something said before.
 const POINTING: [&str; 40] = [

@@ -1,6 +1,7 @@
 //! Days and months by their names, and days seen from today.
 
-use super::tokens::{Kind, Token};
+use super::senses::{DateName, When};
+use super::token::{Kind, Token};
 
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const MONTHS: [&str; 12] = [
@@ -34,26 +35,8 @@ const RELATIVE: [&str; 7] = ["today", "tomorrow", "yesterday", "tonight", "weeke
 /// Behind these, *march* and *may* are months.
 const BEFORE_MONTHS: [&str; 9] = ["in", "of", "since", "until", "by", "next", "last", "this", "early"];
 
-/// What a word is a name for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Name {
-    place: u8,
-    is: When,
-    /// Of a day or a month, and nothing but it.
-    pub(super) is_plain: bool,
-}
-
-/// When a word names a day or a month.
-#[derive(Debug, Clone, Copy)]
-enum When {
-    Always,
-    BesideNumber,
-    /// Beside a number, or behind what stands before months.
-    InPlaceOfMonth,
-}
-
 /// All that are known, as they are spelt.
-pub(super) fn names() -> impl Iterator<Item = (String, Name)> {
+pub(super) fn names() -> impl Iterator<Item = (String, DateName)> {
     let places = || 0u8..;
     let months = places().skip(DAYS.len());
     let relative = places().skip(DAYS.len() + MONTHS.len());
@@ -66,7 +49,9 @@ pub(super) fn names() -> impl Iterator<Item = (String, Name)> {
     let spelt = |(word, place, is): (&'static str, u8, When)| {
         let endings: &[&str] = if DAYS.contains(&word) { &["", "'s", "s", "s's"] } else { &["", "'s"] };
         let is_plain = move |ending: &str| ending.is_empty() && (DAYS.contains(&word) || MONTHS.contains(&word));
-        endings.iter().map(move |ending| (format!("{word}{ending}"), Name { place, is, is_plain: is_plain(ending) }))
+        endings
+            .iter()
+            .map(move |ending| (format!("{word}{ending}"), DateName { place, is, is_plain: is_plain(ending) }))
     };
     days.chain(months).chain(short).chain(relative).flat_map(spelt)
 }

@@ -1,6 +1,6 @@
 //! Names.
 
-use super::tokens::{Kind, Token};
+use super::token::{Kind, Token};
 
 /// Share of capitalised words from which capitals say nothing: titles, and people who shout.
 const TITLE: f32 = 0.6;

@@ -1,6 +1,6 @@
 //! Which language a prompt is in, as far as its letters and its commonest words tell.
 
-use super::tokens::{Kind, Token};
+use super::token::{Kind, Token};
 
 /// What a prompt is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,21 +85,6 @@ const COMMON: [(&str, &[&str]); 7] = [
 const LEAST: usize = 2;
 const LEAD: usize = 1;
 
-/// Some of the languages in [`COMMON`], a bit for each.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Set(u8);
-
-impl Set {
-    /// Adds the language at a place.
-    pub(super) fn add(&mut self, place: usize) {
-        self.0 |= 1 << place;
-    }
-
-    fn has(self, place: usize) -> bool {
-        self.0 >> place & 1 == 1
-    }
-}
-
 /// Each common word with the place of its language.
 pub(super) fn common_words() -> impl Iterator<Item = (&'static str, usize)> {
     COMMON.iter().enumerate().flat_map(|(place, (_, words))| words.iter().map(move |word| (*word, place)))
@@ -111,7 +96,7 @@ impl Language {
             return Self::Script(script);
         }
         let mut counts = [0usize; COMMON.len()];
-        for token in tokens.iter().filter(|token| token.kind == Kind::Word && token.senses.languages.0 != 0) {
+        for token in tokens.iter().filter(|token| token.kind == Kind::Word && !token.senses.languages.is_empty()) {
             let count = |(place, count): (usize, &mut usize)| *count += usize::from(token.senses.languages.has(place));
             counts.iter_mut().enumerate().for_each(count);
         }

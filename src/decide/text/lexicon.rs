@@ -3,34 +3,25 @@
 use std::sync::LazyLock;
 
 use super::hash::{ByHash, Hash};
-use super::{dates, language, negation, numbers, order, scope_words, tokens, units};
+use super::senses::Senses;
+use super::{dates, language, negation, numbers, order, scope_words, units};
 
-/// What a word may mean, whatever stands around it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Senses {
-    /// It holds a sentence together and says little.
-    pub(super) is_function: bool,
-    /// It negates.
-    pub(super) negates: bool,
-    /// Where it stands, an order of things matters.
-    pub(super) directs: bool,
-    /// A phrase that says what belongs to something begins with it.
-    pub(super) begins_scope: bool,
-    /// The languages in which it is common.
-    pub(super) languages: language::Set,
-    /// The number that it is a word for.
-    pub(super) number: Option<numbers::Word>,
-    /// What is measured in it.
-    pub(super) unit: Option<units::Unit>,
-    /// The day or month that it names.
-    pub(super) date: Option<dates::Name>,
-}
+/// Words that hold a sentence together and say little.
+const FUNCTION_WORDS: [&str; 96] = [
+    "a", "about", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but", "by", "can", "could", "d",
+    "did", "do", "does", "doing", "for", "from", "get", "give", "had", "has", "have", "he", "her", "here", "him",
+    "his", "how", "i", "i'd", "i'm", "if", "in", "into", "is", "it", "it's", "its", "just", "let", "ll", "m", "may",
+    "me", "might", "my", "of", "on", "or", "our", "please", "s", "shall", "she", "should", "so", "some", "such",
+    "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "up",
+    "us", "was", "we", "were", "what", "what's", "when", "where", "which", "who", "why", "will", "with", "would",
+    "you", "your", "way", "show",
+];
 
 /// By the hash of each word. Small, so that it stays near the processor.
 static LEXICON: LazyLock<ByHash<Senses>> = LazyLock::new(|| {
     let mut lexicon = ByHash::default();
     let mut of = |word: &str, learn: &dyn Fn(&mut Senses)| learn(lexicon.entry(Hash::of(word)).or_default());
-    tokens::FUNCTION_WORDS.iter().for_each(|word| of(word, &|senses| senses.is_function = true));
+    FUNCTION_WORDS.iter().for_each(|word| of(word, &|senses| senses.is_function = true));
     negation::NEGATORS.iter().for_each(|word| of(word, &|senses| senses.negates = true));
     order::DIRECTIONS.iter().for_each(|word| of(word, &|senses| senses.directs = true));
     scope_words::first_words().for_each(|word| of(word, &|senses| senses.begins_scope = true));
@@ -57,7 +48,7 @@ mod tests {
         let of = |word: &str| senses(Hash::of(word));
         assert!(of("minutes").unit.is_some() && of("no").negates && of("may").date.is_some() && of("may").is_function);
         assert!(of("twelve").number.is_some() && of("twelfth").number.is_none() && of("more").begins_scope);
-        let words = tokens::FUNCTION_WORDS.iter().chain(&negation::NEGATORS).map(|word| (*word).to_owned());
+        let words = FUNCTION_WORDS.iter().chain(&negation::NEGATORS).map(|word| (*word).to_owned());
         let words = words.chain(language::common_words().map(|(word, _)| word.to_owned()));
         let words = words.chain(units::spellings().map(|(word, _)| word.to_owned()));
         let words = words.chain(numbers::words().map(|(word, _)| word.to_owned()));

@@ -18,6 +18,8 @@ mod opposites;
 mod order;
 mod quotes;
 mod scope_words;
+mod senses;
+mod token;
 mod tokens;
 mod units;
 

@@ -1,6 +1,6 @@
 //! Negation.
 
-use super::tokens::Token;
+use super::token::Token;
 
 /// Words that negate.
 pub(super) const NEGATORS: [&str; 17] = [

@@ -1,7 +1,8 @@
 //! Numbers, in digits or in words.
 
 use super::hash::fingerprint;
-use super::tokens::{Kind, Token};
+use super::senses::NumberWord;
+use super::token::{Kind, Token};
 
 /// Words for numbers. *One* is left out: it mostly isn't a number.
 const WORDS: [(&str, &str); 40] = [
@@ -47,13 +48,9 @@ const WORDS: [(&str, &str); 40] = [
     ("tenth", "10"),
 ];
 
-/// A place in [`WORDS`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Word(u8);
-
 /// All words for numbers.
-pub(super) fn words() -> impl Iterator<Item = (&'static str, Word)> {
-    WORDS.iter().zip(0..).map(|((word, _), place)| (*word, Word(place)))
+pub(super) fn words() -> impl Iterator<Item = (&'static str, NumberWord)> {
+    WORDS.iter().zip(0..).map(|((word, _), place)| (*word, NumberWord(place)))
 }
 
 /// What numbers a prompt names, in any order: hashes of their shortest spellings.
@@ -70,7 +67,7 @@ impl Numbers {
         for token in tokens {
             match token.kind {
                 Kind::Number => in_digits.extend(parts(&token.lower).map(shortest)),
-                Kind::Word => all.extend(token.senses.number.map(|Word(at)| WORDS[usize::from(at)].1.to_owned())),
+                Kind::Word => all.extend(token.senses.number.map(|NumberWord(at)| WORDS[usize::from(at)].1.to_owned())),
                 Kind::Sign => {}
             }
         }

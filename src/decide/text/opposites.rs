@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::hash::{ByHash, Hash};
-use super::tokens::{Token, stem};
+use super::token::{Token, stem};
 
 /// Pairs, each word in its plain form.
 const PAIRS: [(&str, &str); 134] = [

@@ -1,6 +1,6 @@
 //! The same words in another order.
 
-use super::tokens::Token;
+use super::token::Token;
 
 /// Where one of these stands, an order of things matters: from A to B, A into B, A over B, A for B, A before B.
 pub(super) const DIRECTIONS: [&str; 17] = [

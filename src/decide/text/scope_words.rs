@@ -1,6 +1,6 @@
 //! Words that widen or narrow what is asked for.
 
-use super::tokens::Token;
+use super::token::Token;
 
 /// Some words, and what they come to.
 type Phrase = (&'static [&'static str], &'static str);

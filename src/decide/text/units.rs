@@ -1,6 +1,7 @@
 //! Units and currencies.
 
-use super::tokens::Token;
+use super::senses::Unit;
+use super::token::Token;
 
 /// What is measured, the unit, and how it is written.
 const UNITS: [(Quantity, &str, &[&str]); 61] = [
@@ -83,10 +84,6 @@ enum Quantity {
     Power,
     Bandwidth,
 }
-
-/// A place in [`UNITS`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Unit(u8);
 
 /// All spellings, and what each stands for.
 pub(super) fn spellings() -> impl Iterator<Item = (&'static str, Unit)> {

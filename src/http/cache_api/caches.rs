@@ -15,7 +15,7 @@ use super::asked::{Named, Whole};
 use super::problem::Problem;
 use super::reader::Reader;
 use crate::cache::{Cache, NotTuned, Tuning, TuningChange};
-use crate::config::Policy;
+use crate::config::PolicyName;
 use crate::http::App;
 
 /// The caller's cache that the path names, if it was made, was stored into, or is in the settings.
@@ -122,9 +122,9 @@ fn tuning(reader: &mut Reader) -> Tuning {
     let policy = match reader.take("policy") {
         None => None,
         Some(value) => match value.as_str() {
-            Some("budget") => Some(Policy::Budget),
-            Some("per-entry") => Some(Policy::PerEntry),
-            Some("static") => Some(Policy::Static),
+            Some("budget") => Some(PolicyName::Budget),
+            Some("per-entry") => Some(PolicyName::PerEntry),
+            Some("static") => Some(PolicyName::Static),
             _ => {
                 reader.wrong("policy", "enum", "must be \"budget\", \"per-entry\" or \"static\"");
                 None

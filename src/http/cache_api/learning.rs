@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::reader::Reader;
 use super::reply::CandidateReply;
 use crate::cache::{About, CacheError, DecisionId, Feedback, FeedbackError, FeedbackOutcome, Logged};
-use crate::decide::{Case, Ending, ErrorBudget, Evidence, NAMES, Outlook};
+use crate::decide::{Assessment, CandidateFeatures, ErrorBudget, Outlook, Verdict, feature_names};
 use crate::http::App;
 use crate::prompt::Json as Parsed;
 
@@ -72,13 +72,13 @@ fn decision_id(text: &str) -> Result<DecisionId, Problem> {
 
 fn explained(logged: &Logged) -> Value {
     let decision = &logged.decision;
-    let case = logged.case.as_deref();
+    let assessment = logged.assessment.as_deref();
     let candidates = decision.candidates.iter().enumerate().map(|(place, considered)| {
-        let evidence = case.and_then(|case| case.evidence.iter().find(|evidence| evidence.place == place));
+        let weighed = assessment.and_then(|assessment| assessment.candidates.iter().find(|one| one.place == place));
         let mut reply = serde_json::to_value(CandidateReply::new(considered)).unwrap_or_default();
-        if let (Some(evidence), Some(reply)) = (evidence, reply.as_object_mut()) {
-            reply.insert("features".into(), features(evidence));
-            reply.insert("differences".into(), json!(evidence.differences));
+        if let (Some(weighed), Some(reply)) = (weighed, reply.as_object_mut()) {
+            reply.insert("features".into(), features(weighed));
+            reply.insert("differences".into(), json!(weighed.differences));
         }
         reply
     });
@@ -91,21 +91,21 @@ fn explained(logged: &Logged) -> Value {
         "reason": decision.reason,
         "budget": decision.budget,
         "pCorrect": decision.p_correct,
-        "cut": case.map(|case| case.cut),
-        "wouldHit": case.map(|case| case.ending.would_hit()),
-        "auditRate": case.map(|case| case.audit_rate),
-        "bestEntryId": case.and_then(Case::best).map(|best| best.entry.to_string()),
+        "cut": assessment.map(|assessment| assessment.cut),
+        "wouldHit": assessment.map(|assessment| assessment.verdict.would_hit()),
+        "auditRate": assessment.map(|assessment| assessment.audit_rate),
+        "bestEntryId": assessment.and_then(Assessment::best).map(|best| best.entry.to_string()),
         "servedEntryId": logged.served.map(|entry| entry.to_string()),
-        "audited": case.map(|case| case.ending == Ending::Audited),
-        "guards": decision.guards,
+        "audited": assessment.map(|assessment| assessment.verdict == Verdict::Audited),
+        "guards": decision.rejections,
         "curated": decision.curated,
         "candidates": candidates.collect::<Vec<_>>(),
         "labels": labels.collect::<Vec<_>>(),
     })
 }
 
-fn features(evidence: &Evidence) -> Value {
-    NAMES.iter().zip(&evidence.vector).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+fn features(candidate: &CandidateFeatures) -> Value {
+    feature_names().zip(&candidate.vector).map(|(name, value)| (name.to_owned(), json!(value))).collect()
 }
 
 fn read_feedback(body: &[u8]) -> Result<Feedback, Problem> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cache::{Cache, Considered, Decision, Found, Hit, Strategy};
-use crate::decide::{Guard, Outcome, Share, Standing, Summary};
+use crate::decide::{LearnerStatus, Outcome, RejectionReason, Share, Summary};
 use crate::embed::Cosine;
 use crate::store::{Curation, Entry, Holdings, Selected};
 
@@ -87,7 +87,7 @@ pub(super) struct StatsReply {
 #[serde(rename_all = "camelCase")]
 struct LearningReply {
     #[serde(flatten)]
-    standing: Standing,
+    status: LearnerStatus,
     /// Of the last audits, `all` of them: `some` would have been wrong. `value` is an honest estimate of wrong ÷ hits: doubtful hits are
     /// audited more often, so each audit stands for as many hits as its chance says.
     audited_wrong: ShareReply,
@@ -107,14 +107,14 @@ struct ShareReply {
 impl StatsReply {
     pub(super) fn new(cache: &Cache) -> Self {
         let summary = cache.summary();
-        let learning = cache.standing().map(|standing| LearningReply::new(standing, &summary));
+        let learning = cache.learner_status().map(|status| LearningReply::new(status, &summary));
         Self { holdings: cache.holdings(), summary, learning }
     }
 }
 
 impl LearningReply {
-    fn new(standing: Standing, summary: &Summary) -> Self {
-        let wrong = standing.recent_audits;
+    fn new(status: LearnerStatus, summary: &Summary) -> Self {
+        let wrong = status.recent_audits;
         let (low, high) = wrong.interval();
         let near_hits = Share::new(summary.total.semantic_hits, summary.total.lookups).value();
         let Share { some, all } = wrong.drawn();
@@ -123,7 +123,7 @@ impl LearningReply {
             audited_wrong: ShareReply { some, all, value: wrong.value(), interval: (low, high) },
             wrong_of_requests: is_audited.then_some(wrong.value() * near_hits),
             wrong_of_requests_interval: is_audited.then_some((low * near_hits, high * near_hits)),
-            standing,
+            status,
         }
     }
 }
@@ -138,7 +138,7 @@ struct DecisionReply<'f> {
     p_correct: Option<f64>,
     /// The error budget that the decision was made within; none under a static threshold.
     budget: Option<f64>,
-    guards: &'f [Guard],
+    guards: &'f [RejectionReason],
     /// Whether a curated entry was served.
     curated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,21 +154,21 @@ pub(super) struct CandidateReply<'f> {
     /// The plain cosine.
     cosine: f32,
     p_correct: Option<f64>,
-    guards: &'f [Guard],
+    guards: &'f [RejectionReason],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     curated: bool,
 }
 
 impl<'f> SearchReply<'f> {
     pub(super) fn new(found: &'f Found, explain: bool) -> Self {
-        let Decision { id, outcome, p_correct, budget, candidates, guards, reason, curated } = &*found.decision;
+        let Decision { id, outcome, p_correct, budget, candidates, rejections, reason, curated } = &*found.decision;
         let decision = DecisionReply {
             id: id.to_string(),
             outcome: *outcome,
             reason: reason.as_deref(),
             p_correct: *p_correct,
             budget: *budget,
-            guards,
+            guards: rejections,
             curated: *curated,
             age_ms: found.hits.first().map(|hit| hit.age_millis),
             candidates: explain.then(|| candidates.iter().map(CandidateReply::new).collect()),
@@ -204,7 +204,7 @@ impl<'f> CandidateReply<'f> {
             entry_id: considered.entry.to_string(),
             cosine: considered.cosine.get(),
             p_correct: considered.verdict.p_correct,
-            guards: &considered.verdict.guards,
+            guards: &considered.verdict.rejections,
             curated: considered.curated,
         }
     }

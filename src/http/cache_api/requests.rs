@@ -4,7 +4,7 @@ use super::langchain;
 use super::problem::Problem;
 use super::reader::Reader;
 use crate::cache::{Cache, Deletion, Lookup, Save, Strategy, chat_context, chat_question, read_chat};
-use crate::decide::Demand;
+use crate::decide::LookupConstraints;
 use crate::decide::text::with_context;
 use crate::embed::Cosine;
 use crate::prompt::{Cacheability, Json, Question};
@@ -72,7 +72,7 @@ impl SearchRequest {
 struct SearchFields {
     attributes: Attributes,
     strategies: Vec<Strategy>,
-    demand: Demand,
+    constraints: LookupConstraints,
     max_results: usize,
     explain: bool,
 }
@@ -88,20 +88,20 @@ impl SearchFields {
         Self {
             strategies: strategies(reader),
             attributes: reader.attributes("attributes"),
-            demand: Demand { min_cosine, max_error_rate, max_age_millis: None },
+            constraints: LookupConstraints { min_cosine, max_error_rate, max_age_millis: None },
             max_results: usize::try_from(max_results).unwrap_or(1),
             explain: reader.flag("explain"),
         }
     }
 
     fn of(self, Asked { question, chat }: Asked) -> SearchRequest {
-        let Self { attributes, strategies, demand, max_results, explain } = self;
+        let Self { attributes, strategies, constraints, max_results, explain } = self;
         let lookup = Lookup {
             question,
             chat,
             attributes,
             strategies,
-            demand,
+            constraints,
             max_results,
             // A tool call has no text to reply with.
             usable: |answer| !answer.text.is_empty(),

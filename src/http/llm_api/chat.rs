@@ -11,13 +11,14 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
 use super::error::ApiError;
+use super::head::Head;
 use super::headers;
 use super::incoming::IncomingChat;
 use super::meter::{Meter, Served};
+use super::model_name::last_model_of;
 use super::pass_through::pass_through;
 use super::recorder::Recorder;
-use super::relay::last_model_of;
-use super::reply::{Head, forward, render_hit};
+use super::reply::{forward, render_hit};
 use super::shared_call::{FlightKey, Shape, lead};
 use super::single_flight::{Follower, Leader, Role};
 use crate::cache::Found;
@@ -172,7 +173,12 @@ impl Request {
     }
 
     /// The reply that another request's call brought.
-    async fn joined(&self, follower: Follower<Head>, head: Arc<Head>, mut status: Headers) -> Result<Response, ApiError> {
+    async fn joined(
+        &self,
+        follower: Follower<Head>,
+        head: Arc<Head>,
+        mut status: Headers,
+    ) -> Result<Response, ApiError> {
         headers::collapsed(&mut status);
         let body = self.meter.metered(follower.body().boxed(), Served::joined(&head));
         forward(&self.meter, head, body, status).await

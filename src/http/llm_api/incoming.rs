@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::controls::Controls;
 use super::error::ApiError;
-use super::relay::model_of;
+use super::model_name::model_of;
 use crate::cache::{Cache, Lookup, Strategy, chat_context};
-use crate::decide::Demand;
+use crate::decide::LookupConstraints;
 use crate::http::auth::Caller;
 use crate::http::live::Live;
 use crate::http::paths::MODEL_HEADER;
@@ -179,7 +179,7 @@ impl IncomingChat {
             chat: chat.and_then(|chat| chat_context(chat, self.controls.namespace.as_deref())),
             attributes: Attributes::default(),
             strategies: vec![Strategy::Exact, Strategy::Semantic],
-            demand: Demand {
+            constraints: LookupConstraints {
                 min_cosine: None,
                 max_error_rate: self.controls.max_error_rate,
                 max_age_millis: self.controls.max_age_millis,

@@ -14,7 +14,7 @@ use futures_util::stream::{BoxStream, Stream};
 use parking_lot::Mutex;
 
 use super::error::ApiError;
-use super::reply::Head;
+use super::head::Head;
 use crate::cache::Decision;
 use crate::config::Price;
 use crate::decide::Outcome;
@@ -23,7 +23,7 @@ use crate::http::access_log::Line;
 use crate::http::auth::{Caller, KeyId};
 use crate::http::live::Live;
 use crate::http::traces::{Kind, Span, Traced, Traces};
-use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tail, Tokens, Used, draw};
+use crate::router::{Account, Allowance, Day, Exceeded, SendError, Sums, Tail, Tokens, Used, sample};
 use crate::store::Timestamp;
 use crate::telemetry;
 
@@ -118,7 +118,7 @@ impl Meter {
             telemetry::limited("key");
             exceeded(over, "this API key")
         })?;
-        let traced = Traces::begin(live.settings.traces.as_ref(), headers, draw());
+        let traced = Traces::begin(live.settings.traces.as_ref(), headers, sample());
         let (app, live) = (Arc::clone(app), Arc::clone(live));
         Ok(Admitted { app, live, caller: caller.clone(), began: Instant::now(), traced })
     }

@@ -5,10 +5,12 @@ mod controls;
 mod count_tokens;
 mod embeddings;
 mod error;
+mod head;
 mod headers;
 mod incoming;
 mod kept;
 mod meter;
+mod model_name;
 mod models;
 mod pass_through;
 mod provider_embeddings;
@@ -28,7 +30,7 @@ pub(super) use models::{model, models};
 pub(super) use pass_through::pass_through;
 
 /// Calls under way, by what was asked.
-pub(super) type SingleFlight = single_flight::SingleFlight<shared_call::FlightKey, reply::Head>;
+pub(super) type SingleFlight = single_flight::SingleFlight<shared_call::FlightKey, head::Head>;
 
 use error::ApiError;
 

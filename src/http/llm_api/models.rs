@@ -13,8 +13,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use super::head::Head;
 use super::relay::told;
-use super::reply::Head;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::live::Live;

@@ -9,10 +9,11 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::error::{ApiError, status_of};
+use super::head::Head;
 use super::headers as names;
 use super::meter::{Meter, Served};
-use super::relay::{last_model_of, model_of, told};
-use super::reply::Head;
+use super::model_name::{last_model_of, model_of};
+use super::relay::told;
 use crate::http::live::Live;
 use crate::http::{App, body};
 use crate::router::{Outgoing, SendError, Upstream};

@@ -17,10 +17,11 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::controls::Controls;
 use super::error::ApiError;
+use super::head::Head;
 use super::headers::{self, VectorsFound};
 use super::incoming::{PARSE_INLINE, told_apart};
 use super::meter::{Admitted, Meter, Served};
-use super::reply::{Head, forward};
+use super::reply::forward;
 use super::shared_call::{FlightKey, Shape, lead};
 use super::single_flight::Role;
 use crate::cache::{Cache, KnownVector, VectorLookup, VectorSave};

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::head::Head;
 use super::incoming::IncomingChat;
-use super::reply::Head;
 use crate::cache::{PendingSave, Save};
 use crate::embed::TextEmbedding;
 use crate::http::{App, body};

@@ -3,55 +3,24 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, Stream};
 
 use super::error::ApiError;
+use super::head::Head;
 use super::headers;
 use super::incoming::IncomingChat;
 use super::meter::Meter;
 use crate::cache::{Found, Hit};
 use crate::llm::{self, Delivery, FormatId, Frame, playback};
-use crate::router::{FailedAttempt, Pieces, Progress, Tokens, Upstream, Used};
+use crate::router::Tokens;
 use crate::store;
 
 /// Whole replies up to this size are read before they are handed on, so that their headers can tell what they cost.
 const READ_FIRST: usize = 1 << 20;
-
-/// What comes before a reply's body.
-#[derive(Debug, Clone)]
-pub(in crate::http) struct Head {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) length: Option<usize>,
-    pub(super) is_stream: bool,
-    /// How far a stream has come.
-    pub(super) progress: Arc<Progress>,
-    pub(super) provider: String,
-    pub(super) model: Option<String>,
-    pub(super) failed_attempts: Vec<FailedAttempt>,
-    pub(super) used: Used,
-}
-
-impl Head {
-    pub(super) fn of(upstream: Upstream) -> (Self, Pieces) {
-        let head = Self {
-            status: upstream.status,
-            headers: upstream.headers,
-            length: upstream.content_length,
-            is_stream: upstream.is_stream,
-            progress: upstream.progress,
-            provider: upstream.provider,
-            model: upstream.model,
-            failed_attempts: upstream.failed_attempts,
-            used: upstream.used,
-        };
-        (head, upstream.body)
-    }
-}
 
 /// A stored answer in the way in which `incoming` wants it, and what it took to make, where that is known. None where it
 /// can't be rendered, which must not fail the request.

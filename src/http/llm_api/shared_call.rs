@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use bytes::Bytes;
 
+use super::head::Head;
 use super::meter::{Meter, Served};
-use super::reply::Head;
 use super::single_flight::{Completeness, Leader, run};
 use crate::llm::embeddings::Encoding;
 use crate::llm::{Delivery, FormatId};

@@ -19,7 +19,7 @@ use aws_smithy_types::body::SdkBody;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, Url};
 
-use super::Clients;
+use super::clients::Clients;
 use super::error::{CredentialError, chain};
 use super::kept::{Fetched, Kept, Source};
 use super::signature::{SignatureError, sign};

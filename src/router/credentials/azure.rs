@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Clients;
+use super::clients::Clients;
 use super::error::CredentialError;
 use super::kept::{Fetched, Source};
 use crate::config::{self, ApiKey};

@@ -5,6 +5,7 @@
 
 mod aws;
 mod azure;
+mod clients;
 mod error;
 mod google;
 mod kept;
@@ -12,18 +13,15 @@ pub(super) mod keys;
 mod signature;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::{self, Authentication, ProviderKind};
 
 pub(super) use aws::Signer;
 use azure::Azure;
+use clients::Clients;
 pub(super) use error::CredentialError;
 use google::Google;
 use kept::Kept;
-
-/// How long a connection to whoever issues tokens may take to open. Metadata services are on the same machine.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// What a provider is called with, besides keys.
 #[derive(Clone)]
@@ -52,22 +50,6 @@ impl Tokens {
             Issued::Azure(tokens) => tokens.get().await,
             Issued::Google(tokens) => tokens.get().await,
         }
-    }
-}
-
-/// Clients for those who issue credentials.
-#[derive(Debug, Clone)]
-struct Clients {
-    /// For services on the internet: through the proxy, where the environment names one.
-    outside: reqwest::Client,
-    /// For services of the machine, which no proxy reaches.
-    metadata: reqwest::Client,
-}
-
-impl Clients {
-    fn new() -> Result<Self, reqwest::Error> {
-        let client = || reqwest::Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
-        Ok(Self { outside: client().build()?, metadata: client().no_proxy().build()? })
     }
 }
 

@@ -10,7 +10,8 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 
-use super::SCOPE;
+/// What a token may be used for. What the account itself may do bounds it further.
+pub(super) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// Where tokens are handed out, if the key file doesn't say.
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";

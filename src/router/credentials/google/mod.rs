@@ -11,13 +11,11 @@ use google_cloud_auth::credentials::{
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::Clients;
+use super::clients::Clients;
 use super::error::{CredentialError, chain};
 use super::kept::{Fetched, Source};
 use account::{ServiceAccount, token};
 
-/// What a token may be used for. What the account itself may do bounds it further.
-const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// For how long a token of Google's library is taken for good: it keeps and renews them itself, four minutes before they end,
 /// and doesn't say when that is.
 const OF_LIBRARY: Duration = Duration::from_secs(20);
@@ -111,18 +109,20 @@ async fn of_library(
 
 fn made_of(file: Option<&Value>) -> Result<AccessTokenCredentials, CredentialError> {
     let built = match file {
-        None => Builder::default().with_scopes([SCOPE]).build_access_token_credentials(),
+        None => Builder::default().with_scopes([account::SCOPE]).build_access_token_credentials(),
         Some(file) => {
             let json = file.clone();
             match file["type"].as_str() {
                 Some("authorized_user") => user_account::Builder::new(json).build_access_token_credentials(),
                 Some("impersonated_service_account") => {
-                    impersonated::Builder::new(json).with_scopes([SCOPE]).build_access_token_credentials()
+                    impersonated::Builder::new(json).with_scopes([account::SCOPE]).build_access_token_credentials()
                 }
                 Some("external_account_authorized_user") => {
                     external_account_authorized_user::Builder::new(json).build_access_token_credentials()
                 }
-                _ => external_account::Builder::new(json).with_scopes([SCOPE]).build_access_token_credentials(),
+                _ => {
+                    external_account::Builder::new(json).with_scopes([account::SCOPE]).build_access_token_credentials()
+                }
             }
         }
     };

@@ -18,9 +18,9 @@ const FORGOTTEN: f32 = 0.75;
 
 /// The words of a prompt without their endings, and its pairs of words that follow each other: hashes of them, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wording(Vec<u32>);
+pub struct TokenSet(Vec<u32>);
 
-impl Wording {
+impl TokenSet {
     /// Of the first words of a prompt.
     #[must_use]
     pub fn of(parsed: &Parsed) -> Self {
@@ -44,7 +44,7 @@ pub(super) struct Common {
 
 impl Common {
     /// One more prompt, which counts `weight`; no more than about `most` words are remembered.
-    pub(super) fn add(&mut self, Wording(words): &Wording, weight: f32, most: usize) {
+    pub(super) fn add(&mut self, TokenSet(words): &TokenSet, weight: f32, most: usize) {
         self.prompts += weight;
         words.iter().for_each(|word| *self.with.entry(*word).or_default() += weight);
         while self.with.len() > most {
@@ -54,7 +54,7 @@ impl Common {
     }
 
     /// In which share of these prompts each word of another one comes. One that never did is taken to come in half a prompt.
-    pub(super) fn shares(&self, Wording(words): &Wording) -> Vec<f32> {
+    pub(super) fn shares(&self, TokenSet(words): &TokenSet) -> Vec<f32> {
         let count = |word| self.with.get(word).copied().unwrap_or_default();
         words.iter().map(|word| (count(word) + 0.5) / (self.prompts + 1.0)).collect()
     }
@@ -70,7 +70,7 @@ pub(super) struct Words {
 
 impl Words {
     /// One more prompt, which counts `weight`; no more than about `most` words are remembered.
-    pub(super) fn add(&mut self, Wording(words): &Wording, weight: f32, most: usize) {
+    pub(super) fn add(&mut self, TokenSet(words): &TokenSet, weight: f32, most: usize) {
         self.prompts += weight;
         for word in words {
             match self.with.binary_search_by_key(word, |(word, _)| *word) {
@@ -92,7 +92,7 @@ impl Words {
     /// How much likelier a prompt's words are among these prompts than where they come in `shares` of all: the sum of
     /// ln((n_w + α·g_w) ÷ (n + α) ÷ g_w) over the words w, which come in n_w of n of these prompts and in the share g_w of all, with the
     /// [`SMOOTHING`] α; ÷ the root of the number of words, because these don't come independently. 0 where nothing is known.
-    pub(super) fn speak_for(&self, Wording(words): &Wording, shares: &[f32]) -> f32 {
+    pub(super) fn speak_for(&self, TokenSet(words): &TokenSet, shares: &[f32]) -> f32 {
         let mut known = self.with.iter().peekable();
         let more = words.iter().zip(shares).filter_map(|(word, share)| {
             while known.next_if(|(other, _)| other < word).is_some() {}
@@ -117,28 +117,28 @@ mod tests {
 
     const MOST: usize = 1000;
 
-    fn wording(text: &str) -> Wording {
-        Wording::of(&Parsed::new(text))
+    fn tokens(text: &str) -> TokenSet {
+        TokenSet::of(&Parsed::new(text))
     }
 
     fn words(prompts: &[&str]) -> Words {
         let mut words = Words::default();
-        prompts.iter().for_each(|prompt| words.add(&wording(prompt), 1.0, MOST));
+        prompts.iter().for_each(|prompt| words.add(&tokens(prompt), 1.0, MOST));
         words
     }
 
     fn common(prompts: &[&str]) -> Common {
         let mut common = Common::default();
-        prompts.iter().for_each(|prompt| common.add(&wording(prompt), 1.0, MOST));
+        prompts.iter().for_each(|prompt| common.add(&tokens(prompt), 1.0, MOST));
         common
     }
 
     #[test]
     fn forms_of_a_word_are_one_and_order_shows_in_pairs() {
-        assert_eq!(wording("Cards arrived!"), wording("card arrives"));
-        assert_ne!(wording("from euros to pounds"), wording("from pounds to euros"));
-        assert_eq!(wording("a b a b a"), wording("a b a b a b a"));
-        assert_eq!(wording(""), Wording(Vec::new()));
+        assert_eq!(tokens("Cards arrived!"), tokens("card arrives"));
+        assert_ne!(tokens("from euros to pounds"), tokens("from pounds to euros"));
+        assert_eq!(tokens("a b a b a"), tokens("a b a b a b a"));
+        assert_eq!(tokens(""), TokenSet(Vec::new()));
     }
 
     #[test]
@@ -147,20 +147,20 @@ mod tests {
         let late = ["my card is late", "when will my card arrive?", "the card has not come"];
         let all = common(&[lost, late].concat());
         let [lost, late] = [words(&lost), words(&late)];
-        let asked = wording("it seems I lost the card");
+        let asked = tokens("it seems I lost the card");
         let shares = all.shares(&asked);
         let [lost_by, late_by] = [&lost, &late].map(|words| words.speak_for(&asked, &shares));
         assert!(lost_by > late_by + 0.1, "{lost_by} {late_by}");
         // What nobody knows speaks neither for an answer nor against it.
         assert_eq!(Words::default().speak_for(&asked, &shares), 0.0);
-        assert_eq!(lost.speak_for(&wording(""), &[]), 0.0);
+        assert_eq!(lost.speak_for(&tokens(""), &[]), 0.0);
     }
 
     #[test]
     fn the_score_is_the_sum_of_log_likelihood_ratios() {
         let (all, own) = (common(&["a b", "a c", "d", "e"]), words(&["a b", "a c"]));
         let count = |word: &u32| own.with.iter().find(|(known, _)| known == word).map_or(0.0, |(_, count)| *count);
-        let asked = wording("a x");
+        let asked = tokens("a x");
         let shares = all.shares(&asked);
         let by_hand: f32 = asked
             .0
@@ -175,13 +175,13 @@ mod tests {
     fn seldom_words_are_forgotten_first() {
         let (mut words, mut common) = (Words::default(), Common::default());
         for n in 0..500 {
-            let wording = wording(&format!("always word{n}"));
-            words.add(&wording, 1.0, 100);
-            common.add(&wording, 1.0, 100);
+            let tokens = tokens(&format!("always word{n}"));
+            words.add(&tokens, 1.0, 100);
+            common.add(&tokens, 1.0, 100);
             assert!(words.with.len() <= 100 && words.prompts.is_finite());
             assert!(common.with.len() <= 100 && common.prompts.is_finite());
         }
-        let always = wording("always");
+        let always = tokens("always");
         let shares = common.shares(&always);
         assert!(shares[0] > 0.7, "{shares:?}");
         assert!(words.with.iter().any(|(word, count)| always.0.contains(word) && count / words.prompts > 0.7));

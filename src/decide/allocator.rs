@@ -4,45 +4,16 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// A bound on wrong answers ÷ requests.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub struct ErrorBudget(f64);
+use super::params::ErrorBudget;
+use super::tunables::AllocationTunables;
 
-impl ErrorBudget {
-    /// None where it isn't between 0 and 0.5.
-    #[must_use]
-    pub fn new(share: f64) -> Option<Self> {
-        (0.0..=0.5).contains(&share).then_some(Self(share))
-    }
-
-    /// Wrong answers ÷ requests.
-    #[must_use]
-    pub fn get(self) -> f64 {
-        self.0
-    }
-}
-
-/// Share of the budget that predictions may spend: they are estimates, and the budget is to hold at any time, not on average.
-const SAFETY: f64 = 0.85;
-/// Requests that the cut is made from.
-const WINDOW: usize = 1000;
-/// The cut is made anew after so many.
-const EVERY: u32 = 20;
-/// Requests beyond those seen whose budget may be spent in advance, so that the first sure hit of all is served.
-const ADVANCE: f64 = 25.0;
-/// An answer that is more likely wrong than this is never served, whatever the budget: nobody wants coins tossed.
-const CEILING: f64 = 0.23;
-/// Nor is one that is more likely wrong than this multiple of the budget: whoever wants few wrong answers doesn't want them all from a
-/// few wild guesses.
-const WILD: f64 = 4.6;
-
-/// The rolling account of one budget.
+/// Spends one budget over a rolling window of requests.
 ///
-/// Over a window of the predicted errors e of all requests, the cut κ is the largest with mean(e·\[e ≤ κ\]) ≤ δ·[`SAFETY`]. Of all
+/// Over the predicted errors e of all requests in the window, the cut κ is the largest with mean(e·\[e ≤ κ\]) ≤ δ·safety. Of all
 /// ways to spend the same expected error, this one serves the most requests (the argument of Neyman and Pearson). Beside it a ledger of what was
 /// really served in the window keeps a change of traffic from spending more before the cut has followed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Account {
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct BudgetAllocator {
     /// Predicted error of each request in the window, and whether it was served.
     window: VecDeque<(f32, bool)>,
     spent: f64,
@@ -50,13 +21,7 @@ pub(super) struct Account {
     since_cut: u32,
 }
 
-impl Default for Account {
-    fn default() -> Self {
-        Self { window: VecDeque::new(), spent: 0.0, cut: 0.0, since_cut: EVERY }
-    }
-}
-
-impl Account {
+impl BudgetAllocator {
     /// The largest predicted error that is served now.
     #[must_use]
     pub(super) fn cut(&self) -> f64 {
@@ -65,21 +30,20 @@ impl Account {
 
     /// Whether a request with this predicted error is within the budget.
     #[must_use]
-    pub(super) fn affords(&self, error: f64, budget: ErrorBudget) -> bool {
-        let allowed = budget.get() * SAFETY * (self.len() + ADVANCE);
-        error <= self.cut() && self.spent + error <= allowed
+    pub(super) fn affords(&self, error: f64, budget: ErrorBudget, tunables: &AllocationTunables) -> bool {
+        error <= self.cut() && self.spent + error <= self.allowed(budget, tunables)
     }
 
     /// Makes the cut anew if that is due. Call it before a request is judged.
-    pub(super) fn keep_up(&mut self, budget: ErrorBudget) {
-        if self.since_cut < EVERY && !self.window.is_empty() {
+    pub(super) fn update_cut(&mut self, budget: ErrorBudget, tunables: &AllocationTunables) {
+        if self.since_cut < tunables.cut_every && !self.window.is_empty() {
             return;
         }
         self.since_cut = 0;
         let mut errors: Vec<f32> = self.window.iter().map(|(error, _)| *error).collect();
         errors.sort_unstable_by(f32::total_cmp);
-        let mut left = budget.get() * SAFETY * (self.len() + ADVANCE);
-        let ceiling = CEILING.min(WILD * budget.get());
+        let mut left = self.allowed(budget, tunables);
+        let ceiling = tunables.ceiling.min(tunables.ceiling_of_budget * budget.get());
         // What would be affordable beyond all that was seen.
         #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]
         let mut cut = ceiling as f32;
@@ -94,11 +58,11 @@ impl Account {
     }
 
     /// A request ended: with this predicted error of its best candidate, served or not.
-    pub(super) fn book(&mut self, error: f64, served: bool) {
+    pub(super) fn record(&mut self, error: f64, served: bool, tunables: &AllocationTunables) {
         #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]
         self.window.push_back((error as f32, served));
         self.spent += if served { error } else { 0.0 };
-        if self.window.len() > WINDOW
+        if self.window.len() > tunables.window
             && let Some((error, true)) = self.window.pop_front()
         {
             self.spent = (self.spent - f64::from(error)).max(0.0);
@@ -106,9 +70,10 @@ impl Account {
         self.since_cut += 1;
     }
 
+    /// Expected wrong answers that the requests of the window allow.
     #[expect(clippy::cast_precision_loss, reason = "a window's length")]
-    fn len(&self) -> f64 {
-        self.window.len() as f64
+    fn allowed(&self, budget: ErrorBudget, tunables: &AllocationTunables) -> f64 {
+        budget.get() * tunables.safety * (self.window.len() as f64 + tunables.advance)
     }
 }
 
@@ -117,18 +82,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decide::tunables::Tunables;
 
     fn budget(share: f64) -> ErrorBudget {
         ErrorBudget::new(share).unwrap()
     }
 
     fn run(errors: impl Iterator<Item = f64>, share: f64) -> (f64, usize, usize) {
-        let mut account = Account::default();
+        let tunables = &Tunables::shipped().allocation;
+        let mut allocator = BudgetAllocator::default();
         let (mut spent, mut served, mut all) = (0.0, 0, 0);
         for error in errors {
-            account.keep_up(budget(share));
-            let serves = account.affords(error, budget(share));
-            account.book(error, serves);
+            allocator.update_cut(budget(share), tunables);
+            let serves = allocator.affords(error, budget(share), tunables);
+            allocator.record(error, serves, tunables);
             spent += if serves { error } else { 0.0 };
             served += usize::from(serves);
             all += 1;
@@ -160,8 +127,9 @@ mod tests {
             errors in prop::collection::vec(0.0f64..1.0, 1..3000), share in 0.001f64..0.3, power in 1.0f64..6.0
         ) {
             let (spent, _, all) = run(errors.into_iter().map(|error| error.powf(power)), share);
+            let tunables = Tunables::shipped().allocation;
             #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-            let allowed = share * SAFETY * (all as f64 + 2.0 * ADVANCE);
+            let allowed = share * tunables.safety * (all as f64 + 2.0 * tunables.advance);
             prop_assert!(spent <= allowed * 1.001, "{} of {}", spent, allowed);
         }
     }

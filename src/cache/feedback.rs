@@ -1,10 +1,10 @@
 //! What people say about answers.
 
-use super::super::decisions::Label;
-use super::super::lookup::DecisionId;
-use super::super::registry::Cache;
-use super::Told;
-use crate::decide::{Quarantine, Source};
+use super::cache::Cache;
+use super::decision::DecisionId;
+use super::decisions::Label;
+use super::learning::{LabelContext, Quarantine};
+use crate::decide::LabelSource;
 use crate::store::{EntryId, StoreError, Timestamp};
 
 /// What somebody says about an answer.
@@ -62,7 +62,7 @@ impl Cache {
     /// # Errors
     /// See [`FeedbackError`]; nothing has changed then.
     pub async fn feedback(&self, feedback: Feedback) -> Result<FeedbackOutcome, FeedbackError> {
-        let _one_at_a_time = self.learning.hearing.lock().await;
+        let _one_at_a_time = self.learning.feedback.lock().await;
         match feedback.about {
             About::Decision(id) => self.feedback_on_decision(id, feedback.correct).await,
             About::Entry(entry) => {
@@ -71,7 +71,7 @@ impl Cache {
                     return Err(FeedbackError::UnknownEntry);
                 }
                 let recorded = self.quarantine(entry, feedback.correct, Quarantine::Everybody);
-                Ok(self.heard(entry, recorded).await)
+                Ok(self.acknowledge(entry, recorded).await)
             }
         }
     }
@@ -86,58 +86,41 @@ impl Cache {
             logged
         };
         let entry = logged.served.ok_or(FeedbackError::NothingServed)?;
-        if logged.labels.iter().any(|label| label.source == Source::Feedback) {
-            return Ok(self.heard(entry, false).await);
+        if logged.labels.iter().any(|label| label.source == LabelSource::Feedback) {
+            return Ok(self.acknowledge(entry, false).await);
         }
-        if let Some(case) = &logged.case {
-            let of_best = |place| (Some(place) == case.best).then_some(correct);
-            let right: Vec<_> = (0..case.evidence.len()).map(of_best).collect();
-            let told = Told { source: Source::Feedback, asked: None };
-            self.learning.learn((id, case), &right, told, &self.setup());
+        if let Some(assessment) = &logged.assessment {
+            let of_best = |place| (Some(place) == assessment.best).then_some(correct);
+            let right: Vec<_> = (0..assessment.candidates.len()).map(of_best).collect();
+            let context = LabelContext { source: LabelSource::Feedback, answered: None };
+            self.learning.learn((id, assessment), &right, context, &self.setup());
         } else {
-            let label = Label { source: Source::Feedback, right: correct, at: Timestamp::now() };
+            let label = Label { source: LabelSource::Feedback, right: correct, at: Timestamp::now() };
             self.learning.decisions.lock().label(id, label);
         }
         if !correct {
-            let from = if logged.case.is_some() { Quarantine::NearPrompts } else { Quarantine::Everybody };
+            let from = if logged.assessment.is_some() { Quarantine::NearPrompts } else { Quarantine::Everybody };
             self.quarantine(entry, false, from);
         }
-        Ok(self.heard(entry, true).await)
+        Ok(self.acknowledge(entry, true).await)
     }
 
     /// Tells whether anything changed.
     fn quarantine(&self, entry: EntryId, correct: bool, from: Quarantine) -> bool {
-        let learner = &mut *self.learning.learner.lock();
-        let changed = if correct {
-            let was = learner.is_quarantined(&entry);
-            learner.release(&entry);
-            was
-        } else {
-            learner.quarantine(entry, from)
-        };
-        self.learning.quarantines_changed(learner);
-        changed
+        let quarantines = &self.learning.quarantines;
+        if correct { quarantines.release(&entry) } else { quarantines.add(entry, from) }
     }
 
     /// What is quarantined is kept at once: a wrong answer must not be back after a crash.
-    async fn heard(&self, entry: EntryId, recorded: bool) -> FeedbackOutcome {
+    async fn acknowledge(&self, entry: EntryId, recorded: bool) -> FeedbackOutcome {
         if let Err(error) = self.save_quarantines().await {
             tracing::warn!(cache = self.name.id, %error, "feedback could not be saved yet; it is tried again");
         }
         if let Err(error) = self.save_decisions().await {
             tracing::warn!(cache = self.name.id, %error, "decisions could not be saved yet; it is tried again");
         }
-        self.now_heard(entry, recorded)
-    }
-
-    fn now_heard(&self, entry: EntryId, recorded: bool) -> FeedbackOutcome {
-        let learner = self.learning.learner.lock();
-        let quarantined = match (learner.is_quarantined(&entry), learner.is_withdrawn(&entry)) {
-            (_, true) => Some(Quarantine::Everybody),
-            (true, false) => Some(Quarantine::NearPrompts),
-            (false, false) => None,
-        };
-        drop(learner);
-        FeedbackOutcome { recorded, entry, quarantined, served_to: self.learning.served(entry) }
+        let quarantined = self.learning.quarantines.of(&entry);
+        let served_to = self.learning.decisions.lock().served(entry);
+        FeedbackOutcome { recorded, entry, quarantined, served_to }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::super::judge::{Judge, Pair};
-use super::super::known::Known;
-use super::super::lookup::DecisionId;
-use super::super::registry::{Cache, Setup};
-use super::{Learning, Told};
-use crate::decide::{self, AnswerClass, Answered, Case, Evidence, Likeness, Query, Reading, Source};
+use super::cache::Cache;
+use super::decision::DecisionId;
+use super::judge::{Judge, Pair};
+use super::learning::{LabelContext, Learning};
+use super::parsed_entry::{ParsedEntry, answer_text};
+use super::setup::Setup;
+use crate::decide::{
+    self, AnswerClass, AnsweredQuery, Assessment, CandidateFeatures, LabelSource, Likeness, ParsedPrompt, Query,
+};
 use crate::embed::{Cosine, Embedder, Embedding, Prefix};
 use crate::prompt::Question;
 use crate::store::{Answer, Attributes, CacheKey, EntryId, ScopeKey, Store, StoreError, TextHash, Timestamp};
@@ -17,67 +20,60 @@ const SAME_MEANING: f32 = 0.85;
 const OTHER_MEANING: f32 = 0.6;
 
 /// A fresh answer, from which labels are made.
-pub(in super::super) struct Fresh<'a> {
-    pub(in super::super) entry: EntryId,
-    pub(in super::super) scope: ScopeKey,
-    pub(in super::super) text: TextHash,
-    pub(in super::super) prompt: &'a str,
-    pub(in super::super) answer: &'a Answer,
+pub(super) struct Fresh<'a> {
+    pub(super) entry: EntryId,
+    pub(super) scope: ScopeKey,
+    pub(super) text: TextHash,
+    pub(super) prompt: &'a str,
+    pub(super) answer: &'a Answer,
     /// Where it is stored so that near prompts find it.
-    pub(in super::super) stored: Option<Stored<'a>>,
+    pub(super) stored: Option<Stored<'a>>,
 }
 
 /// A fresh answer's entry.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Stored<'a> {
-    pub(in super::super) created: Timestamp,
+pub(super) struct Stored<'a> {
+    pub(super) created: Timestamp,
     /// The prompt's, made of all that the prompt says.
-    pub(in super::super) vector: &'a Embedding,
-}
-
-/// What an answer says, whether in text or in calls of tools.
-pub(in super::super) fn said(answer: &Answer) -> &str {
-    match &answer.completion {
-        Some(completion) if answer.text.is_empty() => completion,
-        _ => &answer.text,
-    }
+    pub(super) vector: &'a Embedding,
 }
 
 impl Cache {
     /// A fresh answer was stored: the decision before it learns whether its candidates would have been right.
-    pub(in super::super) fn learn_from(&self, fresh: &Fresh<'_>) {
+    pub(super) fn learn_from(&self, fresh: &Fresh<'_>) {
         // Feedback is taken under any rule, so a new answer ends its quarantine under any.
         self.learning.renewed(&fresh.entry);
         let setup = self.setup();
-        if setup.rule.terms().is_none() {
+        if setup.policy.params().is_none() {
             return;
         }
         let learn =
-            |Stored { created, vector }| (self.known.learn(fresh.entry, created, fresh.prompt, fresh.answer), vector);
+            |Stored { created, vector }| (self.parsed.parse(fresh.entry, created, fresh.prompt, fresh.answer), vector);
         let known = fresh.stored.map(learn);
         let answered = self.learning.awaited.lock().take((fresh.scope, fresh.text));
-        let Some((id, case)) = answered else { return };
-        let text = said(fresh.answer);
+        let Some((id, assessment)) = answered else { return };
+        let text = answer_text(fresh.answer);
         let (class, is_literal) = match &known {
             Some((known, _)) => (known.class, known.is_literal),
             None => (AnswerClass::of(text), decide::is_literal(text)),
         };
-        let likeness = |evidence: &Evidence| match evidence.answer == class {
+        let likeness = |evidence: &CandidateFeatures| match evidence.answer == class {
             true => Likeness::Same,
             false if is_literal && evidence.is_literal => Likeness::Different,
             false => Likeness::Unclear,
         };
-        let likenesses: Vec<Likeness> = case.evidence.iter().map(likeness).collect();
+        let likenesses: Vec<Likeness> = assessment.candidates.iter().map(likeness).collect();
         if !likenesses.contains(&Likeness::Unclear) {
             let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
-            let asked = known.map(|(known, vector)| (known.reading(fresh.prompt), vector));
-            let told = Told { source: Source::FreshAnswer, asked: with_answer(asked.as_ref(), class) };
-            self.learning.learn((id, &case), &right, told, &setup);
+            let asked = known.map(|(known, vector)| (known.prompt(fresh.prompt), vector));
+            let context =
+                LabelContext { source: LabelSource::FreshAnswer, answered: with_answer(asked.as_ref(), class) };
+            self.learning.learn((id, &assessment), &right, context, &setup);
             return;
         }
         let comparison = Comparison {
             id,
-            case,
+            assessment,
             likenesses,
             entry: fresh.entry,
             prompt: fresh.prompt.to_owned(),
@@ -111,14 +107,14 @@ impl Cache {
 /// Long answers that have to be compared by what they mean, behind the reply.
 struct Comparison {
     id: DecisionId,
-    case: Arc<Case>,
+    assessment: Arc<Assessment>,
     likenesses: Vec<Likeness>,
     entry: EntryId,
     prompt: String,
     answer: String,
     class: AnswerClass,
     /// What the prompt says and where it lies, if it is stored.
-    known: Option<(Arc<Known>, Embedding)>,
+    known: Option<(Arc<ParsedEntry>, Embedding)>,
     judge: Option<Arc<dyn Judge>>,
     store: Arc<dyn Store>,
     key: CacheKey,
@@ -129,14 +125,14 @@ struct Comparison {
 impl Comparison {
     async fn run(self) {
         let mut right = Vec::with_capacity(self.likenesses.len());
-        let mut source = Source::Meaning;
-        for (likeness, evidence) in self.likenesses.iter().zip(&self.case.evidence) {
+        let mut source = LabelSource::Meaning;
+        for (likeness, evidence) in self.likenesses.iter().zip(&self.assessment.candidates) {
             right.push(match likeness {
                 Likeness::Same => Some(true),
                 Likeness::Different => Some(false),
                 // What can't be found out is no label.
                 Likeness::Unclear => self.compare(evidence.entry).await.ok().flatten().map(|(right, from)| {
-                    if from == Source::Judge {
+                    if from == LabelSource::Judge {
                         source = from;
                     }
                     right
@@ -144,36 +140,39 @@ impl Comparison {
             });
         }
         if let Some(same) = right.iter().position(|right| *right == Some(true)) {
-            let class = self.case.evidence[same].answer;
-            self.learning.learner.lock().join(self.entry, class);
+            let class = self.assessment.candidates[same].answer;
+            self.learning.join(self.entry, class);
         }
         if right.iter().any(Option::is_some) {
-            let asked = self.known.as_ref().map(|(known, vector)| (known.reading(&self.prompt), vector));
-            let told = Told { source, asked: with_answer(asked.as_ref(), self.class) };
-            self.learning.learn((self.id, &self.case), &right, told, &self.setup);
+            let asked = self.known.as_ref().map(|(known, vector)| (known.prompt(&self.prompt), vector));
+            let context = LabelContext { source, answered: with_answer(asked.as_ref(), self.class) };
+            self.learning.learn((self.id, &self.assessment), &right, context, &self.setup);
         }
     }
 
     /// Whether the candidate's answer says the same, and who says so. A judge is asked where the vectors of the two don't tell.
-    async fn compare(&self, candidate: EntryId) -> Result<Option<(bool, Source)>, StoreError> {
+    async fn compare(&self, candidate: EntryId) -> Result<Option<(bool, LabelSource)>, StoreError> {
         let Some(entry) = self.store.get(self.key, candidate, Timestamp::now()).await? else { return Ok(None) };
-        let stored = said(&entry.answer);
+        let stored = answer_text(&entry.answer);
         let by_meaning = match decide::compare(&self.answer, stored) {
             Likeness::Same => Some(true),
             Likeness::Different => Some(false),
             Likeness::Unclear => same_meaning(&self.setup.embedder, &self.answer, stored).await,
         };
         let Some(judge) = self.judge.as_ref().filter(|_| by_meaning.is_none()) else {
-            return Ok(by_meaning.map(|right| (right, Source::Meaning)));
+            return Ok(by_meaning.map(|right| (right, LabelSource::Meaning)));
         };
         let judged = judge.agree(Pair { question: &self.prompt, fresh: &self.answer, stored }).await;
-        Ok(judged.map(|right| (right, Source::Judge)))
+        Ok(judged.map(|right| (right, LabelSource::Judge)))
     }
 }
 
 /// What a prompt says and where it lies, with its fresh answer.
-fn with_answer<'a>(asked: Option<&'a (Reading<'a>, &'a Embedding)>, answer: AnswerClass) -> Option<Answered<'a>> {
-    asked.map(|(reading, vector)| Answered { query: Query::new(reading, vector), answer })
+fn with_answer<'a>(
+    asked: Option<&'a (ParsedPrompt<'a>, &'a Embedding)>,
+    answer: AnswerClass,
+) -> Option<AnsweredQuery<'a>> {
+    asked.map(|(prompt, vector)| AnsweredQuery { query: Query::new(prompt, vector), answer })
 }
 
 /// Whether two answers say the same, by the cosine of their vectors. None where that doesn't tell, or nobody has time.

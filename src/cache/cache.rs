@@ -1,0 +1,160 @@
+//! One cache.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::RwLockReadGuard;
+
+use super::error::CacheError;
+use super::judge::JudgeSlot;
+use super::learning::Learning;
+use super::parsed_entry::ParsedEntryCache;
+use super::pending::Pending;
+use super::policy_change::History;
+use super::setup::Setup;
+use crate::decide::{Observation, PolicyParams, Statistics, Summary};
+use crate::store::{CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
+use crate::telemetry;
+
+/// A named collection of entries with its own policy, owned by a tenant.
+pub struct Cache {
+    pub(super) name: CacheName,
+    pub(super) key: CacheKey,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) setup: ArcSwap<Setup>,
+    /// Whether the store knows of this cache.
+    pub(super) registered: AtomicBool,
+    /// Whether it was removed, by whoever looks at it while they store something: a removal waits for them.
+    pub(super) is_removed: tokio::sync::RwLock<bool>,
+    pub(super) pending: Pending,
+    pub(super) learning: Arc<Learning>,
+    pub(super) parsed: Arc<ParsedEntryCache>,
+    pub(super) judge: JudgeSlot,
+    pub(super) history: Mutex<History>,
+    /// Held while a change of the policy is made durable: one at a time.
+    pub(super) tuning: tokio::sync::Mutex<()>,
+    pub(super) statistics: Mutex<Rolling>,
+}
+
+/// Rolling counts of lookups.
+#[derive(Default)]
+pub(super) struct Rolling {
+    pub(super) statistics: Statistics,
+    pub(super) unsaved: bool,
+}
+
+impl Cache {
+    /// Whose it is, and its `cacheId`.
+    #[must_use]
+    pub fn name(&self) -> &CacheName {
+        &self.name
+    }
+
+    /// Its `cacheId`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.name.id
+    }
+
+    /// How its policy is set, if that learns.
+    pub(super) fn policy_params(&self) -> Option<PolicyParams> {
+        self.setup.load().policy.params().copied()
+    }
+
+    pub(super) fn history(&self) -> History {
+        self.history.lock().clone()
+    }
+
+    pub(super) fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
+    }
+
+    /// Request fields that don't separate scopes.
+    #[must_use]
+    pub fn ignored_fields(&self) -> Arc<[String]> {
+        Arc::clone(&self.setup.load().ignored_fields)
+    }
+
+    /// Its rolling counts now.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.statistics.lock().statistics.summary(Timestamp::now().0)
+    }
+
+    /// Whether it may hold curated entries. Most caches hold none, and needn't find out which of them could answer.
+    #[must_use]
+    pub fn may_hold_curated(&self) -> bool {
+        self.store.may_hold_curated(self.key)
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        self.store.holdings(self.key)
+    }
+
+    /// The entry of `id`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn entry(&self, id: EntryId) -> Result<Option<Entry>, CacheError> {
+        Ok(self.store.get(self.key, id, Timestamp::now()).await?)
+    }
+
+    /// Removes an entry and tells whether it was there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete(&self, id: EntryId) -> Result<bool, CacheError> {
+        Ok(self.store.delete(self.key, id, Timestamp::now()).await?)
+    }
+
+    /// Removes every entry.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn flush(&self) -> Result<(), CacheError> {
+        Ok(self.store.flush(self.key).await?)
+    }
+
+    /// Whether the store knows of this cache.
+    pub(super) fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Relaxed)
+    }
+
+    /// Tells the store of this cache, once.
+    pub(super) async fn register(&self) -> Result<(), StoreError> {
+        if !self.is_registered() {
+            self.store.add_cache(&self.name).await?;
+            self.registered.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Counts a lookup.
+    pub(super) fn observe(&self, seen: &Observation) {
+        telemetry::lookup(&self.name.id, seen.outcome.name());
+        let rolling = &mut *self.statistics.lock();
+        rolling.statistics.observe(Timestamp::now().0, seen);
+        rolling.unsaved = true;
+    }
+
+    pub(super) fn take_unsaved(&self) -> Option<Vec<u8>> {
+        let rolling = &mut *self.statistics.lock();
+        if !std::mem::take(&mut rolling.unsaved) {
+            return None;
+        }
+        postcard::to_stdvec(&rolling.statistics).ok()
+    }
+
+    /// While the result is held, the cache isn't removed.
+    ///
+    /// # Errors
+    /// [`CacheError::NoSuchCache`] where it was.
+    pub(super) async fn kept(&self) -> Result<RwLockReadGuard<'_, bool>, CacheError> {
+        let is_removed = self.is_removed.read().await;
+        if *is_removed { Err(CacheError::NoSuchCache(self.name.id.clone())) } else { Ok(is_removed) }
+    }
+}

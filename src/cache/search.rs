@@ -1,0 +1,367 @@
+//! A lookup under way: exact, then semantic, in the order asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cache::Cache;
+use super::decision::{Considered, Decision, DecisionId};
+use super::lookup::{Found, Hit, Lookup, Strategy};
+use super::parsed_entry::ParsedEntry;
+use super::pending::Before;
+use super::setup::Setup;
+use super::trouble::Trouble;
+use crate::decide::{
+    AnswerClass, Assessment, AssessmentRequest, CandidateState, Neighbour, Observation, Outcome, ParsedPrompt,
+    PolicyDecision, PromptText, Query, RejectionReason, Verdict,
+};
+use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
+use crate::prompt::Cacheability;
+use crate::store::{Candidate, Curation, Entry, EntryFilter, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use crate::telemetry::{self, Step};
+
+/// A lookup that takes longer than this, because the embedder or the store is overloaded, goes on without the cache.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// Bytes of a prompt that is parsed while the embedder works.
+const PARSE_MEANWHILE: usize = 1 << 14;
+
+impl Cache {
+    /// Looks for an answer. Never fails: where embedder or store do, the outcome is [`Outcome::Bypass`] with the reason,
+    /// and a metric counts it.
+    pub async fn lookup(&self, lookup: &Lookup) -> Found {
+        let mut search = Search::new(self, lookup);
+        match lookup.question.cacheability {
+            Cacheability::Bypass(why) => search.bypass(why.to_owned()),
+            _ => {
+                let result = tokio::time::timeout(MAX_WAIT, search.run()).await;
+                if let Err(trouble) = result.unwrap_or(Err(Trouble::Slow)) {
+                    search.trouble(trouble.report(&self.name.id));
+                }
+            }
+        }
+        search.finish()
+    }
+}
+
+/// What lies near a prompt.
+struct Near<'l> {
+    prompt: ParsedPrompt<'l>,
+    query: TextEmbedding,
+    candidates: Vec<Candidate>,
+}
+
+/// A scope, and what of it may answer.
+#[derive(Clone)]
+struct Place {
+    scope: ScopeKey,
+    wanted: EntryFilter,
+}
+
+/// A lookup under way.
+struct Search<'l> {
+    cache: &'l Cache,
+    lookup: &'l Lookup,
+    scope: ScopeKey,
+    /// Where the cache's curated entries are, if it has any and they may answer.
+    curated: Option<Place>,
+    now: Timestamp,
+    before: Before,
+    /// What the whole lookup is made with, whatever changes meanwhile.
+    setup: Arc<Setup>,
+    hits: Vec<Hit>,
+    candidates: Vec<Considered>,
+    /// What a policy that learns went by.
+    assessment: Option<Assessment>,
+    rejections: Vec<RejectionReason>,
+    reason: Option<String>,
+    bypassed: bool,
+    embedding: Option<TextEmbedding>,
+}
+
+impl<'l> Search<'l> {
+    fn new(cache: &'l Cache, lookup: &'l Lookup) -> Self {
+        let scope = ScopeKey::new(cache.key, lookup.question.fingerprint.bytes());
+        let curated = lookup.chat.as_ref().filter(|_| cache.may_hold_curated()).map(|chat| Place {
+            scope: ScopeKey::new(cache.key, &Curation::fingerprint()),
+            wanted: EntryFilter { attributes: lookup.attributes.clone(), chat: Some(chat.clone()) },
+        });
+        Self {
+            cache,
+            lookup,
+            scope,
+            curated,
+            before: cache.pending.before_now(scope),
+            setup: cache.setup(),
+            now: Timestamp::now(),
+            hits: Vec::new(),
+            candidates: Vec::new(),
+            assessment: None,
+            rejections: Vec::new(),
+            reason: None,
+            bypassed: false,
+            embedding: None,
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), Trouble> {
+        for strategy in &self.lookup.strategies {
+            if self.hits.len() < self.lookup.max_results {
+                match strategy {
+                    Strategy::Exact => self.exact().await?,
+                    Strategy::Semantic => self.semantic().await?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What somebody wrote for this text comes before what a model once answered to this request.
+    async fn exact(&mut self) -> Result<(), Trouble> {
+        let started = Instant::now();
+        let text = TextHash::of(&self.lookup.question.text);
+        self.before.of_text(text).await;
+        for place in self.places() {
+            if self.hits.len() < self.lookup.max_results {
+                self.exact_in(&place, text).await?;
+            }
+        }
+        telemetry::step(Step::Exact, started.elapsed());
+        Ok(())
+    }
+
+    async fn exact_in(&mut self, Place { scope, wanted }: &Place, text: TextHash) -> Result<(), Trouble> {
+        let Self { cache, now, .. } = self;
+        let found = cache.store.find_exact(cache.key, *scope, text, wanted, *now).await.map_err(Trouble::Store)?;
+        let same = |entry: &Entry| entry.prompt == self.lookup.question.text && self.is_usable(entry);
+        if let Some(entry) = found.filter(same) {
+            if self.cache.learning.quarantines.is_withdrawn(&entry.id) {
+                self.rejections.push(RejectionReason::Quarantined);
+                return Ok(());
+            }
+            let age = self.now.since(entry.created);
+            match self.lookup.constraints.too_old(age) {
+                Some(reason) => self.rejections.push(reason),
+                None => self.serve(entry, Cosine::ONE, Strategy::Exact, age),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where answers may be, curated ones first.
+    fn places(&self) -> Vec<Place> {
+        let own = Place { scope: self.scope, wanted: self.lookup.attributes.clone().into() };
+        self.curated.iter().cloned().chain([own]).collect()
+    }
+
+    /// Whether the caller can deliver an entry's answer. Curated ones are plain text, which everybody can.
+    fn is_usable(&self, entry: &Entry) -> bool {
+        entry.curation.is_some() || (self.lookup.usable)(&entry.answer)
+    }
+
+    async fn semantic(&mut self) -> Result<(), Trouble> {
+        if let Cacheability::ExactOnly(why) = self.lookup.question.cacheability {
+            self.reason = Some(why.to_owned());
+            return Ok(());
+        }
+        let nothing_near = |place: &Place| self.cache.store.nothing_near(self.cache.key, place.scope);
+        if self.before.is_empty() && self.places().iter().all(nothing_near) {
+            return Ok(());
+        }
+        let found = match self.search().await {
+            // The model was changed in between; the new one is in use by now.
+            Err(Trouble::Store(StoreError::OtherModel)) => {
+                self.setup = self.cache.setup();
+                self.search().await
+            }
+            found => found,
+        };
+        let near = match found {
+            Err(Trouble::Embed(error @ (EmbedError::TooLong(_) | EmbedError::Unfit(_)))) => {
+                self.reason = Some(error.to_string());
+                return Ok(());
+            }
+            found => found?,
+        };
+        let started = Instant::now();
+        self.embedding = Some(self.assess(near));
+        telemetry::step(Step::Decide, started.elapsed());
+        Ok(())
+    }
+
+    async fn search(&self) -> Result<Near<'l>, Trouble> {
+        let text = self.lookup.question.text.as_str();
+        let parse = || ParsedPrompt::of(text);
+        // The embedder may refuse a long one.
+        let parse_meanwhile = async { (text.len() <= PARSE_MEANWHILE).then(parse) };
+        let (query, prompt) = tokio::join!(biased; self.embed(), parse_meanwhile);
+        let query = query.map_err(Trouble::Embed)?;
+        self.before.all().await;
+        let candidates = self.nearest(&query).await.map_err(Trouble::Store)?;
+        Ok(Near { prompt: prompt.unwrap_or_else(parse), query, candidates })
+    }
+
+    async fn embed(&self) -> Result<TextEmbedding, EmbedError> {
+        let started = Instant::now();
+        let query = self.setup.embedder.embed(&self.lookup.question.text, Prefix::Query).await;
+        telemetry::step(Step::Embed, started.elapsed());
+        query
+    }
+
+    /// The nearest of all places together: neighbours that agree are evidence, wherever they are from.
+    async fn nearest(&self, query: &TextEmbedding) -> Result<Vec<Candidate>, StoreError> {
+        let started = Instant::now();
+        let k = self.setup.settings.candidates().max(self.lookup.max_results);
+        let Self { cache, now, .. } = self;
+        let mut nearest = Vec::new();
+        for Place { scope, wanted } in self.places() {
+            if !cache.store.nothing_near(cache.key, scope) {
+                nearest.extend(cache.store.nearest(cache.key, scope, query, k, &wanted, *now).await?);
+            }
+        }
+        if self.curated.is_some() {
+            let specificity = |found: &Candidate| found.entry.curation.as_ref().map(Curation::specificity);
+            nearest.sort_by(|a, b| {
+                let by_cosine = b.cosine.get().total_cmp(&a.cosine.get());
+                by_cosine.then_with(|| specificity(b).cmp(&specificity(a)))
+            });
+            nearest.truncate(k);
+        }
+        telemetry::step(Step::Search, started.elapsed());
+        Ok(nearest)
+    }
+
+    /// What the policy makes of what is near. Returns the prompt's vector.
+    fn assess(&mut self, near: Near<'_>) -> TextEmbedding {
+        let Near { prompt, query: embedding, candidates } = near;
+        if candidates.is_empty() {
+            return embedding;
+        }
+        let (cache, lookup) = (self.cache, self.lookup);
+        let policy = &Arc::clone(&self.setup).policy;
+        let query = Query { prompt: &prompt, vector: &embedding.vector, is_lossy: embedding.blurred };
+        let parsed: Vec<_> = match policy.ignores_texts() {
+            true => Vec::new(),
+            false => candidates.iter().map(|found| cache.parsed.of(&found.entry)).collect(),
+        };
+        let classes =
+            cache.learning.classes(candidates.iter().zip(&parsed).map(|(found, it)| (found.entry.id, it.class)));
+        let neighbours: Vec<Neighbour<'_>> = candidates
+            .iter()
+            .enumerate()
+            .map(|(place, found)| self.neighbour(found, parsed.get(place), classes.get(place)))
+            .collect();
+        let request = AssessmentRequest {
+            query,
+            neighbours: &neighbours,
+            entries: cache.holdings().entries,
+            constraints: &lookup.constraints,
+            max_results: lookup.max_results,
+            sample: 0.0,
+        };
+        let PolicyDecision { verdicts, served, rejections, assessment } =
+            cache.learning.assess(policy.as_ref(), request);
+        self.assessment = assessment;
+        self.rejections = rejections;
+        self.candidates = candidates
+            .iter()
+            .zip(verdicts)
+            .map(|(Candidate { entry, cosine, .. }, verdict)| Considered {
+                entry: entry.id,
+                cosine: *cosine,
+                verdict,
+                curated: entry.curation.is_some(),
+            })
+            .collect();
+        let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
+        for place in served {
+            if self.hits.len() < lookup.max_results
+                && let Some(found) = candidates.get_mut(place).and_then(Option::take)
+            {
+                let age = self.now.since(found.entry.created);
+                self.serve(found.entry, found.cosine, Strategy::Semantic, age);
+            }
+        }
+        embedding
+    }
+
+    fn neighbour<'n>(
+        &self,
+        found: &'n Candidate,
+        parsed: Option<&'n Arc<ParsedEntry>>,
+        class: Option<&AnswerClass>,
+    ) -> Neighbour<'n> {
+        let Candidate { entry, vector, cosine, blurred, .. } = found;
+        let parsed = parsed.map(Arc::as_ref);
+        Neighbour {
+            entry: entry.id,
+            prompt: PromptText { text: &entry.prompt, parsed: parsed.map(|parsed| &parsed.parsed), is_lossy: *blurred },
+            vector,
+            cosine: *cosine,
+            answer: class.copied().unwrap_or(AnswerClass(0)),
+            is_literal: parsed.is_some_and(|parsed| parsed.is_literal),
+            state: CandidateState {
+                age_millis: self.now.since(entry.created),
+                is_quarantined: self.cache.learning.quarantines.is_quarantined(&entry.id),
+                is_deliverable: self.is_usable(entry),
+            },
+        }
+    }
+
+    fn serve(&mut self, entry: Entry, cosine: Cosine, strategy: Strategy, age_millis: u64) {
+        if !self.hits.iter().any(|hit| hit.entry.id == entry.id) {
+            self.hits.push(Hit { entry, cosine, strategy, age_millis });
+        }
+    }
+
+    fn bypass(&mut self, reason: String) {
+        self.reason = Some(reason);
+        self.bypassed = true;
+    }
+
+    /// What was found before the trouble is as right as ever.
+    fn trouble(&mut self, reason: String) {
+        self.bypassed = self.hits.is_empty();
+        self.reason = Some(reason);
+    }
+
+    fn finish(self) -> Found {
+        let outcome = match self.hits.first().map(|hit| hit.strategy) {
+            _ if self.bypassed => Outcome::Bypass,
+            Some(Strategy::Exact) => Outcome::ExactHit,
+            Some(Strategy::Semantic) => Outcome::SemanticHit,
+            None if self.assessment.as_ref().is_some_and(|assessment| assessment.verdict == Verdict::Audited) => {
+                Outcome::Audit
+            }
+            None => Outcome::Miss,
+        };
+        let p_correct = self.assessment.as_ref().and_then(Assessment::best_p);
+        let rejections = if outcome.is_hit() { Vec::new() } else { self.rejections };
+        let decision = Arc::new(Decision {
+            id: DecisionId::new(),
+            outcome,
+            p_correct,
+            budget: self.setup.policy.params().map(|params| params.budget.get()),
+            candidates: self.candidates,
+            rejections,
+            reason: self.reason,
+            curated: self.hits.first().is_some_and(Hit::is_curated),
+        });
+        if decision.curated {
+            telemetry::curated_hit(&self.cache.name.id);
+        }
+        let served = self.hits.first().map(|hit| hit.entry.id);
+        let text = TextHash::of(&self.lookup.question.text);
+        self.cache.learning.log(&decision, self.assessment, served, (self.scope, text));
+        let min_cosine = self.setup.policy.min_cosine(&self.lookup.constraints);
+        let (store, key) = (&self.cache.store, self.cache.key);
+        match self.hits.first() {
+            Some(hit) => store.used(key, hit.entry.id),
+            None if matches!(outcome, Outcome::Miss | Outcome::Audit) => {
+                store.missed(key, EntryId::new(self.scope, text, &self.lookup.attributes));
+            }
+            None => {}
+        }
+        self.cache.observe(&Observation { outcome, best: decision.best_cosine(), min_cosine });
+        Found { hits: self.hits, decision, embedding: self.embedding }
+    }
+}
