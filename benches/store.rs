@@ -204,6 +204,7 @@ impl Source {
             expires: Timestamp(u64::MAX),
             tags: Tags::default(),
             curation: None,
+            says: 0,
             cost_millis: 500,
             uses: 0,
             vector: Vector::New(self.vector(n)),

@@ -7,16 +7,20 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::RwLockReadGuard;
 
+use super::distrust::{Distrust, Doubt};
 use super::error::CacheError;
 use super::judge::JudgeSlot;
-use super::learning::Learning;
+use super::learning::{Learning, QUARANTINED};
 use super::parsed_entry::ParsedEntryCache;
 use super::pending::Pending;
 use super::policy_change::History;
 use super::setup::Setup;
 use crate::decide::{Observation, PolicyParams, Statistics, Summary};
-use crate::store::{CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp};
+use crate::store::{CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp, write_state};
 use crate::telemetry;
+
+/// The version of what is written of statistics.
+pub(super) const STATISTICS_VERSION: u8 = 1;
 
 /// A named collection of entries with its own policy, owned by a tenant.
 pub struct Cache {
@@ -28,6 +32,8 @@ pub struct Cache {
     pub(super) registered: AtomicBool,
     /// Whether it was removed, by whoever looks at it while they store something: a removal waits for them.
     pub(super) is_removed: tokio::sync::RwLock<bool>,
+    /// What was lost that near texts can't be answered without.
+    pub(super) distrust: Distrust,
     pub(super) pending: Pending,
     pub(super) learning: Arc<Learning>,
     pub(super) parsed: Arc<ParsedEntryCache>,
@@ -77,6 +83,12 @@ impl Cache {
         Arc::clone(&self.setup.load().ignored_fields)
     }
 
+    /// Why near texts aren't answered whatever the policy says, if they aren't: something was lost that they can't be answered without.
+    #[must_use]
+    pub fn distrust(&self) -> Option<&'static str> {
+        self.distrust.reason()
+    }
+
     /// Its rolling counts now.
     #[must_use]
     pub fn summary(&self) -> Summary {
@@ -116,7 +128,13 @@ impl Cache {
     /// # Errors
     /// The store's.
     pub async fn flush(&self) -> Result<(), CacheError> {
-        Ok(self.store.flush(self.key).await?)
+        self.store.flush(self.key).await?;
+        if self.distrust.reason().is_some() {
+            // There is nothing left that could have been reported.
+            self.store.save_state(self.key, QUARANTINED, Vec::new()).await?;
+            self.distrust.remove(Doubt::Quarantines);
+        }
+        Ok(())
     }
 
     /// Whether the store knows of this cache.
@@ -146,7 +164,7 @@ impl Cache {
         if !std::mem::take(&mut rolling.unsaved) {
             return None;
         }
-        postcard::to_stdvec(&rolling.statistics).ok()
+        write_state(STATISTICS_VERSION, &rolling.statistics)
     }
 
     /// While the result is held, the cache isn't removed.

@@ -3,9 +3,10 @@
 use super::cache::Cache;
 use super::decision::DecisionId;
 use super::decisions::Label;
-use super::learning::{LabelContext, Quarantine};
+use super::learning::LabelContext;
+use super::parsed_entry::says;
 use crate::decide::LabelSource;
-use crate::store::{EntryId, StoreError, Timestamp};
+use crate::store::{EntryId, Quarantine, StoreError, Timestamp};
 
 /// What somebody says about an answer.
 #[derive(Debug, Clone, Copy)]
@@ -50,33 +51,35 @@ pub enum FeedbackError {
     /// The lookup got no answer from the cache.
     #[error("this decision served no answer, so there is nothing to be right or wrong")]
     NothingServed,
-    /// The decision can't be read.
+    /// The store failed. A wrong answer is kept back until the next start all the same; say it again.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Cache {
     /// Somebody says whether an answer was right. A wrong one is served to nobody else: a near prompt's keeps its entry from near
-    /// prompts, an equal one's from everybody, until it is stored again or reported right.
+    /// prompts, an equal one's from everybody, until it has another answer or is reported right.
     ///
     /// # Errors
     /// See [`FeedbackError`]; nothing has changed then.
     pub async fn feedback(&self, feedback: Feedback) -> Result<FeedbackOutcome, FeedbackError> {
-        let _one_at_a_time = self.learning.feedback.lock().await;
         match feedback.about {
             About::Decision(id) => self.feedback_on_decision(id, feedback.correct).await,
             About::Entry(entry) => {
-                let found = self.store.get(self.key, entry, Timestamp::now()).await;
-                if !found.is_ok_and(|found| found.is_some()) {
-                    return Err(FeedbackError::UnknownEntry);
-                }
-                let recorded = self.quarantine(entry, feedback.correct, Quarantine::Everybody);
-                Ok(self.acknowledge(entry, recorded).await)
+                let found = self.store.get(self.key, entry, Timestamp::now()).await?;
+                found.ok_or(FeedbackError::UnknownEntry)?;
+                let recorded = match feedback.correct {
+                    true => self.store.release(self.key, entry).await?,
+                    false => self.store.quarantine(self.key, entry, Quarantine::Everybody, says).await?,
+                };
+                Ok(self.outcome(entry, recorded))
             }
         }
     }
 
     async fn feedback_on_decision(&self, id: DecisionId, correct: bool) -> Result<FeedbackOutcome, FeedbackError> {
+        // One after the other, or the same could be counted twice.
+        let _one_at_a_time = self.learning.feedback.lock().await;
         let logged = {
             // What is being written is neither in memory nor, with its labels, in the store.
             let _none_is_written = self.learning.saving.lock().await;
@@ -87,7 +90,12 @@ impl Cache {
         };
         let entry = logged.served.ok_or(FeedbackError::NothingServed)?;
         if logged.labels.iter().any(|label| label.source == LabelSource::Feedback) {
-            return Ok(self.acknowledge(entry, false).await);
+            return Ok(self.outcome(entry, false));
+        }
+        // A wrong answer must not be back after a crash. Where that can't be promised, nothing was said.
+        if !correct {
+            let from = if logged.assessment.is_some() { Quarantine::NearPrompts } else { Quarantine::Everybody };
+            self.store.quarantine(self.key, entry, from, says).await?;
         }
         if let Some(assessment) = &logged.assessment {
             let of_best = |place| (Some(place) == assessment.best).then_some(correct);
@@ -98,28 +106,14 @@ impl Cache {
             let label = Label { source: LabelSource::Feedback, right: correct, at: Timestamp::now() };
             self.learning.decisions.lock().label(id, label);
         }
-        if !correct {
-            let from = if logged.assessment.is_some() { Quarantine::NearPrompts } else { Quarantine::Everybody };
-            self.quarantine(entry, false, from);
-        }
-        Ok(self.acknowledge(entry, true).await)
-    }
-
-    /// Tells whether anything changed.
-    fn quarantine(&self, entry: EntryId, correct: bool, from: Quarantine) -> bool {
-        let quarantines = &self.learning.quarantines;
-        if correct { quarantines.release(&entry) } else { quarantines.add(entry, from) }
-    }
-
-    /// What is quarantined is kept at once: a wrong answer must not be back after a crash.
-    async fn acknowledge(&self, entry: EntryId, recorded: bool) -> FeedbackOutcome {
-        if let Err(error) = self.save_quarantines().await {
-            tracing::warn!(cache = self.name.id, %error, "feedback could not be saved yet; it is tried again");
-        }
         if let Err(error) = self.save_decisions().await {
             tracing::warn!(cache = self.name.id, %error, "decisions could not be saved yet; it is tried again");
         }
-        let quarantined = self.learning.quarantines.of(&entry);
+        Ok(self.outcome(entry, true))
+    }
+
+    fn outcome(&self, entry: EntryId, recorded: bool) -> FeedbackOutcome {
+        let quarantined = self.store.quarantined(self.key, &entry);
         let served_to = self.learning.decisions.lock().served(entry);
         FeedbackOutcome { recorded, entry, quarantined, served_to }
     }

@@ -41,7 +41,6 @@ pub(super) struct Stored<'a> {
 impl Cache {
     /// A fresh answer was stored: the decision before it learns whether its candidates would have been right.
     pub(super) fn learn_from(&self, fresh: &Fresh<'_>) {
-        // Feedback is taken under any rule, so a new answer ends its quarantine under any.
         self.learning.renewed(&fresh.entry);
         let setup = self.setup();
         if setup.policy.params().is_none() {

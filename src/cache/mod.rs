@@ -10,6 +10,7 @@ mod chat_context;
 mod decision;
 mod decisions;
 mod deletion;
+mod distrust;
 mod error;
 mod feedback;
 mod fresh_answer;
@@ -41,7 +42,7 @@ pub use deletion::Deletion;
 pub use error::{CacheError, OpenError};
 pub use feedback::{About, Feedback, FeedbackError, FeedbackOutcome};
 pub use judge::{Judge, Pair};
-pub use learning::{FlushMode, Quarantine};
+pub use learning::FlushMode;
 pub use line::Line;
 pub use lookup::{Found, Hit, Lookup, Strategy};
 pub use pending::PendingSave;
@@ -51,3 +52,6 @@ pub use registry::Caches;
 pub use save::Save;
 pub use transfer::{Destination, Imported};
 pub use vectors::{KnownVector, VectorLookup, VectorSave};
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,20 @@ pub(super) fn answer_text(answer: &Answer) -> &str {
     }
 }
 
+/// What an answer says, as a number: those that say the same have the same.
+pub(super) fn says(answer: &Answer) -> u64 {
+    match &answer.vector {
+        None => AnswerClass::of(answer_text(answer)).0,
+        Some(vector) => {
+            let mut hasher = blake3::Hasher::new();
+            for number in &vector.components {
+                hasher.update(&number.to_le_bytes());
+            }
+            hasher.finalize().as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        }
+    }
+}
+
 /// What an entry's texts say, parsed.
 pub(super) struct ParsedEntry {
     version: Version,

@@ -1,16 +1,23 @@
 //! What a cache learned and decided, written to the store and read from it.
 
-use super::cache::Cache;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::cache::{Cache, STATISTICS_VERSION};
 use super::decision::DecisionId;
 use super::decisions::{Logged, MAX_DECISIONS};
+use super::distrust::Doubt;
 use super::learning::{FlushMode, LEARNER, QUARANTINED};
+use super::parsed_entry::says;
+use super::policy_change::History;
+use super::registry::{CHANGES, Caches, STATISTICS};
 use crate::decide::LearnerStatus;
-use crate::store::{StoreError, Timestamp};
+use crate::store::{EntryId, Quarantine, State, StoreError, Timestamp};
+use crate::telemetry;
 
 impl Cache {
-    /// Writes what was learned since the last time, and which entries aren't served.
+    /// Writes what was learned since the last time.
     pub(super) async fn save_learned(&self, mode: FlushMode) -> Result<(), StoreError> {
-        self.save_quarantines().await?;
         let _one_at_a_time = self.learning.saving.lock().await;
         let Some(bytes) = self.learning.take_unsaved(&self.setup().embedder.identity().digest, mode) else {
             return Ok(());
@@ -19,28 +26,43 @@ impl Cache {
         saved.inspect_err(|_| self.learning.save_again())
     }
 
-    /// Once it returns, what was quarantined before it was called is in the store, whoever wrote it there.
-    pub(super) async fn save_quarantines(&self) -> Result<(), StoreError> {
-        let _one_at_a_time = self.learning.saving.lock().await;
-        let Some(bytes) = self.learning.quarantines.take_unsaved() else { return Ok(()) };
-        let saved = self.store.save_state(self.key, QUARANTINED, bytes).await;
-        saved.inspect_err(|_| self.learning.quarantines.save_again())
-    }
-
-    /// Goes on with what was saved. What is unreadable is as good as not there.
-    pub(super) async fn restore_learned(&self) -> Result<(), StoreError> {
+    /// Goes on with what was saved. Where what was learned is unreadable, learning begins anew: nothing near is served then that the
+    /// prior alone isn't sure of.
+    async fn restore_learned(&self) -> Result<(), StoreError> {
         let model = self.setup().embedder.identity().digest.clone();
         if let Some(bytes) = self.store.load_state(self.key, LEARNER).await?
             && let Err(error) = self.learning.restore(&bytes, &model)
         {
-            tracing::warn!(cache = self.name.id, %error, "what was learned is unreadable; learning begins anew");
-        }
-        if let Some(bytes) = self.store.load_state(self.key, QUARANTINED).await?
-            && let Err(error) = self.learning.quarantines.restore(&bytes)
-        {
-            tracing::error!(cache = self.name.id, %error, "which entries aren't served is unreadable; all are served again");
+            telemetry::degraded("learned");
+            tracing::warn!(cache = self.name.id, %error, "what was learned can't be read; learning begins anew");
         }
         Ok(())
+    }
+
+    /// Goes on with the quarantines that builds before wrote beside the entries: they move to these. Where they can't be read,
+    /// nobody knows which answers were reported wrong, and near texts aren't answered until the cache is flushed.
+    async fn restore_quarantines(&self) -> Result<(), StoreError> {
+        let Some(bytes) = self.store.load_state(self.key, QUARANTINED).await?.filter(|bytes| !bytes.is_empty()) else {
+            return Ok(());
+        };
+        match State::read(&bytes, 0).and_then(State::value::<HashMap<EntryId, Quarantine>>) {
+            Ok(entries) => {
+                for (entry, from) in entries {
+                    self.store.quarantine(self.key, entry, from, says).await?;
+                }
+                self.store.save_state(self.key, QUARANTINED, Vec::new()).await
+            }
+            Err(error) => {
+                telemetry::degraded("quarantine");
+                tracing::error!(
+                    cache = self.name.id,
+                    %error,
+                    "which answers were reported wrong can't be read: near texts aren't answered until the cache is flushed"
+                );
+                self.distrust.add(Doubt::Quarantines);
+                Ok(())
+            }
+        }
     }
 
     /// Writes the decisions that changed since the last time.
@@ -94,6 +116,37 @@ impl Cache {
     /// How learning stands, where the cache's policy learns.
     #[must_use]
     pub fn learner_status(&self) -> Option<LearnerStatus> {
-        self.policy_params().map(|params| self.learning.status(&params))
+        self.policy_params().map(|params| self.learning.status(&params, self.store.count_quarantined(self.key)))
+    }
+}
+
+impl Caches {
+    /// Goes on with everything that was saved of a cache.
+    pub(super) async fn restore(&self, cache: &Arc<Cache>) -> Result<(), StoreError> {
+        if let Some(bytes) = self.store().load_state(cache.key, STATISTICS).await? {
+            match State::read(&bytes, STATISTICS_VERSION).and_then(State::value) {
+                Ok(statistics) => cache.statistics.lock().statistics = statistics,
+                // Counts are not worth refusing to start for.
+                Err(error) => {
+                    tracing::warn!(cache = cache.id(), %error, "statistics can't be read; counting begins anew");
+                }
+            }
+        }
+        cache.restore_learned().await?;
+        cache.restore_quarantines().await?;
+        let Some(bytes) = self.store().load_state(cache.key, CHANGES).await? else { return Ok(()) };
+        match State::read(&bytes, History::VERSION).and_then(State::value) {
+            Ok(history) => self.take_up(cache, history),
+            Err(error) => {
+                telemetry::degraded("policy");
+                tracing::error!(
+                    cache = cache.id(),
+                    %error,
+                    "changes of the policy can't be read: near texts aren't answered until it is set again"
+                );
+                cache.distrust.add(Doubt::Policy);
+            }
+        }
+        Ok(())
     }
 }

@@ -42,6 +42,9 @@ pub struct TuningChange {
 pub(super) struct History(pub(super) Vec<TuningChange>);
 
 impl History {
+    /// Of what is written.
+    pub(super) const VERSION: u8 = 1;
+
     pub(super) fn current(&self) -> Tuning {
         self.0.last().map(|change| change.after).unwrap_or_default()
     }

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
 use super::cache::Cache;
+use super::distrust::Distrust;
 use super::error::{CacheError, MAX_CACHES, OpenError};
 use super::judge::{Judge, JudgeSlot};
 use super::learning::{FlushMode, Learning};
@@ -28,7 +29,7 @@ pub(super) const EMBEDDED_AT_ONCE: usize = 32;
 /// Where changes of a policy are kept in the store.
 pub(super) const CHANGES: &str = "changes";
 /// Where a cache's statistics are kept in the store.
-const STATISTICS: &str = "statistics";
+pub(super) const STATISTICS: &str = "statistics";
 
 /// All caches of all tenants.
 pub struct Caches {
@@ -99,24 +100,8 @@ impl Caches {
         }
         for name in caches.store.caches().await? {
             let cache = caches.build(name, true);
-            let saved = caches.store.load_state(cache.key, STATISTICS).await?;
-            match saved.map(|bytes| postcard::from_bytes(&bytes)).transpose() {
-                Ok(statistics) => cache.statistics.lock().statistics = statistics.unwrap_or_default(),
-                // Counts are not worth refusing to start for.
-                Err(error) => {
-                    tracing::warn!(cache = cache.name.id, %error, "saved statistics are unreadable; starting anew");
-                }
-            }
-            cache.restore_learned().await?;
             let cache = Arc::new(cache);
-            if let Some(bytes) = caches.store.load_state(cache.key, CHANGES).await? {
-                match postcard::from_bytes(&bytes) {
-                    Ok(history) => caches.take_up(&cache, history),
-                    Err(error) => {
-                        tracing::error!(cache = cache.name.id, %error, "changes of the policy are unreadable; the settings count");
-                    }
-                }
-            }
+            caches.restore(&cache).await?;
             caches.caches.write().insert(cache.key, cache);
         }
         Ok(caches)
@@ -174,6 +159,13 @@ impl Caches {
             .collect();
         ids.sort();
         ids
+    }
+
+    /// The caches that answer equal texts only, because something was lost, each with the reason.
+    #[must_use]
+    pub fn distrusted(&self) -> Vec<(CacheName, &'static str)> {
+        let caches = self.caches.read();
+        caches.values().filter_map(|cache| Some((cache.name.clone(), cache.distrust()?))).collect()
     }
 
     /// Entries of all caches, or of one.
@@ -294,6 +286,7 @@ impl Caches {
             store: Arc::clone(&self.store),
             registered: registered.into(),
             is_removed: tokio::sync::RwLock::default(),
+            distrust: Distrust::default(),
             pending: Pending::default(),
             learning: Arc::new(Learning::new(&name.id, setup.keep_decisions_millis(), self.salt)),
             setup: ArcSwap::from_pointee(setup),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cache::Cache;
 use super::error::CacheError;
 use super::fresh_answer::{Fresh, Stored};
+use super::parsed_entry::says;
 use super::pending::PendingSave;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Cacheability, Question};
@@ -77,6 +78,7 @@ impl Cache {
                 None => *save.question.fingerprint.bytes(),
             },
             prompt: save.question.text,
+            says: says(&save.answer),
             answer: save.answer,
             attributes: save.attributes,
             created,

@@ -16,10 +16,12 @@ use crate::decide::{
 };
 use crate::embed::{Cosine, EmbedError, Prefix, TextEmbedding};
 use crate::prompt::Cacheability;
-use crate::store::{Candidate, Curation, Entry, EntryFilter, EntryId, ScopeKey, StoreError, TextHash, Timestamp};
+use crate::store::{
+    Candidate, Curation, Entry, EntryFilter, EntryId, Quarantine, ScopeKey, StoreError, TextHash, Timestamp,
+};
 use crate::telemetry::{self, Step};
 
-/// A lookup that takes longer than this, because the embedder or the store is overloaded, goes on without the cache.
+/// A lookup that takes longer than this, because something is overloaded, goes on without the cache.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Bytes of a prompt that is parsed while the embedder works.
@@ -130,11 +132,11 @@ impl<'l> Search<'l> {
     }
 
     async fn exact_in(&mut self, Place { scope, wanted }: &Place, text: TextHash) -> Result<(), Trouble> {
-        let Self { cache, now, .. } = self;
-        let found = cache.store.find_exact(cache.key, *scope, text, wanted, *now).await.map_err(Trouble::Store)?;
+        let (cache, now) = (self.cache, self.now);
+        let found = cache.store.find_exact(cache.key, *scope, text, wanted, now).await.map_err(Trouble::Store)?;
         let same = |entry: &Entry| entry.prompt == self.lookup.question.text && self.is_usable(entry);
         if let Some(entry) = found.filter(same) {
-            if self.cache.learning.quarantines.is_withdrawn(&entry.id) {
+            if cache.store.quarantined(cache.key, &entry.id) == Some(Quarantine::Everybody) {
                 self.rejections.push(RejectionReason::Quarantined);
                 return Ok(());
             }
@@ -160,6 +162,10 @@ impl<'l> Search<'l> {
 
     async fn semantic(&mut self) -> Result<(), Trouble> {
         if let Cacheability::ExactOnly(why) = self.lookup.question.cacheability {
+            self.reason = Some(why.to_owned());
+            return Ok(());
+        }
+        if let Some(why) = self.cache.distrust() {
             self.reason = Some(why.to_owned());
             return Ok(());
         }
@@ -207,7 +213,7 @@ impl<'l> Search<'l> {
         query
     }
 
-    /// The nearest of all places together: neighbours that agree are evidence, wherever they are from.
+    /// The nearest of all places together.
     async fn nearest(&self, query: &TextEmbedding) -> Result<Vec<Candidate>, StoreError> {
         let started = Instant::now();
         let k = self.setup.settings.candidates().max(self.lookup.max_results);
@@ -230,7 +236,7 @@ impl<'l> Search<'l> {
         Ok(nearest)
     }
 
-    /// What the policy makes of what is near. Returns the prompt's vector.
+    /// Asks the policy. Returns the prompt's vector.
     fn assess(&mut self, near: Near<'_>) -> TextEmbedding {
         let Near { prompt, query: embedding, candidates } = near;
         if candidates.is_empty() {
@@ -301,7 +307,7 @@ impl<'l> Search<'l> {
             is_literal: parsed.is_some_and(|parsed| parsed.is_literal),
             state: CandidateState {
                 age_millis: self.now.since(entry.created),
-                is_quarantined: self.cache.learning.quarantines.is_quarantined(&entry.id),
+                is_quarantined: self.cache.store.quarantined(self.cache.key, &entry.id).is_some(),
                 is_deliverable: self.is_usable(entry),
             },
         }

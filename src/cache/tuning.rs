@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::cache::Cache;
 use super::decisions::Logged;
+use super::distrust::Doubt;
 use super::error::CacheError;
 use super::policy_change::{History, NotTuned, Tuning, TuningChange};
 use super::registry::{CHANGES, Caches};
 use crate::decide::{ErrorBudget, LabelSource, Outcome, Outlook, Recorded, Verdict, under_budgets, under_thresholds};
 use crate::embed::Cosine;
-use crate::store::Timestamp;
+use crate::store::{Timestamp, write_state};
 
 impl Caches {
     /// Changes `cache`'s policy from now on, durably. `may_loosen`: whether `by` is the operator.
@@ -61,8 +62,10 @@ impl Caches {
     async fn keep(&self, cache: &Arc<Cache>, history: History) -> Result<(), NotTuned> {
         let _kept = cache.kept().await?;
         cache.register().await.map_err(CacheError::from)?;
-        let bytes = postcard::to_stdvec(&history).map_err(|error| CacheError::Transfer(error.into()))?;
+        let bytes = write_state(History::VERSION, &history)
+            .ok_or_else(|| CacheError::Transfer("the changes of the policy".into()))?;
         self.store().save_state(cache.key, CHANGES, bytes).await.map_err(CacheError::from)?;
+        cache.distrust.remove(Doubt::Policy);
         self.take_up(cache, history);
         Ok(())
     }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::cache::Cache;
 use super::error::CacheError;
+use super::parsed_entry::says;
 use super::pending::PendingSave;
 use super::search::MAX_WAIT;
 use crate::decide::{Observation, Outcome};
 use crate::prompt::Fingerprint;
 use crate::store::{
-    Answer, Attributes, Entry, EntryId, NewEntry, ProviderVector, ScopeKey, StoreError, Tags, TextHash, Timestamp,
-    Vector,
+    Answer, Attributes, Entry, EntryId, NewEntry, ProviderVector, Quarantine, ScopeKey, StoreError, Tags, TextHash,
+    Timestamp, Vector,
 };
 use crate::telemetry::{self, Step};
 
@@ -117,7 +118,9 @@ impl Cache {
 
     fn known_vector(&self, entry: Entry, now: Timestamp, max_age_millis: Option<u64>) -> Option<KnownVector> {
         let age_millis = now.since(entry.created);
-        if max_age_millis.is_some_and(|most| age_millis > most) || self.learning.quarantines.is_withdrawn(&entry.id) {
+        if max_age_millis.is_some_and(|most| age_millis > most)
+            || self.store.quarantined(self.key, &entry.id) == Some(Quarantine::Everybody)
+        {
             return None;
         }
         let vector = Arc::new(entry.answer.vector?);
@@ -155,19 +158,23 @@ impl Cache {
         // What a hit spares of each is its share of the call.
         let share = took.as_millis() / vectors.len().max(1) as u128;
         let cost_millis = u32::try_from(share).unwrap_or(u32::MAX).max(1);
-        let entry = |(prompt, vector)| NewEntry {
-            cache: self.key,
-            fingerprint: *fingerprint.bytes(),
-            prompt,
-            answer: Answer { vector: Some(vector), ..Answer::default() },
-            attributes: Attributes::default(),
-            created,
-            expires,
-            tags: tags.clone(),
-            curation: None,
-            cost_millis,
-            uses: 0,
-            vector: Vector::None,
+        let entry = |(prompt, vector)| {
+            let answer = Answer { vector: Some(vector), ..Answer::default() };
+            NewEntry {
+                cache: self.key,
+                fingerprint: *fingerprint.bytes(),
+                prompt,
+                says: says(&answer),
+                answer,
+                attributes: Attributes::default(),
+                created,
+                expires,
+                tags: tags.clone(),
+                curation: None,
+                cost_millis,
+                uses: 0,
+                vector: Vector::None,
+            }
         };
         let entries: Vec<NewEntry> = vectors.into_iter().map(entry).collect();
         let ids: Vec<EntryId> = entries.iter().map(NewEntry::id).collect();
@@ -179,9 +186,6 @@ impl Cache {
         }
         stored?;
         drop(kept);
-        for entry in &ids {
-            self.learning.quarantines.release(entry);
-        }
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Auditor {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Audit {
+pub(super) struct Audit {
     /// Error that was predicted, before calibration.
     predicted: f32,
     /// With what probability it was sampled.
@@ -39,6 +39,10 @@ impl MeanDoubt {
 }
 
 impl Auditor {
+    pub(super) fn new(window: VecDeque<Audit>, all: u64) -> Self {
+        Self { window, all }
+    }
+
     /// The share of would-be hits that is audited, in the mean, where the operator set `usual`: more at first, less when much is
     /// known. 0 only where the operator says 0.
     #[must_use]

@@ -16,6 +16,10 @@ pub(super) struct Calibration {
 }
 
 impl Calibration {
+    pub(super) fn new(near: VecDeque<(f32, bool)>) -> Self {
+        Self { near }
+    }
+
     /// The label of a candidate came that was just not sure enough.
     pub(super) fn add_near(&mut self, predicted: f64, right: bool, tunables: &CalibrationTunables) {
         #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]

@@ -18,12 +18,16 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 /// Requests are welcome.
-pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, String) {
+    if !app.ready.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".into());
     }
+    // What was lost makes a cache careful, and the server no less ready.
+    let mut said = "ready\n".to_owned();
+    for (name, why) in app.caches.distrusted() {
+        said.push_str(&format!("the cache `{}` of `{}` answers equal texts only: {why}\n", name.id, name.tenant));
+    }
+    (StatusCode::OK, said)
 }
 
 /// All metrics in the Prometheus text format. They name caches but no prompts and no keys.

@@ -97,6 +97,7 @@ impl App {
             Ok(None) => {}
             Ok(Some(bytes)) => {
                 if let Err(error) = self.usage.restore(&bytes) {
+                    telemetry::degraded("usage");
                     tracing::error!(%error, "what was used before can't be read; counting begins anew");
                 }
             }

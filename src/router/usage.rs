@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Price;
+use crate::store::{State, StateError, write_state};
 
+/// The version of what is written.
+const VERSION: u8 = 1;
 /// Days that are remembered.
 const DAYS: u32 = 400;
 /// Rows of one day; what comes beyond is counted together, because anybody can make up names of models.
@@ -302,7 +305,7 @@ impl Usage {
     #[must_use]
     pub fn take_unsaved(&self) -> Option<Vec<u8>> {
         let book = &mut *self.book.lock();
-        std::mem::take(&mut book.unsaved).then(|| postcard::to_stdvec(book).ok()).flatten()
+        std::mem::take(&mut book.unsaved).then(|| write_state(VERSION, book)).flatten()
     }
 
     /// It wasn't saved after all.
@@ -314,8 +317,8 @@ impl Usage {
     ///
     /// # Errors
     /// Where it can't be read.
-    pub fn restore(&self, bytes: &[u8]) -> Result<(), postcard::Error> {
-        *self.book.lock() = postcard::from_bytes(bytes)?;
+    pub fn restore(&self, bytes: &[u8]) -> Result<(), StateError> {
+        *self.book.lock() = State::read(bytes, VERSION)?.value()?;
         Ok(())
     }
 }

@@ -186,6 +186,9 @@ pub struct NewEntry {
     pub curation: Option<Curation>,
     /// Milliseconds that its answer took to make: what a lookup that finds it saves.
     pub cost_millis: u32,
+    /// What its answer says, as a number: answers that say the same have the same. An entry that is quarantined stays so where it gets
+    /// another answer that says the same as the wrong one.
+    pub says: u64,
     /// Lookups that were answered with it elsewhere.
     pub uses: u32,
     /// The prompt's vector.

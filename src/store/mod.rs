@@ -8,6 +8,8 @@ mod curation;
 pub mod embedded;
 mod entry;
 mod key;
+mod quarantine;
+mod state;
 mod tags;
 
 use std::path::Path;
@@ -24,6 +26,8 @@ pub use entry::{
     StoredVector, Timestamp, Vector,
 };
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
+pub use quarantine::Quarantine;
+pub use state::{State, StateError, write_state};
 pub use tags::Tags;
 
 /// Why a store can't do what it was asked. None of these is the caller's fault.
@@ -90,6 +94,9 @@ pub struct Made {
     /// Of about so many.
     pub all: u64,
 }
+
+/// What an answer says, as a number: answers that say the same have the same.
+pub type Says = for<'a> fn(&'a Answer) -> u64;
 
 /// A cache that has been stored into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,6 +187,20 @@ pub trait Store: Send + Sync {
 
     /// What `cache` holds.
     fn holdings(&self, cache: CacheKey) -> Holdings;
+
+    /// Keeps an entry from somebody, durably, until it is [released](Store::release), removed, or gets an answer that says something
+    /// else. `says` tells what an answer says, as [`NewEntry::says`] does. Tells whether it was kept from fewer before; false where there is no such
+    /// entry. Where it fails, the entry is kept back all the same, but may come back with a restart.
+    async fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine, says: Says) -> Result<bool, StoreError>;
+
+    /// Keeps an entry from nobody any more, durably. Tells whether it was.
+    async fn release(&self, cache: CacheKey, id: EntryId) -> Result<bool, StoreError>;
+
+    /// From whom an entry is kept. Answers at once.
+    fn quarantined(&self, cache: CacheKey, id: &EntryId) -> Option<Quarantine>;
+
+    /// How many entries of `cache` are kept from somebody.
+    fn count_quarantined(&self, cache: CacheKey) -> usize;
 
     /// Removes an entry and tells whether it was there.
     async fn delete(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<bool, StoreError>;

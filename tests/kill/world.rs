@@ -91,6 +91,7 @@ pub(super) fn new_entry(worker: usize, prompt: u32, version: u32, model: &ModelI
         expires: expires(worker, prompt),
         tags: Tags::default(),
         curation: None,
+        says: 0,
         cost_millis: 1,
         uses: 0,
         vector: Vector::New(vector(&text(worker, prompt), model)),

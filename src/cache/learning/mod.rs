@@ -1,7 +1,6 @@
 //! What a cache learns: decides by it, learns from labels as they come, and fits it anew off the hot path.
 
 mod persistence;
-mod quarantine;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,8 +11,6 @@ use tokio_util::task::TaskTracker;
 
 pub use persistence::FlushMode;
 pub(super) use persistence::{LEARNER, QUARANTINED};
-pub use quarantine::Quarantine;
-pub(super) use quarantine::Quarantines;
 
 use super::awaited::AwaitedLabels;
 use super::decision::{Decision, DecisionId};
@@ -32,7 +29,6 @@ pub(super) struct Learning {
     cache: String,
     trainer: RwLock<Trainer>,
     spending: Spending,
-    pub(super) quarantines: Quarantines,
     pub(super) decisions: Mutex<Decisions>,
     pub(super) awaited: Mutex<AwaitedLabels>,
     /// Feedback is taken one after the other, or the same could be counted twice.
@@ -55,7 +51,6 @@ impl Learning {
             cache: cache.to_owned(),
             trainer: RwLock::default(),
             spending: Spending::default(),
-            quarantines: Quarantines::default(),
             decisions: Mutex::new(Decisions::new(keep_decisions)),
             awaited: Mutex::default(),
             feedback: tokio::sync::Mutex::default(),
@@ -121,8 +116,8 @@ impl Learning {
         self.decisions.lock().keep_for(millis);
     }
 
-    pub(super) fn status(&self, params: &PolicyParams) -> LearnerStatus {
-        LearnerStatus::new(self.trainer.read().knowledge(), &self.spending, params, self.quarantines.len())
+    pub(super) fn status(&self, params: &PolicyParams, quarantined: usize) -> LearnerStatus {
+        LearnerStatus::new(self.trainer.read().knowledge(), &self.spending, params, quarantined)
     }
 
     /// Learns what labels say about each candidate of an assessment.
@@ -188,7 +183,6 @@ impl Learning {
 
     /// An entry has another answer now.
     pub(super) fn renewed(&self, entry: &EntryId) {
-        self.quarantines.release(entry);
         self.trainer.write().renewed(entry);
     }
 

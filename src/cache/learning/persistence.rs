@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Learning;
-use crate::decide::{SpendingState, Trainer};
+use crate::decide::{LearnerV0, SpendingState, Trainer};
 use crate::embed::ModelDigest;
+use crate::store::{State, StateError, write_state};
 
 /// Where what a cache learned is kept in the store.
 pub(in super::super) const LEARNER: &str = "learner";
@@ -26,12 +27,34 @@ pub enum FlushMode {
     All,
 }
 
+/// The version of what is written.
+const VERSION: u8 = 1;
+
 /// What was learned, as it is kept: of one model's cosines.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Saved {
     model: ModelDigest,
     trainer: Trainer,
     spending: SpendingState,
+}
+
+/// The same as builds before the first version wrote it.
+#[derive(serde::Deserialize)]
+struct SavedV0 {
+    model: ModelDigest,
+    learner: LearnerV0,
+}
+
+impl Saved {
+    fn read(bytes: &[u8]) -> Result<Self, StateError> {
+        let state = State::read(bytes, VERSION)?;
+        if state.version() == VERSION {
+            return state.value();
+        }
+        let SavedV0 { model, learner } = state.value()?;
+        let (trainer, spending) = learner.into();
+        Ok(Self { model, trainer, spending })
+    }
 }
 
 impl Learning {
@@ -43,7 +66,7 @@ impl Learning {
         }
         let saved =
             Saved { model: model.clone(), trainer: self.trainer.read().clone(), spending: self.spending.state() };
-        let bytes = postcard::to_stdvec(&saved).ok()?;
+        let bytes = write_state(VERSION, &saved)?;
         #[expect(clippy::cast_precision_loss, reason = "a size")]
         let pause = Duration::from_secs_f64(bytes.len() as f64 / WRITTEN_PER_SECOND);
         *self.next_save.lock() = Instant::now() + pause;
@@ -56,8 +79,8 @@ impl Learning {
     }
 
     /// Goes on with what was learned and saved. Of another model's cosines nothing can be learned.
-    pub(in super::super) fn restore(&self, bytes: &[u8], model: &ModelDigest) -> Result<(), postcard::Error> {
-        let Saved { model: of, trainer, spending } = postcard::from_bytes(bytes)?;
+    pub(in super::super) fn restore(&self, bytes: &[u8], model: &ModelDigest) -> Result<(), StateError> {
+        let Saved { model: of, trainer, spending } = Saved::read(bytes)?;
         if of == *model {
             *self.trainer.write() = trainer;
             self.spending.restore(spending);

@@ -7,6 +7,7 @@
 mod database;
 mod load;
 mod memory;
+mod quarantines;
 mod record;
 mod reembed;
 mod select;
@@ -28,8 +29,8 @@ use tokio::sync::Semaphore;
 
 use super::{
     Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, Holdings, Made,
-    NewEntry, Position, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector, TextHash, Timestamp,
-    Vector,
+    NewEntry, Position, Quarantine, Says, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector,
+    TextHash, Timestamp, Vector,
 };
 use crate::background;
 use crate::config::Durability;
@@ -39,6 +40,7 @@ use crate::telemetry::{self, Step};
 pub use database::OpenError;
 use database::{Database, Put, Sought, Tier, Unread};
 use memory::{Memory, NotLoaded};
+use quarantines::{Quarantined, Quarantines};
 use record::{EntryRecord, Slot, VectorKey};
 use upkeep::Wanted;
 use worth::{Ledger, Record};
@@ -84,6 +86,7 @@ struct Inner {
     database: Database,
     spaces: ArcSwap<Spaces>,
     ledger: Ledger,
+    quarantines: Quarantines,
     /// A write takes its text's stripe, under a shared hold on `all`; flushing holds `all` alone.
     stripes: [Mutex<()>; STRIPES as usize],
     all: RwLock<()>,
@@ -140,10 +143,13 @@ impl EmbeddedStore {
     pub fn open(options: &OpenOptions, model: &ModelIdentity) -> Result<Self, OpenError> {
         let database = Database::open(&options.path, options.durability, model)?;
         let current = Arc::new(Space::new(model, database.current_slot()));
+        // Before anything is served.
+        let quarantines = Quarantines::new(database.quarantines()?);
         let inner = Arc::new(Inner {
             database,
             spaces: ArcSwap::from_pointee(Spaces { current, next: None }),
             ledger: Ledger::new(options.most_bytes),
+            quarantines,
             stripes: std::array::from_fn(|_| Mutex::new(())),
             all: RwLock::new(()),
             saving: Mutex::new(()),
@@ -371,6 +377,9 @@ impl Inner {
         let spaces = self.spaces.load();
         for (put, record) in puts.into_iter().zip(records) {
             self.ledger.stored(put.cache, put.entry.id, record);
+            if put.is_released {
+                self.quarantines.set(put.cache, put.entry.id, None);
+            }
             spaces.current.take(&put);
             if let Some(next) = &spaces.next {
                 next.take(&put);
@@ -418,7 +427,8 @@ impl Inner {
             curation: new.curation,
         };
         let (cost_millis, stripe) = (new.cost_millis, stripe(text));
-        Ok(Put { cache, text, entry, vector, blurred, wanted, tags, cost_millis, uses, stripe })
+        let is_released = self.quarantines.get(cache, &id).is_some_and(|quarantined| !quarantined.holds_for(new.says));
+        Ok(Put { cache, text, entry, vector, blurred, wanted, tags, cost_millis, uses, stripe, is_released })
     }
 
     fn stored(&self, cache: CacheKey, EntryRecord { entry, vectors }: EntryRecord) -> Stored {
@@ -529,12 +539,40 @@ impl Inner {
     fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
         self.database.flush(cache)?;
         self.ledger.flushed(cache);
+        self.quarantines.flushed(cache);
         let spaces = self.spaces.load();
         spaces.current.memory.flush(cache);
         if let Some(next) = &spaces.next {
             next.flush(cache);
         }
         Ok(())
+    }
+
+    /// See [`Store::quarantine`].
+    fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine, says: Says) -> Result<bool, StoreError> {
+        let Some(seen) = self.database.entry(cache, id)? else { return Ok(false) };
+        let _all = self.all.read();
+        let _stripe = self.lock(stripe(TextHash::of(&seen.prompt)));
+        let Some(entry) = self.database.entry(cache, id)? else { return Ok(false) };
+        let before = self.quarantines.get(cache, &id).map(|quarantined| quarantined.from);
+        let from = before.map_or(from, |before| before.max(from));
+        let quarantined = Quarantined { from, says: Some(says(&entry.answer)) };
+        self.quarantines.set(cache, id, Some(quarantined));
+        self.database.set_quarantine(cache, id, Some(&quarantined))?;
+        Ok(before < Some(from))
+    }
+
+    /// See [`Store::release`].
+    fn release(&self, cache: CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        if self.quarantines.get(cache, &id).is_none() {
+            return Ok(false);
+        }
+        let text = self.database.entry(cache, id)?.map(|entry| TextHash::of(&entry.prompt));
+        let _all = self.all.read();
+        let _stripe = text.map(|text| self.lock(stripe(text)));
+        self.database.set_quarantine(cache, id, None)?;
+        self.quarantines.set(cache, id, None);
+        Ok(true)
     }
 
     /// Removes the entry of `id` where `condition` holds of it.
@@ -547,6 +585,7 @@ impl Inner {
         let Some(entry) = self.database.entry(cache, id)?.filter(condition) else { return Ok(false) };
         self.database.delete(cache, text, &entry)?;
         self.ledger.removed(cache, &id);
+        self.quarantines.set(cache, id, None);
         let spaces = self.spaces.load();
         spaces.current.memory.remove(cache, entry.scope, &id);
         if let Some(next) = &spaces.next {
@@ -700,6 +739,22 @@ impl Store for EmbeddedStore {
         let (entries, bytes) = self.inner.ledger.of_cache(cache);
         let (curated, curated_bytes) = self.inner.ledger.pinned_of_cache(cache);
         Holdings { entries, bytes, curated, curated_bytes }
+    }
+
+    async fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine, says: Says) -> Result<bool, StoreError> {
+        self.blocking(move |inner| inner.quarantine(cache, id, from, says)).await
+    }
+
+    async fn release(&self, cache: CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        self.blocking(move |inner| inner.release(cache, id)).await
+    }
+
+    fn quarantined(&self, cache: CacheKey, id: &EntryId) -> Option<Quarantine> {
+        self.inner.quarantines.get(cache, id).map(|quarantined| quarantined.from)
+    }
+
+    fn count_quarantined(&self, cache: CacheKey) -> usize {
+        self.inner.quarantines.count(cache)
     }
 
     async fn delete(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<bool, StoreError> {

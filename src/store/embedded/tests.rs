@@ -66,6 +66,7 @@ fn entry(n: u8, prompt: &str, text: &str, attributes: &Attributes, expires: u64)
         // Some are kept in the second version of their records.
         tags: Tags::new(prompt.ends_with('7').then(|| "seven".to_owned())),
         curation: None,
+        says: 0,
         cost_millis: 1000,
         uses: 0,
         vector: Vector::New(vector(prompt)),

@@ -19,6 +19,7 @@ use rocksdb::{
 use super::super::{
     CacheKey, CacheName, Curation, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp,
 };
+use super::quarantines::Quarantined;
 use super::record::{
     self, AboutVectors, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_entry,
     decode_record, decode_vector, encode, encode_entry, encode_record, encode_vector,
@@ -82,8 +83,11 @@ mod family {
     /// cache key ‖ name → a decision.
     pub(super) const DECISIONS: &str = "decisions";
 
-    pub(super) const ALL: [&str; 11] =
-        [META, ENTRIES, VECTORS_A, VECTORS_B, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH, DECISIONS];
+    /// [`entry_key`](super::record::entry_key) → [`Quarantined`](super::Quarantined): entries that are kept from somebody.
+    pub(super) const QUARANTINE: &str = "quarantine";
+
+    pub(super) const ALL: [&str; 12] =
+        [META, ENTRIES, VECTORS_A, VECTORS_B, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH, DECISIONS, QUARANTINE];
 }
 
 /// Why a database can't be used. Each message says what to do.
@@ -195,6 +199,8 @@ pub(super) struct Put {
     pub(super) cost_millis: u32,
     pub(super) uses: u32,
     pub(super) stripe: u8,
+    /// Whether its quarantine ends with it.
+    pub(super) is_released: bool,
 }
 
 pub(super) struct Database {
@@ -400,6 +406,9 @@ impl Database {
                 _ => batch.delete_cf(self.slot(slot)?, vector_key),
             }
         }
+        if put.is_released {
+            batch.delete_cf(self.family(family::QUARANTINE)?, entry_key);
+        }
         let bytes = u32::try_from(batch.size_in_bytes() - before).unwrap_or(u32::MAX);
         let is_pinned = entry.curation.is_some();
         let record = Record { bytes, cost_millis: put.cost_millis, uses: put.uses, stripe: put.stripe, is_pinned };
@@ -412,6 +421,7 @@ impl Database {
         let entry_key = record::entry_key(cache, entry.id);
         batch.delete_cf(self.family(family::ENTRIES)?, entry_key);
         batch.delete_cf(self.family(family::WORTH)?, entry_key);
+        batch.delete_cf(self.family(family::QUARANTINE)?, entry_key);
         let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
         for slot in self.models.read().in_use() {
             batch.delete_cf(self.slot(slot)?, vector_key);
@@ -434,13 +444,45 @@ impl Database {
     pub(super) fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         let vectors = [family::VECTORS_A, family::VECTORS_B];
-        for name in [family::ENTRIES, family::EXACT, family::GRAPHS, family::WORTH].into_iter().chain(vectors) {
+        for name in [family::ENTRIES, family::EXACT, family::GRAPHS, family::WORTH, family::QUARANTINE]
+            .into_iter()
+            .chain(vectors)
+        {
             let family = self.family(name)?;
             match after(cache) {
                 Some(end) => batch.delete_range_cf(family, cache.0.to_vec(), end.to_vec()),
                 // The last cache key of all has no end, and all else lies before it.
                 None => batch.delete_range_cf(family, cache.0.to_vec(), vec![0xff; 81]),
             }
+        }
+        self.write(batch)
+    }
+
+    /// Every quarantine. One that can't be read counts as the strictest, and that is logged.
+    pub(super) fn quarantines(&self) -> Result<HashMap<(CacheKey, EntryId), Quarantined>, StoreError> {
+        let mut all = HashMap::new();
+        let mut damage = Damage::default();
+        for item in Scan::new(&self.db, self.family(family::QUARANTINE)?) {
+            let Some((key, value)) = damage.sort_out(item) else { continue };
+            let Some(entry) = damage.sort_out(record::read_entry_key(&key)) else { continue };
+            all.insert(entry, damage.sort_out(decode(&value)).unwrap_or(Quarantined::WORST));
+        }
+        damage.report();
+        Ok(all)
+    }
+
+    /// From now on an entry is kept from somebody, or from nobody.
+    pub(super) fn set_quarantine(
+        &self,
+        cache: CacheKey,
+        id: EntryId,
+        quarantined: Option<&Quarantined>,
+    ) -> Result<(), StoreError> {
+        let (family, key) = (self.family(family::QUARANTINE)?, record::entry_key(cache, id));
+        let mut batch = WriteBatch::default();
+        match quarantined {
+            Some(quarantined) => batch.put_cf(family, key, encode(quarantined)?),
+            None => batch.delete_cf(family, key),
         }
         self.write(batch)
     }
