@@ -37,9 +37,11 @@ impl World {
     }
 }
 
-async fn close(caches: Caches) {
+/// Ends all that has the store open.
+async fn close(caches: Caches, cache: Arc<Cache>) {
     caches.save_statistics(FlushMode::All).await.unwrap();
     caches.store().close().await.unwrap();
+    drop(cache);
 }
 
 fn save(prompt: &str, text: &str) -> Save {
@@ -82,7 +84,7 @@ async fn a_policy_that_cannot_be_read_answers_equal_texts_until_it_is_set_again(
         cache.save(save(ASKED, "Click.")).await.unwrap();
         assert_eq!(outcome(&cache, NEAR).await, Outcome::SemanticHit);
         caches.store().save_state(key, "changes", damaged).await.unwrap();
-        close(caches).await;
+        close(caches, cache).await;
 
         let caches = world.open().await;
         let cache = caches.get("t", "c").unwrap();
@@ -90,7 +92,7 @@ async fn a_policy_that_cannot_be_read_answers_equal_texts_until_it_is_set_again(
         assert_eq!(caches.distrusted().len(), 1);
         caches.tune(&cache, Tuning::default(), "t", true).await.unwrap();
         assert_eq!((outcome(&cache, NEAR).await, cache.distrust()), (Outcome::SemanticHit, None));
-        close(caches).await;
+        close(caches, cache).await;
     }
 }
 
@@ -98,25 +100,26 @@ async fn a_policy_that_cannot_be_read_answers_equal_texts_until_it_is_set_again(
 async fn lost_quarantines_keep_near_texts_back_until_there_is_nothing_to_fear() {
     let world = World::new();
     let caches = world.open().await;
-    caches.get("t", "c").unwrap().save(save(ASKED, "Click.")).await.unwrap();
+    let cache = caches.get("t", "c").unwrap();
+    cache.save(save(ASKED, "Click.")).await.unwrap();
     caches.store().save_state(CacheKey::new("t", "c"), "quarantined", vec![0xff; 20]).await.unwrap();
-    close(caches).await;
+    close(caches, cache).await;
     // However often it is opened.
     for _ in 0..2 {
         let caches = world.open().await;
         let cache = caches.get("t", "c").unwrap();
         assert_eq!((outcome(&cache, ASKED).await, outcome(&cache, NEAR).await), (Outcome::ExactHit, Outcome::Miss));
-        close(caches).await;
+        close(caches, cache).await;
     }
     let caches = world.open().await;
     let cache = caches.get("t", "c").unwrap();
     cache.flush().await.unwrap();
-    close(caches).await;
+    close(caches, cache).await;
     let caches = world.open().await;
     let cache = caches.get("t", "c").unwrap();
     cache.save(save(ASKED, "Click.")).await.unwrap();
     assert_eq!(outcome(&cache, NEAR).await, Outcome::SemanticHit);
-    close(caches).await;
+    close(caches, cache).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +134,7 @@ async fn a_wrong_answer_stays_away_until_there_is_another_one() {
     assert!(!cache.feedback(wrong).await.unwrap().recorded);
     // The same in other spelling.
     cache.save(save(ASKED, "ask the  moon")).await.unwrap();
-    close(caches).await;
+    close(caches, cache).await;
 
     let caches = world.open().await;
     let cache = caches.get("t", "c").unwrap();
@@ -145,5 +148,5 @@ async fn a_wrong_answer_stays_away_until_there_is_another_one() {
     assert_eq!(caches.store().count_quarantined(CacheKey::new("t", "c")), 0);
     cache.save(save(ASKED, "Click on forgot password.")).await.unwrap();
     assert_eq!(outcome(&cache, ASKED).await, Outcome::ExactHit);
-    close(caches).await;
+    close(caches, cache).await;
 }

@@ -1,35 +1,39 @@
-//! A map that holds so many keys at most: the oldest make room.
+//! A map that holds so many keys at most: those that weren't touched for long make room.
 
-use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
-/// A map of at most `MAX` keys.
+use super::shared_map::SharedMap;
+
+/// A map of at most `MAX` keys, in two generations: a change moves a key to the young one, and when that is half of all, it takes the
+/// old one's place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(bound(deserialize = "K: Deserialize<'de> + Eq + Hash, V: Deserialize<'de>"))]
-pub(super) struct BoundedMap<K: Eq + Hash, V, const MAX: usize> {
-    values: HashMap<K, V>,
-    /// The same keys, in the order in which they came.
-    by_age: VecDeque<K>,
+#[serde(bound(
+    serialize = "K: Serialize + Eq + Hash + Clone, V: Serialize + Clone",
+    deserialize = "K: Deserialize<'de> + Eq + Hash + Clone, V: Deserialize<'de> + Clone"
+))]
+pub(super) struct BoundedMap<K: Eq + Hash + Clone, V: Clone, const MAX: usize> {
+    young: SharedMap<K, V>,
+    old: SharedMap<K, V>,
 }
 
-impl<K: Eq + Hash, V, const MAX: usize> Default for BoundedMap<K, V, MAX> {
+impl<K: Eq + Hash + Clone, V: Clone, const MAX: usize> Default for BoundedMap<K, V, MAX> {
     fn default() -> Self {
-        Self { values: HashMap::new(), by_age: VecDeque::new() }
+        Self { young: SharedMap::default(), old: SharedMap::default() }
     }
 }
 
-impl<K: Copy + Eq + Hash, V, const MAX: usize> BoundedMap<K, V, MAX> {
+impl<K: Eq + Hash + Clone, V: Clone, const MAX: usize> BoundedMap<K, V, MAX> {
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.values.get(key)
+        self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    /// Sets a key's value. A key that is there keeps its age.
+    /// Sets a key's value.
     pub(super) fn insert(&mut self, key: K, value: V) {
-        if self.values.insert(key, value).is_none() {
-            self.came(key);
-        }
+        self.old.remove(&key);
+        self.young.insert(key, value);
+        self.make_room();
     }
 
     /// Changes a key's value, the default where there is none.
@@ -37,32 +41,24 @@ impl<K: Copy + Eq + Hash, V, const MAX: usize> BoundedMap<K, V, MAX> {
     where
         V: Default,
     {
-        if let Some(value) = self.values.get_mut(&key) {
-            return change(value);
-        }
-        let mut value = V::default();
-        change(&mut value);
-        self.insert(key, value);
+        let old = if self.young.get(&key).is_none() { self.old.remove(&key) } else { None };
+        change(self.young.entry_with(key, || old.unwrap_or_default()));
+        self.make_room();
     }
 
-    /// Removes a key; looks at all of them where it is there.
     pub(super) fn remove(&mut self, key: &K) {
-        if self.values.remove(key).is_some() {
-            self.by_age.retain(|other| other != key);
-        }
+        self.young.remove(key);
+        self.old.remove(key);
     }
 
-    fn came(&mut self, key: K) {
-        self.by_age.push_back(key);
-        if self.by_age.len() > MAX
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.values.remove(&oldest);
+    fn make_room(&mut self) {
+        if self.young.len() > MAX / 2 {
+            self.old = std::mem::take(&mut self.young);
         }
     }
 }
 
-impl<K: Copy + Eq + Hash, V, const MAX: usize> FromIterator<(K, V)> for BoundedMap<K, V, MAX> {
+impl<K: Eq + Hash + Clone, V: Clone, const MAX: usize> FromIterator<(K, V)> for BoundedMap<K, V, MAX> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let mut map = Self::default();
         pairs.into_iter().for_each(|(key, value)| map.insert(key, value));
@@ -74,24 +70,29 @@ impl<K: Copy + Eq + Hash, V, const MAX: usize> FromIterator<(K, V)> for BoundedM
 mod tests {
     use super::*;
 
-    type Map = BoundedMap<u32, u32, 3>;
+    type Map = BoundedMap<u32, u32, 100>;
 
     #[test]
-    fn the_oldest_make_room() {
-        let mut map: Map = (0..3).map(|key| (key, key)).collect();
-        map.update(0, |value| *value += 10);
-        assert_eq!((map.get(&0), map.get(&3)), (Some(&10), None));
-        map.update(3, |value| *value += 5);
-        assert_eq!((map.get(&0), map.get(&1), map.get(&3)), (None, Some(&1), Some(&5)));
+    fn what_is_not_touched_makes_room_and_what_is_stays() {
+        let mut map = Map::default();
+        for key in 0..10_000 {
+            map.insert(key, key);
+            map.update(0, |value| *value += 1);
+            assert!(map.young.len() + map.old.len() <= 101);
+        }
+        assert_eq!((map.get(&0), map.get(&1)), (Some(&10_000), None));
+        // However old, as many as half of all are there.
+        assert!((9_951..10_000).all(|key| map.get(&key) == Some(&key)));
     }
 
     #[test]
-    fn what_is_removed_and_comes_again_is_new() {
-        let mut map: Map = (0..3).map(|key| (key, key)).collect();
-        map.remove(&0);
-        map.remove(&7);
-        map.insert(0, 9);
-        map.insert(3, 3);
-        assert_eq!((map.get(&0), map.get(&1), map.by_age.len()), (Some(&9), None, 3));
+    fn what_is_removed_begins_anew() {
+        let mut map: Map = (0..60).map(|key| (key, key)).collect();
+        for key in [1, 59] {
+            map.remove(&key);
+            assert_eq!(map.get(&key), None);
+            map.update(key, |value| *value += 1);
+            assert_eq!(map.get(&key), Some(&1));
+        }
     }
 }

@@ -4,11 +4,13 @@
 //! have the answer: a mean of many vectors is nearer to what they have in common than any of them (Tibshirani and others 2002,
 //! nearest centroids).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::answer::AnswerClass;
+use super::shared_map::SharedMap;
 use super::token_set::{Common, TokenSet, Words};
 
 /// Answers whose centres are known; those go first that were right for no prompt for long. Each takes a vector's room.
@@ -24,7 +26,7 @@ const ALL_WORDS: usize = 20_000;
 /// The centres of a cache's answers: of those only that were right for more than one prompt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Centres {
-    sums: HashMap<AnswerClass, Sum>,
+    sums: SharedMap<AnswerClass, Arc<Sum>>,
     by_age: VecDeque<AnswerClass>,
     /// Of all prompts.
     words: Common,
@@ -43,10 +45,10 @@ impl Centres {
     pub(super) fn add(&mut self, answer: AnswerClass, vector: &[f32], tokens: &TokenSet, weight: f32) {
         let Self { sums, by_age, words } = self;
         words.add(tokens, weight, ALL_WORDS);
-        let sum = sums.entry(answer).or_insert_with(|| {
+        let sum = Arc::make_mut(sums.entry_with(answer, || {
             by_age.push_back(answer);
-            Sum::default()
-        });
+            Arc::default()
+        }));
         if !sum.of.fits(vector) {
             *sum = Sum::default();
         }
@@ -61,12 +63,12 @@ impl Centres {
             && let Some(oldest) = by_age.pop_front()
         {
             // A second chance (Corbató 1968): answers that keep coming are the oldest.
-            match sums.get_mut(&oldest) {
-                Some(sum) if sum.in_use => {
-                    sum.in_use = false;
+            match sums.get_mut(&oldest).filter(|sum| sum.in_use) {
+                Some(sum) => {
+                    Arc::make_mut(sum).in_use = false;
                     by_age.push_back(oldest);
                 }
-                _ => drop(sums.remove(&oldest)),
+                None => drop(sums.remove(&oldest)),
             }
         }
     }
@@ -74,16 +76,17 @@ impl Centres {
     /// A prompt that was taken, with the probability `mistaken`, to have `answer`, and hasn't: what lies at the edge of two answers
     /// is to be nearer to the right one (learning vector quantisation: Kohonen 1990).
     pub(super) fn push_away(&mut self, answer: &AnswerClass, vector: &[f32], mistaken: f32) {
-        let Some(Sum { of, .. }) = self.sums.get_mut(answer) else { return };
-        let Some((away, _)) = of.away(vector) else { return };
-        if away.iter().map(|value| value * value).sum::<f32>() < FAR {
-            of.sum.iter_mut().zip(away).for_each(|(sum, away)| *sum -= mistaken * away);
+        let Some((away, _)) = self.away(answer, vector) else { return };
+        if away.iter().map(|value| value * value).sum::<f32>() < FAR
+            && let Some(sum) = self.sums.get_mut(answer)
+        {
+            Arc::make_mut(sum).of.sum.iter_mut().zip(away).for_each(|(sum, away)| *sum -= mistaken * away);
         }
     }
 
     /// Whether an answer has a centre.
     pub(super) fn knows(&self, answer: &AnswerClass) -> bool {
-        self.sums.contains_key(answer)
+        self.sums.get(answer).is_some()
     }
 
     /// How far a prompt lies from the mean of the others that are known to have its answer, and how many these are.
@@ -94,7 +97,7 @@ impl Centres {
     /// How much a prompt's words speak for each of some answers.
     pub(super) fn by_words(&self, answers: &[AnswerClass], tokens: &TokenSet) -> Vec<f32> {
         let shares = self.words.shares(tokens);
-        let of = |answer| self.sums.get(answer).map_or(0.0, |sum: &Sum| sum.words.speak_for(tokens, &shares));
+        let of = |answer| self.sums.get(answer).map_or(0.0, |sum| sum.words.speak_for(tokens, &shares));
         answers.iter().map(of).collect()
     }
 

@@ -1,5 +1,7 @@
 //! The probability that a candidate's answer is right.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::answer::AnswerClass;
@@ -32,7 +34,7 @@ pub(super) struct Estimator {
     /// None before the first fit.
     pub(super) coefficients: Option<Vec<f64>>,
     /// Of the prompts' scatter at the last fit.
-    pub(super) metric: Option<Metric>,
+    pub(super) metric: Option<Arc<Metric>>,
     pub(super) records: Records,
     pub(super) centres: Centres,
 }
@@ -71,7 +73,7 @@ impl Estimator {
 
     /// The cosine between the prompt and the centre of each answer, of which `nearest` are the nearest prompts.
     fn by_centre(&self, query: &Embedding, nearest: &[&Neighbour<'_>], prior: &ModelPrior) -> Vec<f32> {
-        let metrics = [&self.metric, &prior.metric].into_iter().flatten();
+        let metrics = [self.metric.as_deref(), prior.metric.as_ref()].into_iter().flatten();
         let plain;
         let metric = if let Some(metric) = { metrics }.find(|metric| metric.fits(query.dimension())) {
             metric

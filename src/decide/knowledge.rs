@@ -1,5 +1,7 @@
 //! What lookups go by of all that a cache has learned.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::answer::AnswerClass;
@@ -29,7 +31,7 @@ pub struct Knowledge {
     pub(super) calibration: Calibration,
     pub(super) drift: DriftMonitor,
     pub(super) alarms: u64,
-    pub(super) observations: BoundedMap<EntryId, Observations, MAX_ENTRIES>,
+    pub(super) observations: BoundedMap<EntryId, Arc<Observations>, MAX_ENTRIES>,
     pub(super) reliabilities: Reliabilities,
     /// Entries whose answers say the same as others do, though in other words.
     pub(super) synonyms: BoundedMap<EntryId, AnswerClass, MAX_ENTRIES>,
@@ -40,6 +42,12 @@ impl Knowledge {
     #[must_use]
     pub fn class(&self, entry: &EntryId, own: AnswerClass) -> AnswerClass {
         self.synonyms.get(entry).copied().unwrap_or(own)
+    }
+
+    /// Whether anything is known of an entry itself.
+    #[must_use]
+    pub fn knows(&self, entry: &EntryId) -> bool {
+        self.observations.get(entry).is_some() || self.synonyms.get(entry).is_some()
     }
 
     /// How often labels of `source` are right; see [`Reliabilities`].

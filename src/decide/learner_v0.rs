@@ -1,6 +1,8 @@
 //! What builds before the first version of learned state wrote: all of it in one value, in this order.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -16,7 +18,7 @@ use super::knowledge::Knowledge;
 use super::logistic::Example;
 use super::metric::Metric;
 use super::per_entry::Observations;
-use super::records::Records;
+use super::records::{Record, Records};
 use super::scatter::Scatter;
 use super::source::Reliabilities;
 use super::spending::SpendingState;
@@ -31,7 +33,7 @@ pub struct LearnerV0 {
     labels: u64,
     next_fit: u64,
     generation: u64,
-    records: Records,
+    records: RecordsV0,
     scatter: Scatter,
     metric: Option<Metric>,
     centres: Centres,
@@ -52,17 +54,46 @@ struct AuditsV0 {
     mean_doubt: MeanDoubt,
 }
 
+#[derive(Deserialize)]
+struct RecordsV0 {
+    entries: TableV0<EntryId>,
+    answers: TableV0<AnswerClass>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "K: Deserialize<'de> + Eq + Hash")]
+struct TableV0<K> {
+    records: HashMap<K, Record>,
+    by_age: VecDeque<K>,
+}
+
+impl<K: Copy + Eq + Hash> TableV0<K> {
+    /// The oldest first.
+    fn by_age(&self) -> impl Iterator<Item = (K, Record)> {
+        self.by_age.iter().filter_map(|key| Some((*key, *self.records.get(key)?)))
+    }
+}
+
 impl From<LearnerV0> for (Trainer, SpendingState) {
     fn from(before: LearnerV0) -> Self {
         let LearnerV0 { coefficients, metric, records, centres, audits, .. } = before;
         let knowledge = Knowledge {
-            estimator: Estimator { coefficients, metric, records, centres },
+            estimator: Estimator {
+                coefficients,
+                metric: metric.map(Arc::new),
+                records: Records::new(records.entries.by_age(), records.answers.by_age()),
+                centres,
+            },
             labels: before.labels,
             auditor: Auditor::new(audits.window, audits.all),
             calibration: Calibration::new(audits.near),
             drift: before.drift,
             alarms: before.alarms,
-            observations: before.observations.into_iter().collect(),
+            observations: before
+                .observations
+                .into_iter()
+                .map(|(entry, observed)| (entry, Arc::new(observed)))
+                .collect(),
             reliabilities: before.reliabilities,
             synonyms: before.joined.into_iter().collect(),
         };

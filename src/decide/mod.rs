@@ -35,6 +35,7 @@ mod records;
 mod rejection;
 mod scatter;
 mod share;
+mod shared_map;
 mod simulate;
 mod source;
 mod spending;

@@ -28,7 +28,7 @@ pub(super) struct Records {
 type Table<K> = BoundedMap<K, Record, MAX_RECORDS>;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     surprise: f32,
     information: f32,
 }
@@ -48,6 +48,14 @@ impl Record {
 }
 
 impl Records {
+    /// Of entries, and of answers; the oldest first.
+    pub(super) fn new(
+        entries: impl Iterator<Item = (EntryId, Record)>,
+        answers: impl Iterator<Item = (AnswerClass, Record)>,
+    ) -> Self {
+        Self { entries: entries.collect(), answers: answers.collect() }
+    }
+
     /// How much better the entry is than its like, in log-odds; 0 where nothing is known.
     #[must_use]
     pub(super) fn of_entry(&self, entry: &EntryId) -> f64 {

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::shared_map::SharedMap;
 use super::text::Parsed;
-use super::text::hash::ByHash;
 
 /// Prompts that each have as many of a word as all have, which are added to those of an answer.
 const SMOOTHING: f32 = 10.0;
@@ -39,17 +39,17 @@ impl TokenSet {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Common {
     prompts: f32,
-    with: ByHash<f32, u32>,
+    with: SharedMap<u32, f32>,
 }
 
 impl Common {
     /// One more prompt, which counts `weight`; no more than about `most` words are remembered.
     pub(super) fn add(&mut self, TokenSet(words): &TokenSet, weight: f32, most: usize) {
         self.prompts += weight;
-        words.iter().for_each(|word| *self.with.entry(*word).or_default() += weight);
+        words.iter().for_each(|word| *self.with.entry(*word) += weight);
         while self.with.len() > most {
             self.prompts /= 2.0;
-            self.with.retain(|_, count| remains(count));
+            self.with.retain(remains);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Learning from labels.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use super::features::FEATURES;
 use super::knowledge::Knowledge;
 use super::logistic::{Example, fit};
 use super::metric::Metric;
+use super::per_entry::Observations;
 use super::prior::ModelPrior;
 use super::query::AnsweredQuery;
 use super::scatter::Scatter;
@@ -50,7 +52,7 @@ pub struct FitJob {
     examples: Vec<Example<FEATURES>>,
     mislabelled: f64,
     scatter: Scatter,
-    last: Option<Metric>,
+    last: Option<Arc<Metric>>,
     start: [f64; FEATURES],
     generation: u64,
 }
@@ -69,7 +71,7 @@ impl FitJob {
     pub fn run(&self, prior: &ModelPrior) -> Fitted {
         Fitted {
             coefficients: fit(&self.examples, self.mislabelled, &prior.coefficients, &self.start),
-            metric: Metric::of(&self.scatter, prior.metric.as_ref(), self.last.as_ref()),
+            metric: Metric::of(&self.scatter, prior.metric.as_ref(), self.last.as_deref()),
             generation: self.generation,
         }
     }
@@ -181,7 +183,8 @@ impl Trainer {
     }
 
     fn observe(&mut self, candidate: &CandidateFeatures, right: bool) {
-        self.knowledge.observations.update(candidate.entry, |observed| observed.add(candidate.cosine, right));
+        let add = |observed: &mut Arc<Observations>| Arc::make_mut(observed).add(candidate.cosine, right);
+        self.knowledge.observations.update(candidate.entry, add);
     }
 
     /// Answers have changed: what was learned before says little about what is right now.
@@ -250,7 +253,7 @@ impl Trainer {
         if fitted.generation == self.generation {
             let estimator = &mut self.knowledge.estimator;
             estimator.coefficients = Some(fitted.coefficients.to_vec());
-            estimator.metric = fitted.metric.or(estimator.metric.take());
+            estimator.metric = fitted.metric.map(Arc::new).or(estimator.metric.take());
         }
     }
 }

@@ -5,7 +5,8 @@ mod persistence;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -18,8 +19,8 @@ use super::decisions::{Decisions, Label, Logged};
 use super::setup::Setup;
 use crate::config::Reliability;
 use crate::decide::{
-    AnswerClass, AnsweredQuery, Assessment, AssessmentRequest, Change, LabelSource, Labels, LearnerStatus, ModelPrior,
-    Policy, PolicyDecision, PolicyParams, Spending, Trainer, Tunables,
+    AnswerClass, AnsweredQuery, Assessment, AssessmentRequest, Change, Knowledge, LabelSource, Labels, LearnerStatus,
+    ModelPrior, Policy, PolicyDecision, PolicyParams, Spending, Trainer, Tunables,
 };
 use crate::store::{EntryId, ScopeKey, TextHash, Timestamp};
 use crate::telemetry;
@@ -27,7 +28,10 @@ use crate::telemetry;
 /// What one cache has learned.
 pub(super) struct Learning {
     cache: String,
-    trainer: RwLock<Trainer>,
+    /// Held while something is learned or copied. Lookups never take it.
+    trainer: Mutex<Trainer>,
+    /// What lookups go by: what was learned so far.
+    knowledge: ArcSwap<Knowledge>,
     spending: Spending,
     pub(super) decisions: Mutex<Decisions>,
     pub(super) awaited: Mutex<AwaitedLabels>,
@@ -49,7 +53,8 @@ impl Learning {
     pub(super) fn new(cache: &str, keep_decisions: u64, salt: u64) -> Self {
         Self {
             cache: cache.to_owned(),
-            trainer: RwLock::default(),
+            trainer: Mutex::default(),
+            knowledge: ArcSwap::default(),
             spending: Spending::default(),
             decisions: Mutex::new(Decisions::new(keep_decisions)),
             awaited: Mutex::default(),
@@ -66,10 +71,8 @@ impl Learning {
     /// What `policy` makes of a request, which gets its sample here.
     pub(super) fn assess(&self, policy: &dyn Policy, request: AssessmentRequest<'_>) -> PolicyDecision {
         let sample = if policy.params().is_some() { self.sample() } else { 0.0 };
-        let decision = {
-            let trainer = self.trainer.read();
-            policy.assess(&AssessmentRequest { sample, ..request }, trainer.knowledge(), &self.spending)
-        };
+        let request = AssessmentRequest { sample, ..request };
+        let decision = policy.assess(&request, &self.knowledge.load(), &self.spending);
         if decision.assessment.is_some() {
             self.unsaved.store(true, Ordering::Relaxed);
         }
@@ -91,8 +94,8 @@ impl Learning {
 
     /// The classes of entries' answers, each known by its text.
     pub(super) fn classes(&self, own: impl Iterator<Item = (EntryId, AnswerClass)>) -> Vec<AnswerClass> {
-        let trainer = self.trainer.read();
-        own.map(|(entry, class)| trainer.knowledge().class(&entry, class)).collect()
+        let knowledge = self.knowledge.load();
+        own.map(|(entry, class)| knowledge.class(&entry, class)).collect()
     }
 
     pub(super) fn log(
@@ -117,7 +120,7 @@ impl Learning {
     }
 
     pub(super) fn status(&self, params: &PolicyParams, quarantined: usize) -> LearnerStatus {
-        LearnerStatus::new(self.trainer.read().knowledge(), &self.spending, params, quarantined)
+        LearnerStatus::new(&self.knowledge.load(), &self.spending, params, quarantined)
     }
 
     /// Learns what labels say about each candidate of an assessment.
@@ -129,12 +132,11 @@ impl Learning {
         setup: &Setup,
     ) {
         let tunables = setup.policy.params().map_or_else(Tunables::shipped, |params| params.tunables);
-        let change = {
-            let trainer = &mut *self.trainer.write();
+        let change = self.change(|trainer| {
             let set = set_for(&setup.settings.reliability.unwrap_or_default(), source);
             let reliability = trainer.knowledge().reliability(source, set);
             trainer.learn(assessment, &Labels { right, reliability, answered }, &self.spending, tunables)
-        };
+        });
         self.unsaved.store(true, Ordering::Relaxed);
         let of_best = assessment.best.and_then(|best| right.get(best).copied().flatten());
         if let Some(right) = of_best {
@@ -159,19 +161,27 @@ impl Learning {
         self.refit(&setup.prior, tunables);
     }
 
+    /// Changes what was learned: one at a time, and lookups that begin afterwards go by it.
+    fn change<T>(&self, change: impl FnOnce(&mut Trainer) -> T) -> T {
+        let trainer = &mut *self.trainer.lock();
+        let changed = change(trainer);
+        self.knowledge.store(Arc::new(trainer.knowledge().clone()));
+        changed
+    }
+
     /// Fits the model anew if that is due, on a thread that may block.
     fn refit(self: &Arc<Self>, prior: &Arc<ModelPrior>, tunables: &Tunables) {
-        let Some(job) = self.trainer.write().due(prior, tunables) else { return };
+        let Some(job) = self.trainer.lock().due(prior, tunables) else { return };
         let (learning, prior) = (Arc::clone(self), Arc::clone(prior));
         self.tasks.spawn_blocking(move || {
             let fitted = job.run(&prior);
-            learning.trainer.write().adopt(fitted);
+            learning.change(|trainer| trainer.adopt(fitted));
         });
     }
 
     /// `entry`'s answer says the same as those of `class`, though in other words.
     pub(super) fn join(&self, entry: EntryId, class: AnswerClass) {
-        self.trainer.write().join(entry, class);
+        self.change(|trainer| trainer.join(entry, class));
     }
 
     /// Until all labels that are known have been learned from.
@@ -183,13 +193,15 @@ impl Learning {
 
     /// An entry has another answer now.
     pub(super) fn renewed(&self, entry: &EntryId) {
-        self.trainer.write().renewed(entry);
+        // Most entries that are stored are new, and nothing is known of them.
+        if self.knowledge.load().knows(entry) {
+            self.change(|trainer| trainer.renewed(entry));
+        }
     }
 
     /// Another model's cosines mean something else.
     pub(super) fn forget(&self) {
-        let trainer = &mut *self.trainer.write();
-        *trainer = trainer.with_another_model();
+        self.change(|trainer| *trainer = trainer.with_another_model());
         self.spending.restore(Default::default());
         self.decisions.lock().clear();
         self.awaited.lock().clear();

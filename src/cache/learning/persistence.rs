@@ -65,7 +65,7 @@ impl Learning {
             return None;
         }
         let saved =
-            Saved { model: model.clone(), trainer: self.trainer.read().clone(), spending: self.spending.state() };
+            Saved { model: model.clone(), trainer: self.trainer.lock().clone(), spending: self.spending.state() };
         let bytes = write_state(VERSION, &saved)?;
         #[expect(clippy::cast_precision_loss, reason = "a size")]
         let pause = Duration::from_secs_f64(bytes.len() as f64 / WRITTEN_PER_SECOND);
@@ -82,7 +82,7 @@ impl Learning {
     pub(in super::super) fn restore(&self, bytes: &[u8], model: &ModelDigest) -> Result<(), StateError> {
         let Saved { model: of, trainer, spending } = Saved::read(bytes)?;
         if of == *model {
-            *self.trainer.write() = trainer;
+            self.change(|now| *now = trainer);
             self.spending.restore(spending);
         }
         Ok(())

@@ -83,7 +83,9 @@ mod tests {
         let mut knowledge = Knowledge::default();
         for _ in 0..40 {
             let entry = entry(&format!("{} {}", near.prompt, near.cosine));
-            knowledge.observations.update(entry, |observed| observed.add(Cosine::new(near.cosine), true));
+            knowledge.observations.update(entry, |observed| {
+                Arc::make_mut(observed).add(Cosine::new(near.cosine), true);
+            });
         }
         assess_with(&policy, &[near], constraints, 1, (&knowledge, &Spending::default(), 0.5))
     }
