@@ -17,7 +17,7 @@ use super::policy_change::History;
 use super::setup::Setup;
 use crate::decide::{Observation, PolicyParams, Statistics, Summary};
 use crate::store::{CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp, write_state};
-use crate::telemetry;
+use crate::telemetry::{self, CacheLabels};
 
 /// The version of what is written of statistics.
 pub(super) const STATISTICS_VERSION: u8 = 1;
@@ -81,6 +81,17 @@ impl Cache {
     #[must_use]
     pub fn ignored_fields(&self) -> Arc<[String]> {
         Arc::clone(&self.setup.load().ignored_fields)
+    }
+
+    /// Of its metrics.
+    #[must_use]
+    pub fn labels(&self) -> &CacheLabels {
+        self.learning.labels()
+    }
+
+    /// Whether the settings name it, rather than somebody who asks for it.
+    fn is_configured(&self) -> bool {
+        self.setup.load().is_configured
     }
 
     /// Why near texts aren't answered whatever the policy says, if they aren't: something was lost that they can't be answered without.
@@ -153,7 +164,10 @@ impl Cache {
 
     /// Counts a lookup.
     pub(super) fn observe(&self, seen: &Observation) {
-        telemetry::lookup(&self.name.id, seen.outcome.name());
+        match self.is_registered() || self.is_configured() {
+            true => telemetry::lookup(self.labels(), seen.outcome.name()),
+            false => telemetry::lookup(&CacheLabels::unstored(), seen.outcome.name()),
+        }
         let rolling = &mut *self.statistics.lock();
         rolling.statistics.observe(Timestamp::now().0, seen);
         rolling.unsaved = true;

@@ -139,12 +139,14 @@ impl Decisions {
         self.by_id.get(&id).or_else(leaving).filter(|logged| now.since(logged.at) <= self.keep_millis)
     }
 
-    /// Adds what became known of a decision.
-    pub(super) fn label(&mut self, id: DecisionId, label: Label) {
-        if let Some(logged) = self.by_id.get_mut(&id).filter(|logged| label.at.since(logged.at) <= self.keep_millis) {
-            logged.labels.push(label);
-            self.unsaved.insert(id);
-        }
+    /// Adds what became known of a decision. Returns what was known before.
+    pub(super) fn label(&mut self, id: DecisionId, label: Label) -> Vec<Label> {
+        let kept = self.by_id.get_mut(&id).filter(|logged| label.at.since(logged.at) <= self.keep_millis);
+        let Some(logged) = kept else { return Vec::new() };
+        let before = logged.labels.clone();
+        logged.labels.push(label);
+        self.unsaved.insert(id);
+        before
     }
 
     /// The decisions that were answered with `entry`, newest first.

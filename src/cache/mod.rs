@@ -22,6 +22,7 @@ mod lookup;
 mod parsed_entry;
 mod pending;
 mod persistence;
+mod place;
 mod policy_change;
 mod reembed;
 mod reembedding;

@@ -288,7 +288,7 @@ impl Caches {
             is_removed: tokio::sync::RwLock::default(),
             distrust: Distrust::default(),
             pending: Pending::default(),
-            learning: Arc::new(Learning::new(&name.id, setup.keep_decisions_millis(), self.salt)),
+            learning: Arc::new(Learning::new(&name, setup.keep_decisions_millis(), self.salt)),
             setup: ArcSwap::from_pointee(setup),
             parsed: Arc::clone(&self.parsed),
             judge: JudgeSlot::clone(&self.judge),
@@ -329,8 +329,14 @@ impl Caches {
     }
 
     fn setup(&self, id: &str, tuning: &Tuning) -> Setup {
-        let settings = tuning.over(self.settings().cache(id));
-        Setup::new(settings, Embedder::clone(&self.embedder()), self.prior.load_full(), &self.named)
+        let all = self.settings();
+        let is_configured = id == DEFAULT_CACHE || all.caches.contains_key(id);
+        Setup::new(
+            (tuning.over(all.cache(id)), is_configured),
+            Embedder::clone(&self.embedder()),
+            self.prior.load_full(),
+            &self.named,
+        )
     }
 
     /// # Errors

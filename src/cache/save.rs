@@ -103,7 +103,7 @@ impl Cache {
             }
             stored => stored,
         };
-        telemetry::store(&self.name.id, if stored.is_ok() { "stored" } else { "failed" });
+        telemetry::store(self.labels(), if stored.is_ok() { "stored" } else { "failed" });
         if let Err(error) = &stored {
             log_failure(&self.name.id, error);
         }

@@ -8,6 +8,7 @@ use super::decision::{Considered, Decision, DecisionId};
 use super::lookup::{Found, Hit, Lookup, Strategy};
 use super::parsed_entry::ParsedEntry;
 use super::pending::Before;
+use super::place::{Near, Place};
 use super::setup::Setup;
 use super::trouble::Trouble;
 use crate::decide::{
@@ -43,20 +44,6 @@ impl Cache {
         }
         search.finish()
     }
-}
-
-/// What lies near a prompt.
-struct Near<'l> {
-    prompt: ParsedPrompt<'l>,
-    query: TextEmbedding,
-    candidates: Vec<Candidate>,
-}
-
-/// A scope, and what of it may answer.
-#[derive(Clone)]
-struct Place {
-    scope: ScopeKey,
-    wanted: EntryFilter,
 }
 
 /// A lookup under way.
@@ -259,7 +246,7 @@ impl<'l> Search<'l> {
         let request = AssessmentRequest {
             query,
             neighbours: &neighbours,
-            entries: cache.holdings().entries,
+            entries: self.count_near(),
             constraints: &lookup.constraints,
             max_results: lookup.max_results,
             sample: 0.0,
@@ -288,6 +275,10 @@ impl<'l> Search<'l> {
             }
         }
         embedding
+    }
+
+    fn count_near(&self) -> usize {
+        self.places().iter().map(|place| self.cache.store.count_near(self.cache.key, place.scope)).sum()
     }
 
     fn neighbour<'n>(
@@ -353,7 +344,7 @@ impl<'l> Search<'l> {
             curated: self.hits.first().is_some_and(Hit::is_curated),
         });
         if decision.curated {
-            telemetry::curated_hit(&self.cache.name.id);
+            telemetry::curated_hit(self.cache.labels());
         }
         let served = self.hits.first().map(|hit| hit.entry.id);
         let text = TextHash::of(&self.lookup.question.text);

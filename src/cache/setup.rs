@@ -15,13 +15,15 @@ pub(super) struct Setup {
     /// What the policy was made of, and all else that is set for the cache.
     pub(super) settings: CacheSettings,
     pub(super) ignored_fields: Arc<[String]>,
+    /// Whether the settings name the cache.
+    pub(super) is_configured: bool,
 }
 
 impl Setup {
     /// `named` is the model that the settings name. Without any threshold (checked at start for configured caches) nothing but equal
     /// vectors is served.
     pub(super) fn new(
-        settings: CacheSettings,
+        (settings, is_configured): (CacheSettings, bool),
         embedder: Embedder,
         prior: Arc<ModelPrior>,
         named: &ModelDigest,
@@ -29,7 +31,7 @@ impl Setup {
         let policy = policy(&settings, (embedder.identity(), embedder.manifest()), &prior, named);
         let policy = policy.unwrap_or_else(|| Arc::new(StaticThreshold { min_cosine: Cosine::ONE, strict: true }));
         let ignored_fields = settings.ignored_fields().into();
-        Self { embedder, policy, prior, settings, ignored_fields }
+        Self { embedder, policy, prior, settings, ignored_fields, is_configured }
     }
 
     /// How long entries live by default, in milliseconds.

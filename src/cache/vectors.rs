@@ -130,7 +130,7 @@ impl Cache {
     /// Counts a request for vectors as one lookup, which is a hit where all of them were known.
     pub fn observe_vectors(&self, outcome: Outcome, known: usize, asked: usize) {
         self.observe(&Observation { outcome, best: None, min_cosine: None });
-        telemetry::vectors(&self.name.id, known, asked.saturating_sub(known));
+        telemetry::vectors(self.labels(), known, asked.saturating_sub(known));
     }
 
     /// Says that vectors of these texts are about to be saved: until the result is dropped, lookups of any of them wait.
@@ -180,7 +180,7 @@ impl Cache {
         let ids: Vec<EntryId> = entries.iter().map(NewEntry::id).collect();
         let stored = self.store.put_many(entries).await;
         let result = if stored.is_ok() { "stored" } else { "failed" };
-        ids.iter().for_each(|_| telemetry::store(&self.name.id, result));
+        ids.iter().for_each(|_| telemetry::store(self.labels(), result));
         if let Err(error) = &stored {
             tracing::error!(cache = self.name.id, cause = telemetry::cause(error), "vectors could not be stored");
         }

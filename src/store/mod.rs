@@ -161,6 +161,9 @@ pub trait Store: Send + Sync {
     /// embedded. Answers at once.
     fn nothing_near(&self, cache: CacheKey, scope: ScopeKey) -> bool;
 
+    /// How many entries in `scope` have a vector. Answers at once.
+    fn count_near(&self, cache: CacheKey, scope: ScopeKey) -> usize;
+
     /// The entries in `scope` with the `k` nearest vectors, nearest first, that are `wanted` and haven't expired at `now`. [`StoreError::OtherModel`] where the query is of another model than [`model`](Store::model).
     async fn nearest(
         &self,

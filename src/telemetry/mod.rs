@@ -6,6 +6,10 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+mod cache_labels;
+
+pub use cache_labels::CacheLabels;
+
 use crate::config;
 
 const LOOKUPS: &str = "refrain_lookups_total";
@@ -158,43 +162,46 @@ pub fn step(step: Step, duration: Duration) {
 }
 
 /// A lookup in `cache` ended with `outcome`.
-pub fn lookup(cache: &str, outcome: &'static str) {
-    counter!(LOOKUPS, "cache" => cache.to_owned(), "outcome" => outcome).increment(1);
+pub fn lookup(cache: &CacheLabels, outcome: &'static str) {
+    counter!(LOOKUPS, "tenant" => cache.tenant(), "cache" => cache.cache(), "outcome" => outcome).increment(1);
 }
 
 /// A lookup in `cache` was answered with a curated entry.
-pub fn curated_hit(cache: &str) {
-    counter!(CURATED_HITS, "cache" => cache.to_owned()).increment(1);
+pub fn curated_hit(cache: &CacheLabels) {
+    counter!(CURATED_HITS, "tenant" => cache.tenant(), "cache" => cache.cache()).increment(1);
 }
 
 /// A request for vectors found so many in `cache`, and so many not.
-pub fn vectors(cache: &str, known: usize, unknown: usize) {
+pub fn vectors(cache: &CacheLabels, known: usize, unknown: usize) {
     for (outcome, count) in [("hit", known), ("miss", unknown)] {
-        counter!(VECTORS, "cache" => cache.to_owned(), "outcome" => outcome).increment(count as u64);
+        counter!(VECTORS, "tenant" => cache.tenant(), "cache" => cache.cache(), "outcome" => outcome)
+            .increment(count as u64);
     }
 }
 
 /// A store in `cache` ended with `result`.
-pub fn store(cache: &str, result: &'static str) {
-    counter!(STORES, "cache" => cache.to_owned(), "result" => result).increment(1);
+pub fn store(cache: &CacheLabels, result: &'static str) {
+    counter!(STORES, "tenant" => cache.tenant(), "cache" => cache.cache(), "result" => result).increment(1);
 }
 
 /// A label of `source` came for a decision of `cache`: its best candidate was right, or wasn't.
-pub fn label(cache: &str, source: &'static str, right: bool) {
+pub fn label(cache: &CacheLabels, source: &'static str, right: bool) {
     let right = if right { "right" } else { "wrong" };
-    counter!(LABELS, "cache" => cache.to_owned(), "source" => source, "label" => right).increment(1);
+    counter!(LABELS, "tenant" => cache.tenant(), "cache" => cache.cache(), "source" => source, "label" => right)
+        .increment(1);
 }
 
 /// So many decisions of `cache` are no longer waited for: their answers will be no labels.
-pub fn labels_lost(cache: &str, lost: usize) {
-    if lost > 0 {
-        counter!(LABELS_LOST, "cache" => cache.to_owned()).increment(lost as u64);
-    }
+pub fn labels_lost(cache: &CacheLabels, lost: usize) {
+    counter!(LABELS_LOST, "tenant" => cache.tenant(), "cache" => cache.cache()).increment(lost as u64);
 }
 
 /// Answers of `cache` are known to have changed, or no longer.
-pub fn drift_alarm(cache: &str, is_on: bool) {
-    gauge!(ALARM, "cache" => cache.to_owned()).set(f64::from(u8::from(is_on)));
+pub fn drift_alarm(cache: &CacheLabels, is_on: bool) {
+    // What several share says nothing of any of them.
+    if cache.is_own() {
+        gauge!(ALARM, "tenant" => cache.tenant(), "cache" => cache.cache()).set(f64::from(u8::from(is_on)));
+    }
 }
 
 /// A batch of `texts` texts (or windows of long ones) of `tokens` tokens together was embedded.

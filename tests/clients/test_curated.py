@@ -66,7 +66,7 @@ def test_it_answers_searches_too_and_is_marked(faq, server):
     assert "curated" not in server.http.get(f"{faq.entries}/{plain}").json()
     stats = server.http.get(f"/v1/caches/{faq.cache}/stats").json()
     assert (stats["entries"], stats["curated"]) == (2, 1) and 0 < stats["curatedBytes"] < stats["bytes"]
-    metric = f'refrain_curated_hits_total{{cache="{faq.cache}"}} 3'
+    metric = f'refrain_curated_hits_total{{tenant="local",cache="{faq.cache}"}} 3'
     assert metric in server.http.get("/metrics").text
 
 

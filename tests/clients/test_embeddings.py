@@ -291,7 +291,8 @@ def test_entries_are_exported_and_imported(provider, embed, door, names):
 
 def test_equal_requests_under_way_share_a_call(provider, embed, door, names):
     provider.gate = threading.Event()
-    lookups = f'refrain_lookups_total{{cache="{names()}",outcome="miss"}} 2'
+    lookups = f'refrain_lookups_total{{tenant="local",cache="{names()}",outcome="miss"}} 2'
+    door.http.post("/v1/caches", json={"cacheId": names()}).raise_for_status()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(embed, ["a", "b"]) for _ in range(2)]
         while lookups not in door.http.get("/metrics").text:

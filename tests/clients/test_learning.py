@@ -148,7 +148,7 @@ def test_changed_answers_sound_the_alarm_and_only_equal_texts_are_answered(start
         if stats["alarmed"]:
             break
     assert stats["alarmed"] and stats["alarms"] == 1, stats
-    assert 'refrain_drift_alarm{cache="drift"} 1' in server.http.get("/metrics").text
+    assert 'refrain_drift_alarm{tenant="local",cache="drift"} 1' in server.http.get("/metrics").text
     assert search(server, "drift", f"When does {topics[0]} open?")["decision"]["outcome"] == "exact_hit"
     near = search(server, "drift", f"Tell me when {topics[0]} opens")
     assert near["data"] == []

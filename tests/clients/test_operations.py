@@ -41,8 +41,10 @@ def test_health_readiness_and_metrics(server, names):
     text = "What is the capital of France?"
     ask(client, text), ask(client, text), ask(client, "What's the capital of France?")
     metrics = server.http.get("/metrics").text
-    for outcome in ("miss", "exact_hit", "semantic_hit"):
-        assert f'refrain_lookups_total{{cache="{names()}",outcome="{outcome}"}} 1' in metrics
+    # Whoever asks for a cache makes no series; whoever stores into it does.
+    assert 'refrain_lookups_total{tenant="(nothing stored)",cache="(nothing stored)",outcome="miss"}' in metrics
+    for outcome in ("exact_hit", "semantic_hit"):
+        assert f'refrain_lookups_total{{tenant="local",cache="{names()}",outcome="{outcome}"}} 1' in metrics
     for step in ("exact", "embed", "search", "decide", "store", "upstream"):
         assert re.search(rf'refrain_step_seconds_count{{step="{step}"}} [1-9]', metrics), step
     assert 'refrain_upstream_responses_total{provider="mock",status="2xx"}' in metrics

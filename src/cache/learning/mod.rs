@@ -2,8 +2,8 @@
 
 mod persistence;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -22,12 +22,13 @@ use crate::decide::{
     AnswerClass, AnsweredQuery, Assessment, AssessmentRequest, Change, Knowledge, LabelSource, Labels, LearnerStatus,
     ModelPrior, Policy, PolicyDecision, PolicyParams, Spending, Trainer, Tunables,
 };
-use crate::store::{EntryId, ScopeKey, TextHash, Timestamp};
-use crate::telemetry;
+use crate::store::{CacheName, EntryId, ScopeKey, TextHash, Timestamp};
+use crate::telemetry::{self, CacheLabels};
 
 /// What one cache has learned.
 pub(super) struct Learning {
-    cache: String,
+    name: CacheName,
+    labels: OnceLock<CacheLabels>,
     /// Held while something is learned or copied. Lookups never take it.
     trainer: Mutex<Trainer>,
     /// What lookups go by: what was learned so far.
@@ -50,9 +51,10 @@ pub(super) struct Learning {
 }
 
 impl Learning {
-    pub(super) fn new(cache: &str, keep_decisions: u64, salt: u64) -> Self {
+    pub(super) fn new(name: &CacheName, keep_decisions: u64, salt: u64) -> Self {
         Self {
-            cache: cache.to_owned(),
+            name: name.clone(),
+            labels: OnceLock::new(),
             trainer: Mutex::default(),
             knowledge: ArcSwap::default(),
             spending: Spending::default(),
@@ -66,6 +68,11 @@ impl Learning {
             unsaved: AtomicBool::new(false),
             next_save: Mutex::new(Instant::now()),
         }
+    }
+
+    /// Of its metrics. They come into being when this is first called.
+    pub(super) fn labels(&self) -> &CacheLabels {
+        self.labels.get_or_init(|| CacheLabels::of(&self.name.tenant, &self.name.id))
     }
 
     /// What `policy` makes of a request, which gets its sample here.
@@ -83,7 +90,7 @@ impl Learning {
     fn sample(&self) -> f64 {
         let mut hasher = blake3::Hasher::new_derive_key("refrain audit");
         hasher.update(&self.salt.to_le_bytes());
-        hasher.update(self.cache.as_bytes());
+        hasher.update(self.name.id.as_bytes());
         hasher.update(&self.samples.fetch_add(1, Ordering::Relaxed).to_le_bytes());
         let mut bytes = [0; 8];
         hasher.finalize_xof().fill(&mut bytes);
@@ -108,7 +115,9 @@ impl Learning {
         let (at, assessment) = (Timestamp::now(), assessment.map(Arc::new));
         if let Some(assessment) = assessment.as_ref().filter(|_| served.is_none()) {
             let lost = self.awaited.lock().add(of, decision.id, Arc::clone(assessment), at);
-            telemetry::labels_lost(&self.cache, lost);
+            if lost > 0 {
+                telemetry::labels_lost(self.labels(), lost);
+            }
         }
         let logged = Logged { at, decision: Arc::clone(decision), assessment, served, labels: Vec::new() };
         self.decisions.lock().add(logged);
@@ -140,25 +149,39 @@ impl Learning {
         self.unsaved.store(true, Ordering::Relaxed);
         let of_best = assessment.best.and_then(|best| right.get(best).copied().flatten());
         if let Some(right) = of_best {
-            telemetry::label(&self.cache, source.name(), right);
-            let now = Timestamp::now();
-            self.decisions.lock().label(id, Label { source, right, at: now });
+            telemetry::label(self.labels(), source.name(), right);
+            let label = Label { source, right, at: Timestamp::now() };
+            let earlier = self.decisions.lock().label(id, label);
+            earlier.into_iter().for_each(|earlier| self.compare(earlier, label, setup));
         }
         match change {
             Change::Sounded => {
-                telemetry::drift_alarm(&self.cache, true);
+                telemetry::drift_alarm(self.labels(), true);
                 tracing::warn!(
-                    cache = self.cache,
+                    cache = self.name.id,
                     "answers are no longer what was predicted: only equal texts are answered until labels are good again"
                 );
             }
             Change::Cleared => {
-                telemetry::drift_alarm(&self.cache, false);
-                tracing::info!(cache = self.cache, "labels are as predicted again: near texts are answered again");
+                telemetry::drift_alarm(self.labels(), false);
+                tracing::info!(cache = self.name.id, "labels are as predicted again: near texts are answered again");
             }
             Change::None => {}
         }
         self.refit(&setup.prior, tunables);
+    }
+
+    /// Two sources spoke about one decision: how reliable the lesser one is shows in whether it agrees.
+    fn compare(&self, a: Label, b: Label, setup: &Setup) {
+        if a.source == b.source {
+            return;
+        }
+        let settings = setup.settings.reliability.unwrap_or_default();
+        self.change(|trainer| {
+            let of = |label: Label| trainer.knowledge().reliability(label.source, set_for(&settings, label.source));
+            let lesser = if of(a) < of(b) { a } else { b };
+            trainer.compare(lesser.source, a.right == b.right);
+        });
     }
 
     /// Changes what was learned: one at a time, and lookups that begin afterwards go by it.

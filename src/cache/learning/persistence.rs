@@ -92,9 +92,10 @@ impl Learning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::CacheName;
 
     fn learning() -> Learning {
-        Learning::new("c", 0, 0)
+        Learning::new(&CacheName { tenant: "t".into(), id: "c".into() }, 0, 0)
     }
 
     #[tokio::test(start_paused = true)]

@@ -564,7 +564,7 @@ impl Recorder {
                     let _ = cache.save_vectors(VectorSave { fingerprint, vectors, tags, ttl_millis, took }).await;
                 }
                 Err(why) => {
-                    telemetry::store(cache.id(), "not_kept");
+                    telemetry::store(cache.labels(), "not_kept");
                     tracing::debug!(cache = cache.id(), why, "a reply with vectors is not stored");
                 }
             }

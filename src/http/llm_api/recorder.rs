@@ -49,11 +49,11 @@ impl Recorder {
         let Ok((cache, _)) = &self.incoming.asked else { return };
         let Some(chat) = self.incoming.request.chat.clone() else { return };
         if head.progress.is_lossy() {
-            telemetry::store(cache.id(), "not_kept");
+            telemetry::store(cache.labels(), "not_kept");
             return tracing::debug!(cache = cache.id(), "a reply that lost something on its way is not stored");
         }
         let Some(body) = body else {
-            telemetry::store(cache.id(), "not_kept");
+            telemetry::store(cache.labels(), "not_kept");
             return tracing::debug!(cache = cache.id(), "a reply is too long to be stored");
         };
         let target_scope = self.app.live().router.answer_scope(
@@ -111,7 +111,7 @@ impl Recorder {
 
     fn log(&self, why: &NotStored) {
         let Ok((cache, _)) = &self.incoming.asked else { return };
-        telemetry::store(cache.id(), "not_kept");
+        telemetry::store(cache.labels(), "not_kept");
         tracing::debug!(cache = cache.id(), %why, "a reply is not stored");
     }
 }

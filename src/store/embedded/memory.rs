@@ -148,6 +148,11 @@ impl Memory {
         state.is_loaded(cache, scope) && state.index(cache, scope).is_none()
     }
 
+    /// Vectors of a scope.
+    pub(super) fn len(&self, cache: CacheKey, scope: ScopeKey) -> usize {
+        self.index(cache, scope).map_or(0, |index| index.len())
+    }
+
     pub(super) fn needs_upkeep(&self, cache: CacheKey, scope: ScopeKey) -> bool {
         self.index(cache, scope).is_some_and(|index| index.needs_upkeep())
     }

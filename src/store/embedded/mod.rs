@@ -681,6 +681,10 @@ impl Store for EmbeddedStore {
         self.inner.current().memory.is_empty(cache, scope)
     }
 
+    fn count_near(&self, cache: CacheKey, scope: ScopeKey) -> usize {
+        self.inner.current().memory.len(cache, scope)
+    }
+
     async fn nearest(
         &self,
         cache: CacheKey,
