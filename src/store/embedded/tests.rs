@@ -901,3 +901,114 @@ async fn a_cache_that_was_removed_has_left_nothing() {
         assert_eq!(store.holdings(cache(n)).entries, usize::from(is_there));
     }
 }
+
+/// A closed store with one entry.
+async fn closed(path: &Path) {
+    let store = open(path);
+    store.put(entry(1, "a", "x", &Attributes::default(), u64::MAX)).await.unwrap();
+    store.close().await.unwrap();
+}
+
+fn refusal(path: &Path) -> OpenError {
+    match EmbeddedStore::open(&options(path), &identity("m")) {
+        Ok(_) => panic!("it opens"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_lacks_what_all_depends_on_is_refused_and_never_begun_anew() {
+    for missing in ["CURRENT", "MANIFEST"] {
+        let folder = tempfile::tempdir().unwrap();
+        closed(folder.path()).await;
+        let files = || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+        let named = |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(missing);
+        files().filter(named).for_each(|file| std::fs::remove_file(file).unwrap());
+        let count = files().count();
+        let refusal = refusal(folder.path());
+        assert!(matches!(refusal, OpenError::Incomplete { .. }) && refusal.to_string().contains(missing), "{refusal}");
+        assert_eq!(files().count(), count, "nothing is written");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    closed(folder.path()).await;
+    let tables = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    tables.filter(|file| file.extension().is_some_and(|ending| ending == "sst")).for_each(|file| {
+        std::fs::remove_file(file).unwrap();
+    });
+    let refusal = refusal(folder.path()).to_string();
+    assert!(refusal.contains("restore a backup"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_version_is_refused_and_one_of_before_becomes_this_ones() {
+    let families = ["entries", "vectors-a", "vectors-b", "exact", "expiry", "caches", "state", "graphs", "worth"];
+    let all = || families.into_iter().chain(["default", "decisions", "quarantine"]);
+    let folder = tempfile::tempdir().unwrap();
+    closed(folder.path()).await;
+    let schema = |to: Option<u8>| {
+        let database = rocksdb::DB::open_cf(&rocksdb::Options::default(), folder.path(), all()).unwrap();
+        // A version byte, and the schema behind it.
+        let mut identity = database.get("identity").unwrap().unwrap();
+        let found = identity[1];
+        if let Some(to) = to {
+            identity[1] = to;
+            database.put("identity", identity).unwrap();
+        }
+        found
+    };
+    let current = schema(Some(3));
+    open(folder.path()).close().await.unwrap();
+    assert_eq!(schema(Some(current + 1)), current);
+    let refusal = refusal(folder.path());
+    assert!(matches!(refusal, OpenError::TooNew { .. }), "{refusal}");
+    schema(Some(current));
+
+    let mut database = rocksdb::DB::open_cf(&rocksdb::Options::default(), folder.path(), all()).unwrap();
+    database.create_cf("of-tomorrow", &rocksdb::Options::default()).unwrap();
+    drop(database);
+    let refusal = self::refusal(folder.path());
+    assert!(refusal.to_string().contains("of-tomorrow"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_quarantine_goes_with_its_entry_however_that_goes() {
+    fn says(answer: &Answer) -> u64 {
+        answer.text.len() as u64
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let none = Attributes::default();
+    let new = |prompt: &str, text: &str| NewEntry { says: text.len() as u64, ..entry(1, prompt, text, &none, 100) };
+    let wrong = async |prompt: &str| {
+        let id = store.put(new(prompt, "wrong")).await.unwrap();
+        assert!(store.quarantine(cache(1), id, Quarantine::NearPrompts, says).await.unwrap());
+        assert!(!store.quarantine(cache(1), id, Quarantine::NearPrompts, says).await.unwrap());
+        assert_eq!(store.quarantined(cache(1), &id), Some(Quarantine::NearPrompts));
+        id
+    };
+    let (replaced, same, deleted, expired) =
+        (wrong("replaced").await, wrong("same").await, wrong("deleted").await, wrong("expired").await);
+    store.put(new("replaced", "another")).await.unwrap();
+    store.put(new("same", "wrong")).await.unwrap();
+    store.delete(cache(1), deleted, Timestamp(0)).await.unwrap();
+    assert_eq!(store.quarantined(cache(1), &replaced), None);
+    assert_eq!(store.quarantined(cache(1), &same), Some(Quarantine::NearPrompts));
+    assert_eq!(store.count_quarantined(cache(1)), 2);
+    assert!(store.quarantine(cache(1), same, Quarantine::Everybody, says).await.unwrap());
+    store.close().await.unwrap();
+    drop(store);
+
+    let store = open(folder.path());
+    assert_eq!(store.quarantined(cache(1), &same), Some(Quarantine::Everybody));
+    assert_eq!((store.quarantined(cache(1), &expired).is_some(), store.count_quarantined(cache(1))), (true, 2));
+    store.sweep(Timestamp(1000)).await.unwrap();
+    assert_eq!(store.count_quarantined(cache(1)), 0);
+    let again = store.put(NewEntry { expires: Timestamp(u64::MAX), ..new("again", "x") }).await.unwrap();
+    store.quarantine(cache(1), again, Quarantine::Everybody, says).await.unwrap();
+    store.flush(cache(1)).await.unwrap();
+    assert_eq!(store.count_quarantined(cache(1)), 0);
+    assert!(!store.quarantine(cache(1), again, Quarantine::Everybody, says).await.unwrap(), "nothing is there");
+    store.close().await.unwrap();
+    drop(store);
+    assert_eq!(open(folder.path()).count_quarantined(cache(1)), 0);
+}

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod exact;
+mod files;
 mod graphs;
 mod models;
 mod scan;
@@ -36,8 +37,9 @@ use models::Models;
 pub(super) use models::NewVector;
 use scan::{Damage, Scan};
 
-/// Of the layout of column families and keys.
-const SCHEMA: u32 = 3;
+/// Of the layout of column families and keys. The fourth one has a family for quarantines; one of the third becomes it when it is opened.
+const SCHEMA: u32 = 4;
+const UPGRADED_FROM: u32 = 3;
 /// Blocks of all column families together that are kept uncompressed.
 const BLOCK_CACHE: usize = 64 << 20;
 /// Log of writes that aren't in a table yet: what is replayed after a crash, at about 100 MB a second.
@@ -100,20 +102,48 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// It can't be opened.
-    #[error("can't open the database in {}: {source}", path.display())]
+    #[error(
+        "can't open the database in {}: {source}. Where a file is missing or damaged, restore a backup; an empty directory \
+         starts anew, with nothing in it", path.display()
+    )]
     Open {
         /// The database.
         path: PathBuf,
         /// What RocksDB says.
         source: rocksdb::Error,
     },
-    /// A program of another version wrote it.
-    #[error("the database in {} has schema {found}, this program needs {SCHEMA}", path.display())]
+    /// A program of an early version wrote it.
+    #[error(
+        "the database in {} has schema {found}, and there is no way from it to {SCHEMA}, which this program needs; set \
+         storage.path to an empty directory, and fill that with `refrain import` from an export", path.display()
+    )]
     Schema {
         /// The database.
         path: PathBuf,
         /// Its schema.
         found: u32,
+    },
+    /// A program of a later version wrote it.
+    #[error(
+        "the database in {} was written by a later version of Refrain ({what}); start that version, or restore a backup from \
+         before the upgrade", path.display()
+    )]
+    TooNew {
+        /// The database.
+        path: PathBuf,
+        /// What this program doesn't know.
+        what: String,
+    },
+    /// Files of a database are there, and one that all depends on isn't.
+    #[error(
+        "{} has files of a database, but {missing} is missing, so that nothing in it can be found; restore a backup, or bring \
+         the file back. An empty directory starts anew, with nothing in it", path.display()
+    )]
+    Incomplete {
+        /// The database.
+        path: PathBuf,
+        /// The file.
+        missing: String,
     },
     /// Another model's vectors are in it.
     #[error(
@@ -213,6 +243,7 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn open(path: &Path, durability: Durability, model: &ModelIdentity) -> Result<Self, OpenError> {
+        let there = files::families(path)?;
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -233,18 +264,19 @@ impl Database {
         of_family.set_compression_type(DBCompressionType::Lz4);
         of_family.set_write_buffer_size(WRITE_BUFFER);
         let of_decisions = decisions::options(&of_family);
-        let families = || {
-            family::ALL.map(|name| {
-                let options = if name == family::DECISIONS { &of_decisions } else { &of_family };
-                ColumnFamilyDescriptor::new(name, options.clone())
-            })
+        let descriptor = |name: &str| {
+            let options = if name == family::DECISIONS { &of_decisions } else { &of_family };
+            ColumnFamilyDescriptor::new(name, options.clone())
         };
+        let families = || family::ALL.map(descriptor);
+        // Where nothing can be written, no family can be made.
+        let families_there = || there.iter().map(|name| descriptor(name)).collect::<Vec<_>>();
         let (mut db, is_read_only) =
             replay_what_can_be_read(&mut options, |options| match DB::open_cf_descriptors(options, path, families()) {
                 Ok(db) => Ok((db, false)),
                 // Lookups are worth more than a refusal.
                 Err(error) if forbids_writing(&error) => {
-                    match DB::open_cf_descriptors_read_only(options, path, families(), false) {
+                    match DB::open_cf_descriptors_read_only(options, path, families_there(), false) {
                         Ok(db) => Ok((db, true)),
                         Err(damage) if damage.kind() == ErrorKind::Corruption => Err(damage),
                         Err(_) => Err(error),
@@ -259,7 +291,7 @@ impl Database {
         if !is_read_only {
             graphs::renew(&mut db, &of_family).map_err(|error| OpenError::new(path, error))?;
         }
-        let models = models::identify(&db, path, model)?.into();
+        let models = models::identify(&db, path, model, is_read_only)?.into();
         Ok(Self { db, durability, is_read_only, models })
     }
 
@@ -461,8 +493,10 @@ impl Database {
     /// Every quarantine. One that can't be read counts as the strictest, and that is logged.
     pub(super) fn quarantines(&self) -> Result<HashMap<(CacheKey, EntryId), Quarantined>, StoreError> {
         let mut all = HashMap::new();
+        // One of before that can only be read has none.
+        let Some(family) = self.db.cf_handle(family::QUARANTINE) else { return Ok(all) };
         let mut damage = Damage::default();
-        for item in Scan::new(&self.db, self.family(family::QUARANTINE)?) {
+        for item in Scan::new(&self.db, family) {
             let Some((key, value)) = damage.sort_out(item) else { continue };
             let Some(entry) = damage.sort_out(record::read_entry_key(&key)) else { continue };
             all.insert(entry, damage.sort_out(decode(&value)).unwrap_or(Quarantined::WORST));
@@ -478,6 +512,9 @@ impl Database {
         id: EntryId,
         quarantined: Option<&Quarantined>,
     ) -> Result<(), StoreError> {
+        if self.is_read_only {
+            return Err(StoreError::ReadOnly);
+        }
         let (family, key) = (self.family(family::QUARANTINE)?, record::entry_key(cache, id));
         let mut batch = WriteBatch::default();
         match quarantined {

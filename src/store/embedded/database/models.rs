@@ -10,7 +10,7 @@ use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::super::super::StoreError;
 use super::super::record::{AboutVectors, EntryRecord, Slot, VectorKey, decode, encode, encode_entry, encode_vector};
-use super::{Database, OpenError, SCHEMA, VectorRecord, failed, family, record};
+use super::{Database, OpenError, SCHEMA, UPGRADED_FROM, VectorRecord, failed, family, record};
 use crate::embed::ModelIdentity;
 
 /// Its only key in its family.
@@ -43,7 +43,7 @@ impl Models {
 }
 
 /// Writes schema and model into a new database; compares them with an old one's.
-pub(super) fn identify(db: &DB, path: &Path, model: &ModelIdentity) -> Result<Models, OpenError> {
+pub(super) fn identify(db: &DB, path: &Path, model: &ModelIdentity, is_read_only: bool) -> Result<Models, OpenError> {
     let meta = db.cf_handle(family::META).ok_or_else(|| no_family(family::META))?;
     let Some(bytes) = db.get_cf(meta, KEY).map_err(failed)? else {
         let new = Models { schema: SCHEMA, model: model.clone(), slot: Slot::A, next: None };
@@ -51,13 +51,21 @@ pub(super) fn identify(db: &DB, path: &Path, model: &ModelIdentity) -> Result<Mo
         return Ok(new);
     };
     let found = decode::<u32>(&bytes)?;
-    if found != SCHEMA {
+    if found > SCHEMA {
+        let what = format!("it has schema {found}, and {SCHEMA} is the latest that this one knows");
+        return Err(OpenError::TooNew { path: path.to_owned(), what });
+    }
+    if found < UPGRADED_FROM {
         return Err(OpenError::Schema { path: path.to_owned(), found });
     }
-    let models: Models = decode(&bytes)?;
+    let mut models: Models = decode(&bytes)?;
+    models.schema = SCHEMA;
     if models.model.digest != model.digest || models.model.dimension != model.dimension {
         let (found, wanted) = (Box::new(models.model), Box::new(model.clone()));
         return Err(OpenError::Model { path: path.to_owned(), found, wanted });
+    }
+    if found < SCHEMA && !is_read_only {
+        db.put_cf(meta, KEY, encode(&models)?).map_err(failed)?;
     }
     Ok(models)
 }
