@@ -36,7 +36,7 @@ pub enum Reembedded {
     },
 }
 
-/// A call of [`Caches::reembed`].
+/// A call of [`Caches::reembed`](super::Caches::reembed).
 pub(super) struct Reembedding {
     /// The model's directory.
     pub(super) model: PathBuf,

@@ -51,7 +51,7 @@ pub enum Source {
     Neighbours,
     /// The scope that it is in.
     Scope,
-    /// What the cache has learned: see [`Estimator::complete`](super::estimator::Estimator::complete).
+    /// What the cache has learned.
     Learned,
 }
 
