@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use refrain::cache::{Caches, Lookup, Save, Strategy};
+use refrain::cache::{Caches, Lookup, Save};
 use refrain::config::{CacheSettings, Durability, Settings};
-use refrain::decide::{LookupConstraints, Outcome};
+use refrain::decide::Outcome;
 use refrain::embed::{Embedder, Model};
 use refrain::prompt::{Json, Question};
+use refrain::store::Answer;
 use refrain::store::embedded::{EmbeddedStore, OpenOptions};
-use refrain::store::{Answer, Attributes, Tags};
 
 #[derive(serde::Deserialize)]
 struct Pair {
@@ -36,27 +36,9 @@ async fn served(caches: &Caches, cache: &str, pairs: &[Pair]) -> BTreeMap<String
     for (number, pair) in pairs.iter().enumerate() {
         let scope = Json::Integer(number as i128);
         let question = |text: &str| Question::plain(text, &scope).unwrap();
-        let save = Save {
-            question: question(&pair.stored),
-            answer: Answer { text: "yes".into(), ..Answer::default() },
-            attributes: Attributes::default(),
-            tags: Tags::default(),
-            curation: None,
-            ttl_millis: None,
-            semantic: true,
-            took: None,
-            embedding: None,
-        };
+        let save = Save::new(question(&pair.stored), Answer { text: "yes".into(), ..Answer::default() });
         cache.save(save).await.unwrap();
-        let lookup = Lookup {
-            question: question(&pair.asked),
-            chat: None,
-            attributes: Attributes::default(),
-            strategies: vec![Strategy::Exact, Strategy::Semantic],
-            constraints: LookupConstraints::default(),
-            max_results: 1,
-            usable: |_| true,
-        };
+        let lookup = Lookup::new(question(&pair.asked));
         let outcome = cache.lookup(&lookup).await.decision.outcome;
         assert!(matches!(outcome, Outcome::SemanticHit | Outcome::Miss), "{outcome:?}: {}", pair.asked);
         let count = counts.entry(pair.kind.clone()).or_default();

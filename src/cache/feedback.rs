@@ -61,7 +61,7 @@ impl Cache {
     /// prompts, an equal one's from everybody, until it has another answer or is reported right.
     ///
     /// # Errors
-    /// See [`FeedbackError`]; nothing has changed then.
+    /// See [`FeedbackError`]; nothing has changed then, but for what that says of the store.
     pub async fn feedback(&self, feedback: Feedback) -> Result<FeedbackOutcome, FeedbackError> {
         match feedback.about {
             About::Decision(id) => self.feedback_on_decision(id, feedback.correct).await,

@@ -37,6 +37,22 @@ pub struct Lookup {
     pub usable: fn(&Answer) -> bool,
 }
 
+impl Lookup {
+    /// For one answer of any age, by the same text or one of the same meaning.
+    #[must_use]
+    pub fn new(question: Question) -> Self {
+        Self {
+            question,
+            chat: None,
+            attributes: Attributes::default(),
+            strategies: vec![Strategy::Exact, Strategy::Semantic],
+            constraints: LookupConstraints::default(),
+            max_results: 1,
+            usable: |_| true,
+        }
+    }
+}
+
 /// An entry whose answer is served.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {

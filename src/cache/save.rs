@@ -39,6 +39,24 @@ pub struct Save {
     pub embedding: Option<TextEmbedding>,
 }
 
+impl Save {
+    /// An answer that near texts may get too, with nothing else known of it.
+    #[must_use]
+    pub fn new(question: Question, answer: Answer) -> Self {
+        Self {
+            question,
+            answer,
+            attributes: Attributes::default(),
+            tags: Tags::default(),
+            curation: None,
+            ttl_millis: None,
+            semantic: true,
+            took: None,
+            embedding: None,
+        }
+    }
+}
+
 /// Where nobody measured: milliseconds until a model's answer begins, a token's bytes, and milliseconds for each token.
 const USUAL_START_MILLIS: usize = 300;
 const USUAL_BYTES: usize = 4;

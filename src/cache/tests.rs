@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::{CacheSettings, Durability, Settings};
-use crate::decide::{LookupConstraints, Outcome};
+use crate::decide::Outcome;
 use crate::embed::{Embedder, Model};
 use crate::prompt::{Json, Question};
 use crate::store::embedded::{EmbeddedStore, OpenOptions};
-use crate::store::{Answer, Attributes, CacheKey, Quarantine, Tags, write_state};
+use crate::store::{Answer, CacheKey, Quarantine, write_state};
 
 /// A store in a folder, and the embedder, which takes a second to load.
 struct World {
@@ -45,29 +45,12 @@ async fn close(caches: Caches, cache: Arc<Cache>) {
 }
 
 fn save(prompt: &str, text: &str) -> Save {
-    Save {
-        question: Question::plain(prompt, &Json::Null).unwrap(),
-        answer: Answer { text: text.into(), ..Answer::default() },
-        attributes: Attributes::default(),
-        tags: Tags::default(),
-        curation: None,
-        ttl_millis: None,
-        semantic: true,
-        took: None,
-        embedding: None,
-    }
+    let answer = Answer { text: text.into(), ..Answer::default() };
+    Save::new(Question::plain(prompt, &Json::Null).unwrap(), answer)
 }
 
 async fn outcome(cache: &Cache, prompt: &str) -> Outcome {
-    let lookup = Lookup {
-        question: Question::plain(prompt, &Json::Null).unwrap(),
-        chat: None,
-        attributes: Attributes::default(),
-        strategies: vec![Strategy::Exact, Strategy::Semantic],
-        constraints: LookupConstraints::default(),
-        max_results: 1,
-        usable: |_| true,
-    };
+    let lookup = Lookup::new(Question::plain(prompt, &Json::Null).unwrap());
     cache.lookup(&lookup).await.decision.outcome
 }
 

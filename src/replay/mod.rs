@@ -18,14 +18,14 @@ pub use frontier::{Asked, frontier, hits_at};
 pub use tally::{Bin, CHECKPOINT, Counts, Digest, Seen, Tally};
 pub use trace::{Request, Trace, TraceError};
 
-use crate::cache::{self, Cache, CacheError, Caches, Lookup, Save, Strategy};
+use crate::cache::{self, Cache, CacheError, Caches, Lookup, Save};
 use crate::config::{CacheSettings, Durability, PolicyName, Settings};
-use crate::decide::{LookupConstraints, Outcome};
+use crate::decide::Outcome;
 use crate::embed::{EmbedError, Embedder, Prefix};
 use crate::llm::FormatId;
 use crate::prompt::{Cacheability, Json, Partition, Question};
 use crate::store::embedded::{EmbeddedStore, OpenError, OpenOptions};
-use crate::store::{Answer, Attributes, EntryId, Tags};
+use crate::store::{Answer, EntryId};
 
 /// Texts that are embedded at a time: enough to fill batches.
 const EMBEDDED_AT_ONCE: usize = 64;
@@ -172,15 +172,7 @@ async fn run(
     let mut tally = Tally::default();
     let mut groups: HashMap<EntryId, &str> = HashMap::new();
     for (number, request) in (0..).zip(&trace.requests) {
-        let lookup = Lookup {
-            question: question(request, &cache)?,
-            chat: None,
-            attributes: Attributes::default(),
-            strategies: vec![Strategy::Exact, Strategy::Semantic],
-            constraints: LookupConstraints::default(),
-            max_results: 1,
-            usable: |_| true,
-        };
+        let lookup = Lookup::new(question(request, &cache)?);
         let found = cache.lookup(&lookup).await;
         let decision = &found.decision;
         let is_right = |entry: &EntryId| groups.get(entry).is_some_and(|group| *group == request.group);
@@ -196,21 +188,11 @@ async fn run(
         if matches!(decision.outcome, Outcome::Miss | Outcome::Audit) {
             let answer = Answer { text: request.group.clone(), ..Answer::default() };
             let is_known = candidate.stores_only_what_was_wrong() && best.is_some_and(|(_, _, right)| right);
-            let (question, attributes, embedding) = (lookup.question, lookup.attributes, found.embedding);
+            let (question, embedding) = (lookup.question, found.embedding);
             if is_known {
-                cache.answered(&question, &answer, &attributes);
+                cache.answered(&question, &answer, &lookup.attributes);
             } else {
-                let save = Save {
-                    question,
-                    answer,
-                    attributes,
-                    tags: Tags::default(),
-                    curation: None,
-                    ttl_millis: None,
-                    semantic: true,
-                    took: None,
-                    embedding,
-                };
+                let save = Save { embedding, ..Save::new(question, answer) };
                 groups.insert(cache.save(save).await?, &request.group);
             }
             cache.settle().await;

@@ -95,7 +95,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
             &[8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0],
         )?
         .install_recorder()?;
-    describe_counter!(LOOKUPS, "Lookups by cache and outcome");
+    describe_counter!(LOOKUPS, "Lookups by tenant, cache and outcome");
     describe_counter!(
         VECTORS,
         "Inputs of requests for a provider's embeddings, by cache and whether their vectors were known"

@@ -20,7 +20,7 @@ use super::setup::Setup;
 use crate::config::Reliability;
 use crate::decide::{
     AnswerClass, AnsweredQuery, Assessment, AssessmentRequest, Change, Knowledge, LabelSource, Labels, LearnerStatus,
-    ModelPrior, Policy, PolicyDecision, PolicyParams, Spending, Trainer, Tunables,
+    ModelPrior, Policy, PolicyDecision, PolicyParams, Spending, SpendingState, Trainer, Tunables,
 };
 use crate::store::{CacheName, EntryId, ScopeKey, TextHash, Timestamp};
 use crate::telemetry::{self, CacheLabels};
@@ -146,7 +146,6 @@ impl Learning {
             let reliability = trainer.knowledge().reliability(source, set);
             trainer.learn(assessment, &Labels { right, reliability, answered }, &self.spending, tunables)
         });
-        self.unsaved.store(true, Ordering::Relaxed);
         let of_best = assessment.best.and_then(|best| right.get(best).copied().flatten());
         if let Some(right) = of_best {
             telemetry::label(self.labels(), source.name(), right);
@@ -184,11 +183,12 @@ impl Learning {
         });
     }
 
-    /// Changes what was learned: one at a time, and lookups that begin afterwards go by it.
+    /// Changes what was learned: one at a time. Lookups that begin afterwards go by it, and it is to be saved.
     fn change<T>(&self, change: impl FnOnce(&mut Trainer) -> T) -> T {
         let trainer = &mut *self.trainer.lock();
         let changed = change(trainer);
         self.knowledge.store(Arc::new(trainer.knowledge().clone()));
+        self.unsaved.store(true, Ordering::Relaxed);
         changed
     }
 
@@ -225,10 +225,9 @@ impl Learning {
     /// Another model's cosines mean something else.
     pub(super) fn forget(&self) {
         self.change(|trainer| *trainer = trainer.with_another_model());
-        self.spending.restore(Default::default());
+        self.spending.restore(SpendingState::default());
         self.decisions.lock().clear();
         self.awaited.lock().clear();
-        self.unsaved.store(true, Ordering::Relaxed);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::store::{State, StateError, write_state};
 
 /// Where what a cache learned is kept in the store.
 pub(in super::super) const LEARNER: &str = "learner";
-/// Where it is kept which entries aren't served. It changes at other times, and must not be lost.
+/// Where builds before kept which entries aren't served. The store keeps that beside the entries now.
 pub(in super::super) const QUARANTINED: &str = "quarantined";
 /// Bytes of what a cache learned that are written a second, in the mean: with all its examples it takes some megabytes, and changes
 /// with each decision.
@@ -84,6 +84,8 @@ impl Learning {
         if of == *model {
             self.change(|now| *now = trainer);
             self.spending.restore(spending);
+            // It is what is there.
+            self.unsaved.store(false, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{AssessmentRequest, Policy};
+use super::{AssessmentRequest, Policy, screened};
 use crate::decide::assessment::{Assessment, PolicyDecision, Verdict};
-use crate::decide::candidate::{CandidateFeatures, weigh};
 use crate::decide::knowledge::Knowledge;
-use crate::decide::params::{LookupConstraints, PolicyParams};
+use crate::decide::params::PolicyParams;
 use crate::decide::prior::ModelPrior;
-use crate::decide::rejection::{RejectionReason, Screening};
+use crate::decide::rejection::RejectionReason;
 use crate::decide::spending::{Booked, Spending};
-use crate::embed::Cosine;
 
 /// Serves the surest requests, as far as the budget goes.
 #[derive(Debug, Clone)]
@@ -24,15 +22,7 @@ pub struct BudgetPolicy {
 impl Policy for BudgetPolicy {
     fn assess(&self, request: &AssessmentRequest<'_>, knowledge: &Knowledge, spending: &Spending) -> PolicyDecision {
         let Self { params, prior } = self;
-        let &AssessmentRequest { query, neighbours, constraints, .. } = request;
-        let screening = Screening { min_cosine: constraints.min_cosine, strict: params.strict, constraints };
-        let weighed = weigh(query, neighbours, request.entries);
-        let ruled_out: Vec<Vec<RejectionReason>> = weighed
-            .iter()
-            .map(|one| screening.rejections(&one.comparison, neighbours[one.features.place].state))
-            .collect();
-        let mut candidates: Vec<CandidateFeatures> = weighed.into_iter().map(|one| one.features).collect();
-        knowledge.estimator.complete(&mut candidates, query, neighbours, prior);
+        let (candidates, ruled_out) = screened(request, params, knowledge, prior);
         let raw: Vec<f64> =
             candidates.iter().map(|candidate| knowledge.estimator.p_correct(candidate, prior)).collect();
         let calibration = knowledge.calibration(params.tunables);
@@ -41,7 +31,7 @@ impl Policy for BudgetPolicy {
         let usable = (0..candidates.len()).filter(|place| ruled_out[*place].is_empty());
         let best = usable.max_by(|a, b| raw[*a].total_cmp(&raw[*b]).then(b.cmp(a)));
         let error = best.map_or(1.0, |best| 1.0 - p_correct[best]);
-        let max_error = constraints.max_error_rate;
+        let max_error = request.constraints.max_error_rate;
         let Booked { verdict, cut, audit_rate } = spending.book(error, max_error, knowledge, params, request.sample);
         let unless_served = match (verdict, max_error) {
             (Verdict::Served, _) => None,
@@ -53,11 +43,7 @@ impl Policy for BudgetPolicy {
             (Verdict::Rejected, _) => Some(RejectionReason::OverBudget { error, cut }),
         };
         let assessment = Assessment { candidates, raw, p_correct, best, cut, verdict, audit_rate };
-        assessment.decision(neighbours.len(), &ruled_out, unless_served, request.max_results)
-    }
-
-    fn min_cosine(&self, constraints: &LookupConstraints) -> Option<Cosine> {
-        constraints.min_cosine
+        assessment.decision(request.neighbours.len(), &ruled_out, unless_served, request.max_results)
     }
 
     fn params(&self) -> Option<&PolicyParams> {
@@ -68,8 +54,8 @@ impl Policy for BudgetPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::ErrorBudget;
     use crate::decide::policy::tests::{Near, assess, assess_with};
+    use crate::decide::{ErrorBudget, LookupConstraints};
 
     /// A prior by which whatever is near is right, as surely as it is near.
     fn policy(budget: f64, audit_rate: f64, strict: bool) -> BudgetPolicy {

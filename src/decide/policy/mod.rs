@@ -14,10 +14,13 @@ pub use per_entry::PerEntryPolicy;
 pub use static_threshold::StaticThreshold;
 
 use super::assessment::PolicyDecision;
+use super::candidate::{CandidateFeatures, Weighed, weigh};
 use super::knowledge::Knowledge;
 use super::neighbour::Neighbour;
 use super::params::{LookupConstraints, PolicyParams};
+use super::prior::ModelPrior;
 use super::query::Query;
+use super::rejection::{RejectionReason, Screening};
 use super::spending::Spending;
 use crate::embed::Cosine;
 
@@ -45,7 +48,9 @@ pub trait Policy: Debug + Send + Sync {
 
     /// The smallest plain cosine that is served: the operator's, or the caller's where that is stricter. None where the policy has no
     /// threshold and the caller asks for none.
-    fn min_cosine(&self, constraints: &LookupConstraints) -> Option<Cosine>;
+    fn min_cosine(&self, constraints: &LookupConstraints) -> Option<Cosine> {
+        constraints.min_cosine
+    }
 
     /// How it is set, if it learns.
     fn params(&self) -> Option<&PolicyParams>;
@@ -54,6 +59,25 @@ pub trait Policy: Debug + Send + Sync {
     fn ignores_texts(&self) -> bool {
         false
     }
+}
+
+/// The candidates that a policy with these parameters weighs, complete, and all that rules each of them out.
+fn screened(
+    request: &AssessmentRequest<'_>,
+    params: &PolicyParams,
+    knowledge: &Knowledge,
+    prior: &ModelPrior,
+) -> (Vec<CandidateFeatures>, Vec<Vec<RejectionReason>>) {
+    let &AssessmentRequest { query, neighbours, entries, constraints, .. } = request;
+    let screening = Screening { min_cosine: constraints.min_cosine, strict: params.strict, constraints };
+    let screen = |Weighed { features, comparison }: Weighed| {
+        let ruled_out = screening.rejections(&comparison, neighbours[features.place].state);
+        (features, ruled_out)
+    };
+    let (mut candidates, ruled_out): (Vec<_>, Vec<_>) =
+        weigh(query, neighbours, entries).into_iter().map(screen).unzip();
+    knowledge.estimator.complete(&mut candidates, query, neighbours, prior);
+    (candidates, ruled_out)
 }
 
 #[cfg(test)]

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{AssessmentRequest, Policy};
+use super::{AssessmentRequest, Policy, screened};
 use crate::decide::assessment::{Assessment, PolicyDecision, Verdict};
-use crate::decide::candidate::{CandidateFeatures, weigh};
 use crate::decide::knowledge::Knowledge;
-use crate::decide::params::{LookupConstraints, PolicyParams};
+use crate::decide::params::PolicyParams;
 use crate::decide::prior::ModelPrior;
-use crate::decide::rejection::{RejectionReason, Screening};
+use crate::decide::rejection::RejectionReason;
 use crate::decide::spending::Spending;
-use crate::embed::Cosine;
 
 /// Each entry learns a threshold of its own, and explores by chance where it isn't sure; see
 /// [`Observations`](crate::decide::Observations).
@@ -26,20 +24,10 @@ impl Policy for PerEntryPolicy {
     /// Whoever asks for fewer errors than the budget allows gets answers that this bound would have allowed, and whose own estimate is
     /// within it.
     fn assess(&self, request: &AssessmentRequest<'_>, knowledge: &Knowledge, _: &Spending) -> PolicyDecision {
-        let &AssessmentRequest { query, neighbours, constraints, .. } = request;
-        let screening = Screening { min_cosine: constraints.min_cosine, strict: self.params.strict, constraints };
-        let weighed = weigh(query, neighbours, request.entries);
-        let first = weighed.first();
-        let ruled_out: Vec<Vec<RejectionReason>> = first
-            .map(|nearest| screening.rejections(&nearest.comparison, neighbours[nearest.features.place].state))
-            .into_iter()
-            .collect();
-        let mut candidates: Vec<CandidateFeatures> = weighed.into_iter().map(|one| one.features).collect();
-        knowledge.estimator.complete(&mut candidates, query, neighbours, &self.prior);
-
-        let nearest = candidates.first().filter(|_| ruled_out.iter().all(Vec::is_empty));
+        let (candidates, ruled_out) = screened(request, &self.params, knowledge, &self.prior);
+        let nearest = candidates.first().filter(|_| ruled_out.first().is_some_and(Vec::is_empty));
         let observed = nearest.and_then(|nearest| Some((nearest.cosine, knowledge.observations.get(&nearest.entry)?)));
-        let max_error = constraints.max_error_rate;
+        let max_error = request.constraints.max_error_rate;
         let budget = max_error.map_or(self.params.budget.get(), |most| most.min(self.params.budget.get()));
         let explore = observed.map_or(1.0, |(cosine, observed)| observed.explore_probability(cosine, budget));
         let p = observed.and_then(|(cosine, observed)| observed.p_correct(cosine));
@@ -56,11 +44,7 @@ impl Policy for PerEntryPolicy {
         let p_correct = vec![p.unwrap_or(0.0); candidates.len().min(1)];
         let (raw, cut) = (p_correct.clone(), 1.0 - explore);
         let assessment = Assessment { candidates, raw, p_correct, best, cut, verdict, audit_rate: explore };
-        assessment.decision(neighbours.len(), &ruled_out, unless_served, request.max_results)
-    }
-
-    fn min_cosine(&self, constraints: &LookupConstraints) -> Option<Cosine> {
-        constraints.min_cosine
+        assessment.decision(request.neighbours.len(), &ruled_out, unless_served, request.max_results)
     }
 
     fn params(&self) -> Option<&PolicyParams> {
@@ -71,8 +55,9 @@ impl Policy for PerEntryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::ErrorBudget;
     use crate::decide::policy::tests::{Near, assess_with, entry};
+    use crate::decide::{ErrorBudget, LookupConstraints};
+    use crate::embed::Cosine;
 
     const ANYTHING: LookupConstraints =
         LookupConstraints { min_cosine: None, max_error_rate: None, max_age_millis: None };

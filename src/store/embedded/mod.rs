@@ -378,7 +378,7 @@ impl Inner {
         for (put, record) in puts.into_iter().zip(records) {
             self.ledger.stored(put.cache, put.entry.id, record);
             if put.is_released {
-                self.quarantines.set(put.cache, put.entry.id, None);
+                self.quarantines.remove(put.cache, &put.entry.id);
             }
             spaces.current.take(&put);
             if let Some(next) = &spaces.next {
@@ -557,7 +557,7 @@ impl Inner {
         let before = self.quarantines.get(cache, &id).map(|quarantined| quarantined.from);
         let from = before.map_or(from, |before| before.max(from));
         let quarantined = Quarantined { from, says: Some(says(&entry.answer)) };
-        self.quarantines.set(cache, id, Some(quarantined));
+        self.quarantines.add(cache, id, quarantined);
         self.database.set_quarantine(cache, id, Some(&quarantined))?;
         Ok(before < Some(from))
     }
@@ -571,7 +571,7 @@ impl Inner {
         let _all = self.all.read();
         let _stripe = text.map(|text| self.lock(stripe(text)));
         self.database.set_quarantine(cache, id, None)?;
-        self.quarantines.set(cache, id, None);
+        self.quarantines.remove(cache, &id);
         Ok(true)
     }
 
@@ -585,7 +585,7 @@ impl Inner {
         let Some(entry) = self.database.entry(cache, id)?.filter(condition) else { return Ok(false) };
         self.database.delete(cache, text, &entry)?;
         self.ledger.removed(cache, &id);
-        self.quarantines.set(cache, id, None);
+        self.quarantines.remove(cache, &id);
         let spaces = self.spaces.load();
         spaces.current.memory.remove(cache, entry.scope, &id);
         if let Some(next) = &spaces.next {

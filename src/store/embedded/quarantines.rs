@@ -49,19 +49,30 @@ impl Quarantines {
         self.entries.read().keys().filter(|(of, _)| *of == cache).count()
     }
 
-    pub(super) fn set(&self, cache: CacheKey, id: EntryId, quarantined: Option<Quarantined>) {
-        let entries = &mut *self.entries.write();
-        match quarantined {
-            Some(quarantined) => drop(entries.insert((cache, id), quarantined)),
-            None => drop(entries.remove(&(cache, id))),
+    pub(super) fn add(&self, cache: CacheKey, id: EntryId, quarantined: Quarantined) {
+        self.change(|entries| {
+            entries.insert((cache, id), quarantined);
+        });
+    }
+
+    /// An entry is gone, or served again.
+    pub(super) fn remove(&self, cache: CacheKey, id: &EntryId) {
+        // Entries go by the thousand, and hardly any is here.
+        if self.get(cache, id).is_some() {
+            self.change(|entries| {
+                entries.remove(&(cache, *id));
+            });
         }
-        self.count.store(entries.len(), Ordering::Release);
     }
 
     /// A cache has no entries any more.
     pub(super) fn flushed(&self, cache: CacheKey) {
+        self.change(|entries| entries.retain(|(of, _), _| *of != cache));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HashMap<(CacheKey, EntryId), Quarantined>)) {
         let entries = &mut *self.entries.write();
-        entries.retain(|(of, _), _| *of != cache);
+        change(entries);
         self.count.store(entries.len(), Ordering::Release);
     }
 }
