@@ -164,10 +164,9 @@ impl Cache {
 
     /// Counts a lookup.
     pub(super) fn observe(&self, seen: &Observation) {
-        match self.is_registered() || self.is_configured() {
-            true => telemetry::lookup(self.labels(), seen.outcome.name()),
-            false => telemetry::lookup(&CacheLabels::unstored(), seen.outcome.name()),
-        }
+        let has_own = self.is_registered() || self.is_configured();
+        let labels = if has_own { self.labels() } else { CacheLabels::unstored() };
+        telemetry::lookup(labels, seen.outcome.name());
         let rolling = &mut *self.statistics.lock();
         rolling.statistics.observe(Timestamp::now().0, seen);
         rolling.unsaved = true;

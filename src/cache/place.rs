@@ -5,7 +5,6 @@ use crate::embed::TextEmbedding;
 use crate::store::{Candidate, EntryFilter, ScopeKey};
 
 /// A scope, and what of it may answer.
-#[derive(Clone)]
 pub(super) struct Place {
     pub(super) scope: ScopeKey,
     pub(super) wanted: EntryFilter,

@@ -51,8 +51,8 @@ struct Search<'l> {
     cache: &'l Cache,
     lookup: &'l Lookup,
     scope: ScopeKey,
-    /// Where the cache's curated entries are, if it has any and they may answer.
-    curated: Option<Place>,
+    /// Where answers may be, curated ones first.
+    places: Arc<[Place]>,
     now: Timestamp,
     before: Before,
     /// What the whole lookup is made with, whatever changes meanwhile.
@@ -74,11 +74,12 @@ impl<'l> Search<'l> {
             scope: ScopeKey::new(cache.key, &Curation::fingerprint()),
             wanted: EntryFilter { attributes: lookup.attributes.clone(), chat: Some(chat.clone()) },
         });
+        let own = Place { scope, wanted: lookup.attributes.clone().into() };
         Self {
             cache,
             lookup,
             scope,
-            curated,
+            places: curated.into_iter().chain([own]).collect(),
             before: cache.pending.before_now(scope),
             setup: cache.setup(),
             now: Timestamp::now(),
@@ -109,9 +110,9 @@ impl<'l> Search<'l> {
         let started = Instant::now();
         let text = TextHash::of(&self.lookup.question.text);
         self.before.of_text(text).await;
-        for place in self.places() {
+        for place in Arc::clone(&self.places).iter() {
             if self.hits.len() < self.lookup.max_results {
-                self.exact_in(&place, text).await?;
+                self.exact_in(place, text).await?;
             }
         }
         telemetry::step(Step::Exact, started.elapsed());
@@ -136,12 +137,6 @@ impl<'l> Search<'l> {
         Ok(())
     }
 
-    /// Where answers may be, curated ones first.
-    fn places(&self) -> Vec<Place> {
-        let own = Place { scope: self.scope, wanted: self.lookup.attributes.clone().into() };
-        self.curated.iter().cloned().chain([own]).collect()
-    }
-
     /// Whether the caller can deliver an entry's answer. Curated ones are plain text, which everybody can.
     fn is_usable(&self, entry: &Entry) -> bool {
         entry.curation.is_some() || (self.lookup.usable)(&entry.answer)
@@ -157,7 +152,7 @@ impl<'l> Search<'l> {
             return Ok(());
         }
         let nothing_near = |place: &Place| self.cache.store.nothing_near(self.cache.key, place.scope);
-        if self.before.is_empty() && self.places().iter().all(nothing_near) {
+        if self.before.is_empty() && self.places.iter().all(nothing_near) {
             return Ok(());
         }
         let found = match self.search().await {
@@ -206,12 +201,12 @@ impl<'l> Search<'l> {
         let k = self.setup.settings.candidates().max(self.lookup.max_results);
         let Self { cache, now, .. } = self;
         let mut nearest = Vec::new();
-        for Place { scope, wanted } in self.places() {
-            if !cache.store.nothing_near(cache.key, scope) {
-                nearest.extend(cache.store.nearest(cache.key, scope, query, k, &wanted, *now).await?);
+        for Place { scope, wanted } in self.places.iter() {
+            if !cache.store.nothing_near(cache.key, *scope) {
+                nearest.extend(cache.store.nearest(cache.key, *scope, query, k, wanted, *now).await?);
             }
         }
-        if self.curated.is_some() {
+        if self.places.len() > 1 {
             let specificity = |found: &Candidate| found.entry.curation.as_ref().map(Curation::specificity);
             nearest.sort_by(|a, b| {
                 let by_cosine = b.cosine.get().total_cmp(&a.cosine.get());
@@ -249,10 +244,10 @@ impl<'l> Search<'l> {
             entries: self.count_near(),
             constraints: &lookup.constraints,
             max_results: lookup.max_results,
-            sample: 0.0,
+            sample: cache.learning.sample(policy.as_ref()),
         };
         let PolicyDecision { verdicts, served, rejections, assessment } =
-            cache.learning.assess(policy.as_ref(), request);
+            cache.learning.assess(policy.as_ref(), &request);
         self.assessment = assessment;
         self.rejections = rejections;
         self.candidates = candidates
@@ -278,7 +273,7 @@ impl<'l> Search<'l> {
     }
 
     fn count_near(&self) -> usize {
-        self.places().iter().map(|place| self.cache.store.count_near(self.cache.key, place.scope)).sum()
+        self.places.iter().map(|place| self.cache.store.count_near(self.cache.key, place.scope)).sum()
     }
 
     fn neighbour<'n>(

@@ -46,8 +46,9 @@ impl CacheLabels {
 
     /// Those of all caches that nothing was stored into: anybody can ask for any of them.
     #[must_use]
-    pub fn unstored() -> Self {
-        Self::shared(UNSTORED)
+    pub fn unstored() -> &'static Self {
+        static LABELS: LazyLock<CacheLabels> = LazyLock::new(|| CacheLabels::shared(UNSTORED));
+        &LABELS
     }
 
     fn shared(name: &str) -> Self {

@@ -75,19 +75,20 @@ impl Learning {
         self.labels.get_or_init(|| CacheLabels::of(&self.name.tenant, &self.name.id))
     }
 
-    /// What `policy` makes of a request, which gets its sample here.
-    pub(super) fn assess(&self, policy: &dyn Policy, request: AssessmentRequest<'_>) -> PolicyDecision {
-        let sample = if policy.params().is_some() { self.sample() } else { 0.0 };
-        let request = AssessmentRequest { sample, ..request };
-        let decision = policy.assess(&request, &self.knowledge.load(), &self.spending);
+    /// What `policy` makes of a request.
+    pub(super) fn assess(&self, policy: &dyn Policy, request: &AssessmentRequest<'_>) -> PolicyDecision {
+        let decision = policy.assess(request, &self.knowledge.load(), &self.spending);
         if decision.assessment.is_some() {
             self.unsaved.store(true, Ordering::Relaxed);
         }
         decision
     }
 
-    /// From 0 to 1, evenly; nobody who doesn't know the salt can foresee it.
-    fn sample(&self) -> f64 {
+    /// From 0 to 1, evenly; nobody who doesn't know the salt can foresee it. A policy that learns nothing needs none, and gets 0.
+    pub(super) fn sample(&self, policy: &dyn Policy) -> f64 {
+        if policy.params().is_none() {
+            return 0.0;
+        }
         let mut hasher = blake3::Hasher::new_derive_key("refrain audit");
         hasher.update(&self.salt.to_le_bytes());
         hasher.update(self.name.id.as_bytes());

@@ -54,7 +54,7 @@ impl Policy for BudgetPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::policy::tests::{Near, assess, assess_with};
+    use crate::decide::policy::tests::{ANYTHING, Near, assess, assess_with};
     use crate::decide::{ErrorBudget, LookupConstraints};
 
     /// A prior by which whatever is near is right, as surely as it is near.
@@ -64,9 +64,6 @@ mod tests {
         let params = PolicyParams::new(ErrorBudget::new(budget).unwrap(), audit_rate, strict);
         BudgetPolicy { params, prior: Arc::new(prior) }
     }
-
-    const ANYTHING: LookupConstraints =
-        LookupConstraints { min_cosine: None, max_error_rate: None, max_age_millis: None };
 
     fn at(cosine: f32) -> Near {
         Near { cosine, ..Near::default() }

@@ -111,6 +111,10 @@ pub(super) mod tests {
         }
     }
 
+    /// A caller that asks for nothing beyond the cache's policy.
+    pub(in crate::decide) const ANYTHING: LookupConstraints =
+        LookupConstraints { min_cosine: None, max_error_rate: None, max_age_millis: None };
+
     pub(in crate::decide) fn entry(text: &str) -> EntryId {
         EntryId::new(ScopeKey::new(CacheKey::new("t", "c"), &[0; 32]), TextHash::of(text), &Attributes::default())
     }

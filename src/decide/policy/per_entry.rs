@@ -55,12 +55,9 @@ impl Policy for PerEntryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::policy::tests::{Near, assess_with, entry};
+    use crate::decide::policy::tests::{ANYTHING, Near, assess_with, entry};
     use crate::decide::{ErrorBudget, LookupConstraints};
     use crate::embed::Cosine;
-
-    const ANYTHING: LookupConstraints =
-        LookupConstraints { min_cosine: None, max_error_rate: None, max_age_millis: None };
 
     fn decide(near: Near, strict: bool, constraints: LookupConstraints, budget: f64) -> PolicyDecision {
         let params = PolicyParams::new(ErrorBudget::new(budget).unwrap(), 0.0, strict);
