@@ -1,7 +1,7 @@
 //! How well decisions keep their budget, and how much they serve within it.
 //!
 //! `cargo bench --bench decide -- TRACE.jsonl... [--shuffles N] [--draws N] [--flip SHARE] [--change] [--prior FILE]
-//! [--safety SHARE] [--ceiling ERROR] [--ceiling-of-budget TIMES]`
+//! [--try NAME=VALUE,VALUE...]`
 //!
 //! Each trace is replayed in its order and in N others (5) by the rules alone, over exact neighbours: budgets 0.01, 0.02 and
 //! 0.05, labels from misses and audits only. Shown are hits, wrong ÷ requests, hits ÷ those of the fixed threshold with as many
@@ -10,8 +10,8 @@
 //! chance: `--draws` shows the mean of so many runs, which differ in nothing else. `--flip` turns that
 //! share of the labels; `--change` gives all prompts
 //! other answers from the middle on, and tells after how many requests the alarm sounded. `--prior` takes another prior than the
-//! model's: one that was not made of the trace's own questions. `--safety`, `--ceiling` and `--ceiling-of-budget` try other values of
-//! the tunables of these names; several values of one are tried one after the other, and only the means are shown then.
+//! model's: one that was not made of the trace's own questions. `--try NAME=VALUE,VALUE` tries other values of a tunable, one after
+//! the other; given more than once, each with each. Only the means are shown then.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
 
@@ -85,7 +85,7 @@ fn try_tunables(
     tunables: &'static Tunables,
 ) {
     if options.tunables.len() > 1 {
-        println!("{:?}", tunables.allocation);
+        println!("{:?} {:?}", tunables.allocation, tunables.calibration);
     }
     let mut sums = [[0.0; 6]; BUDGETS.len()];
     let orders: Vec<u64> = (0..=options.shuffles).collect();
@@ -174,7 +174,6 @@ fn mean(runs: &[Seen], of: impl Fn(&Seen) -> f64) -> f64 {
 fn options() -> Options {
     let (prior, traces, tunables) = (None, Vec::new(), vec![Tunables::shipped()]);
     let mut options = Options { shuffles: 5, draws: 1, flip: 0.0, change: false, prior, traces, tunables };
-    let (mut safety, mut ceiling, mut of_budget) = (Vec::new(), Vec::new(), Vec::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().expect("a value");
@@ -184,28 +183,36 @@ fn options() -> Options {
             "--flip" => options.flip = value().parse().expect("a share"),
             "--change" => options.change = true,
             "--prior" => options.prior = Some(value()),
-            "--safety" => safety.push(value().parse().expect("a share")),
-            "--ceiling" => ceiling.push(value().parse().expect("an error")),
-            "--ceiling-of-budget" => of_budget.push(value().parse().expect("a multiple")),
+            "--try" => options.tunables = tried(&options.tunables, &value()),
             "--bench" => {}
             _ => options.traces.push(argument),
         }
     }
-    let shipped = *Tunables::shipped();
-    let each = |values: Vec<f64>, usual| if values.is_empty() { vec![usual] } else { values };
-    options.tunables.clear();
-    for safety in each(safety, shipped.allocation.safety) {
-        for ceiling in each(ceiling.clone(), shipped.allocation.ceiling) {
-            for ceiling_of_budget in each(of_budget.clone(), shipped.allocation.ceiling_of_budget) {
-                let mut tunables = shipped;
-                tunables.allocation.safety = safety;
-                tunables.allocation.ceiling = ceiling;
-                tunables.allocation.ceiling_of_budget = ceiling_of_budget;
-                options.tunables.push(Box::leak(Box::new(tunables)));
-            }
-        }
-    }
     options
+}
+
+/// Each of these with each of the values of `NAME=VALUE,VALUE...`.
+fn tried(all: &[&'static Tunables], values: &str) -> Vec<&'static Tunables> {
+    let (name, values) = values.split_once('=').expect("NAME=VALUE,VALUE...");
+    let values: Vec<f64> = values.split(',').map(|value| value.parse().expect("a number")).collect();
+    let with = |tunables: &'static Tunables, value: f64| -> &'static Tunables {
+        let mut tunables = *tunables;
+        let place = match name {
+            "safety" => &mut tunables.allocation.safety,
+            "ceiling" => &mut tunables.allocation.ceiling,
+            "ceiling-of-root" => &mut tunables.allocation.ceiling_of_root,
+            "advance" => &mut tunables.allocation.advance,
+            "caution" => &mut tunables.calibration.caution,
+            "least-calibration" => &mut tunables.calibration.bounds.0,
+            "near-cut" => &mut tunables.calibration.near_cut,
+            "youth" => &mut tunables.calibration.youth,
+            "weight-of-others" => &mut tunables.training.weight_of_others,
+            _ => panic!("no tunable that can be tried is called {name}"),
+        };
+        *place = value;
+        Box::leak(Box::new(tunables))
+    };
+    all.iter().flat_map(|tunables| values.iter().map(|value| with(tunables, *value))).collect()
 }
 
 fn params(budget: f64) -> PolicyParams {

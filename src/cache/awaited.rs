@@ -73,6 +73,16 @@ impl AwaitedLabels {
         self.waiting.remove(&question).map(|waiting| (waiting.id, waiting.assessment))
     }
 
+    /// What they take in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let of_one = size_of::<Waiting>() + 2 * size_of::<Question>();
+        self.waiting.values().map(|waiting| of_one + waiting.assessment.bytes()).sum()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.by_age.clear();

@@ -1,7 +1,6 @@
 //! One cache.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -14,9 +13,11 @@ use super::learning::{Learning, QUARANTINED};
 use super::parsed_entry::ParsedEntryCache;
 use super::pending::Pending;
 use super::policy_change::History;
+use super::registration::Registration;
+use super::residence::Residence;
 use super::setup::Setup;
 use crate::decide::{Observation, PolicyParams, Statistics, Summary};
-use crate::store::{CacheKey, CacheName, Entry, EntryId, Holdings, Store, StoreError, Timestamp, write_state};
+use crate::store::{CacheKey, CacheName, Entry, EntryId, Holdings, Store, Timestamp, write_state};
 use crate::telemetry::{self, CacheLabels};
 
 /// The version of what is written of statistics.
@@ -28,8 +29,8 @@ pub struct Cache {
     pub(super) key: CacheKey,
     pub(super) store: Arc<dyn Store>,
     pub(super) setup: ArcSwap<Setup>,
-    /// Whether the store knows of this cache.
-    pub(super) registered: AtomicBool,
+    pub(super) registration: Registration,
+    pub(super) residence: Residence,
     /// Whether it was removed, by whoever looks at it while they store something: a removal waits for them.
     pub(super) is_removed: tokio::sync::RwLock<bool>,
     /// What was lost that near texts can't be answered without.
@@ -150,14 +151,18 @@ impl Cache {
 
     /// Whether the store knows of this cache.
     pub(super) fn is_registered(&self) -> bool {
-        self.registered.load(Ordering::Relaxed)
+        self.registration.is_registered()
     }
 
     /// Tells the store of this cache, once.
-    pub(super) async fn register(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`CacheError::TooMany`], and the store's.
+    pub(super) async fn register(&self) -> Result<(), CacheError> {
         if !self.is_registered() {
+            self.registration.check()?;
             self.store.add_cache(&self.name).await?;
-            self.registered.store(true, Ordering::Relaxed);
+            self.registration.set(true);
         }
         Ok(())
     }

@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::decision::{Decision, DecisionId};
-use crate::decide::{Assessment, LabelSource};
+use super::decision::{Considered, Decision, DecisionId};
+use crate::decide::{Assessment, LabelSource, RejectionReason};
 use crate::store::{EntryId, Timestamp};
 
 /// Decisions that one cache has in memory at most. Each takes about a kilobyte where candidates were weighed.
@@ -40,6 +40,16 @@ pub struct Label {
     pub at: Timestamp,
 }
 
+impl Logged {
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        let considered = self.decision.candidates.len() * (size_of::<Considered>() + size_of::<RejectionReason>());
+        let assessment = self.assessment.as_ref().map_or(0, |assessment| assessment.bytes());
+        // With its places in three collections.
+        size_of::<Self>() + size_of::<Decision>() + 4 * size_of::<DecisionId>() + considered + assessment
+    }
+}
+
 /// The decisions of one cache.
 pub(super) struct Decisions {
     keep_millis: u64,
@@ -47,6 +57,8 @@ pub(super) struct Decisions {
     by_age: VecDeque<(Timestamp, DecisionId)>,
     /// Those that changed since they were last written to the store.
     unsaved: HashSet<DecisionId>,
+    /// What those in memory take, about.
+    bytes: usize,
     /// Those that had to make room, with labels that aren't in the store yet.
     leaving: Vec<Logged>,
 }
@@ -58,6 +70,7 @@ impl Decisions {
             by_id: HashMap::new(),
             by_age: VecDeque::new(),
             unsaved: HashSet::new(),
+            bytes: 0,
             leaving: Vec::new(),
         }
     }
@@ -69,23 +82,50 @@ impl Decisions {
         if logged.assessment.is_some() || logged.served.is_some() || !logged.decision.candidates.is_empty() {
             self.unsaved.insert(id);
         }
-        self.by_id.insert(id, logged);
+        self.insert(logged);
         self.by_age.push_back((now, id));
-        let is_old = |(at, _): &(Timestamp, DecisionId)| now.since(*at) > self.keep_millis;
+        let keep_millis = self.keep_millis;
+        let is_old = |(at, _): &(Timestamp, DecisionId)| now.since(*at) > keep_millis;
         while self.by_age.len() > MAX_DECISIONS || self.by_age.front().is_some_and(is_old) {
-            if let Some((_, oldest)) = self.by_age.pop_front() {
-                let left = self.by_id.remove(&oldest);
-                let is_unsaved = self.unsaved.remove(&oldest);
-                // Without its label, the same could be said of it again.
-                self.leaving.extend(left.filter(|left| is_unsaved && !left.labels.is_empty()));
-            }
+            self.drop_oldest();
         }
+    }
+
+    /// Takes one in. Whether it is new.
+    fn insert(&mut self, logged: Logged) -> bool {
+        self.bytes += logged.bytes();
+        let before = self.by_id.insert(logged.decision.id, logged);
+        self.bytes -= before.as_ref().map_or(0, Logged::bytes).min(self.bytes);
+        before.is_none()
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some((_, oldest)) = self.by_age.pop_front() else { return };
+        let left = self.by_id.remove(&oldest);
+        self.bytes -= left.as_ref().map_or(0, Logged::bytes).min(self.bytes);
+        let is_unsaved = self.unsaved.remove(&oldest);
+        // Without its label, the same could be said of it again.
+        self.leaving.extend(left.filter(|left| is_unsaved && !left.labels.is_empty()));
+    }
+
+    /// What they take, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Drops the oldest until so many bytes are free, and returns how many are.
+    pub(super) fn shed(&mut self, bytes: usize) -> usize {
+        let before = self.bytes;
+        while before - self.bytes < bytes && !self.by_age.is_empty() {
+            self.drop_oldest();
+        }
+        before - self.bytes
     }
 
     /// Takes up one that was no longer in memory.
     pub(super) fn bring_back(&mut self, logged: Logged) {
         let (id, at) = (logged.decision.id, logged.at);
-        if self.by_id.insert(id, logged).is_none() {
+        if self.insert(logged) {
             self.by_age.push_front((at, id));
         }
     }
@@ -100,7 +140,7 @@ impl Decisions {
             if self.by_id.contains_key(&id) {
                 continue;
             }
-            self.by_id.insert(id, logged);
+            self.insert(logged);
             self.by_age.push_front((at, id));
         }
     }
@@ -165,6 +205,7 @@ impl Decisions {
         self.by_age.clear();
         self.unsaved.clear();
         self.leaving.clear();
+        self.bytes = 0;
     }
 }
 

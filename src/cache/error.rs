@@ -3,8 +3,7 @@
 use crate::embed::EmbedError;
 use crate::store::StoreError;
 
-/// Caches of all tenants together, those included that were asked but never stored into: each takes memory, and a series in
-/// the metrics, until the next start.
+/// Caches of all tenants together that were stored into: each takes memory for its statistics and its policy.
 pub(super) const MAX_CACHES: usize = 10_000;
 
 /// Why the cache can't do what it was asked.

@@ -63,6 +63,7 @@ impl Cache {
     /// # Errors
     /// See [`FeedbackError`]; nothing has changed then, but for what that says of the store.
     pub async fn feedback(&self, feedback: Feedback) -> Result<FeedbackOutcome, FeedbackError> {
+        self.wake().await?;
         match feedback.about {
             About::Decision(id) => self.feedback_on_decision(id, feedback.correct).await,
             About::Entry(entry) => {

@@ -1,7 +1,6 @@
 //! Caches that are made and removed by name, rather than springing into being.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::cache::Cache;
 use super::error::CacheError;
@@ -17,7 +16,7 @@ impl Caches {
     pub async fn create(&self, tenant: &str, id: &str, is_operator: bool) -> Result<Arc<Cache>, CacheError> {
         let _one = self.lifecycle.lock().await;
         let cache = match self.get(tenant, id) {
-            Err(CacheError::Unknown(_)) if is_operator => self.make(tenant, id)?,
+            Err(CacheError::Unknown(_)) if is_operator => self.make(tenant, id),
             Err(CacheError::Unknown(_)) => return Err(CacheError::NotAllowed),
             got => got?,
         };
@@ -58,10 +57,10 @@ impl Caches {
         // Saves that are under way are waited for; later ones find that it is gone.
         *cache.is_removed.write().await = true;
         // What it learned isn't saved any more.
-        cache.registered.store(false, Ordering::Relaxed);
+        cache.registration.set(false);
         let removed = self.store().remove_cache(cache.key).await;
         if removed.is_err() {
-            cache.registered.store(true, Ordering::Relaxed);
+            cache.registration.set(true);
             *cache.is_removed.write().await = false;
         }
         removed?;

@@ -7,13 +7,32 @@ use super::cache::{Cache, STATISTICS_VERSION};
 use super::decision::DecisionId;
 use super::decisions::{Logged, MAX_DECISIONS};
 use super::distrust::Doubt;
-use super::learning::{FlushMode, LEARNER, QUARANTINED};
+use super::learning::{FlushMode, LEARNER, Learning, QUARANTINED};
 use super::parsed_entry::says;
 use super::policy_change::History;
 use super::registry::{CHANGES, Caches, STATISTICS};
-use crate::decide::LearnerStatus;
-use crate::store::{EntryId, Quarantine, State, StoreError, Timestamp};
+use crate::decide::{LearnerStatus, Statistics};
+use crate::store::{EntryId, Quarantine, State, StateError, StoreError, Timestamp};
 use crate::telemetry;
+
+/// In the place of quarantines: nobody knows what they were. No list of them reads so.
+const LOST: [u8; 16] = [0xff; 16];
+
+/// Whether what was written of a cache under `name` can be read.
+///
+/// # Errors
+/// Why not.
+pub fn check_state(name: &str, bytes: &[u8]) -> Result<(), StateError> {
+    match name {
+        LEARNER => Learning::check(bytes),
+        STATISTICS => State::read(bytes, STATISTICS_VERSION)?.value::<Statistics>().map(drop),
+        CHANGES => State::read(bytes, History::VERSION)?.value::<History>().map(drop),
+        QUARANTINED if bytes.is_empty() => Ok(()),
+        QUARANTINED => State::read(bytes, 0)?.value::<HashMap<EntryId, Quarantine>>().map(drop),
+        // Another owner's.
+        _ => Ok(()),
+    }
+}
 
 impl Cache {
     /// Writes what was learned since the last time.
@@ -28,7 +47,7 @@ impl Cache {
 
     /// Goes on with what was saved. Where what was learned is unreadable, learning begins anew: nothing near is served then that the
     /// prior alone isn't sure of.
-    async fn restore_learned(&self) -> Result<(), StoreError> {
+    pub(super) async fn restore_learned(&self) -> Result<(), StoreError> {
         let model = self.setup().embedder.identity().digest.clone();
         if let Some(bytes) = self.store.load_state(self.key, LEARNER).await?
             && let Err(error) = self.learning.restore(&bytes, &model)
@@ -63,6 +82,12 @@ impl Cache {
                 Ok(())
             }
         }
+    }
+
+    /// Reports of wrong answers may have been lost: near texts aren't answered until the cache is flushed, after a restart neither.
+    pub(super) async fn suspect_lost_reports(&self) -> Result<(), StoreError> {
+        self.distrust.add(Doubt::Quarantines);
+        self.store.save_state(self.key, QUARANTINED, LOST.to_vec()).await
     }
 
     /// Writes the decisions that changed since the last time.

@@ -1,6 +1,5 @@
 //! The caches of all tenants.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,18 +8,21 @@ use tokio::sync::Semaphore;
 
 use super::cache::Cache;
 use super::distrust::Distrust;
-use super::error::{CacheError, MAX_CACHES, OpenError};
+use super::error::{CacheError, OpenError};
 use super::judge::{Judge, JudgeSlot};
 use super::learning::{FlushMode, Learning};
 use super::parsed_entry::ParsedEntryCache;
 use super::pending::Pending;
 use super::policy_change::{History, Tuning};
 use super::reembedding::Reembedding;
+use super::registration::Registrations;
+use super::residence::Residence;
 use super::setup::{self, Setup};
+use super::table::CacheTable;
 use crate::config::{CacheSettings, DEFAULT_CACHE, Settings};
 use crate::decide::ModelPrior;
 use crate::embed::{Embedder, Manifest, ModelDigest, ModelIdentity};
-use crate::store::{CacheKey, CacheName, Store, StoreError};
+use crate::store::{CacheKey, CacheName, Loss, Store, StoreError};
 
 /// Characters of the longest `cacheId`.
 const MAX_NAME: usize = 128;
@@ -44,7 +46,9 @@ pub struct Caches {
     pub(super) importing: Semaphore,
     /// What makes the vectors of all entries anew, if it was ever asked to.
     pub(super) reembedding: Mutex<Option<Reembedding>>,
-    caches: RwLock<HashMap<CacheKey, Arc<Cache>>>,
+    caches: RwLock<CacheTable>,
+    /// Caches that were stored into.
+    registrations: Registrations,
     /// Held while a cache is made or removed by name: one at a time.
     pub(super) lifecycle: tokio::sync::Mutex<()>,
     parsed: Arc<ParsedEntryCache>,
@@ -89,6 +93,7 @@ impl Caches {
             reembedding: Mutex::default(),
             importing: Semaphore::new(EMBEDDED_AT_ONCE),
             caches: RwLock::default(),
+            registrations: Registrations::default(),
             lifecycle: tokio::sync::Mutex::default(),
             parsed: Arc::default(),
             judge: JudgeSlot::default(),
@@ -99,18 +104,20 @@ impl Caches {
             caches.check_thresholds(&caches.settings(), embedder.identity(), embedder.manifest())?;
         }
         for name in caches.store.caches().await? {
-            let cache = caches.build(name, true);
-            let cache = Arc::new(cache);
+            let cache = caches.caches.write().add(caches.build(name, true));
+            if caches.store.loss() == Loss::Suspected {
+                cache.suspect_lost_reports().await?;
+            }
             caches.restore(&cache).await?;
-            caches.caches.write().insert(cache.key, cache);
         }
+        caches.store.loss_is_known().await?;
         Ok(caches)
     }
 
-    /// `tenant`'s cache `id`, made where it may spring into being. The store hears of it with its first entry.
+    /// `tenant`'s cache `id`, where it may spring into being. It does with its first entry; until then, nothing is kept of it.
     ///
     /// # Errors
-    /// [`CacheError::Unknown`], [`CacheError::BadName`], [`CacheError::TooMany`]
+    /// [`CacheError::Unknown`], [`CacheError::BadName`]
     pub fn get(&self, tenant: &str, id: &str) -> Result<Arc<Cache>, CacheError> {
         let key = CacheKey::new(tenant, id);
         if let Some(cache) = self.caches.read().get(&key) {
@@ -121,26 +128,19 @@ impl Caches {
             return Err(CacheError::BadName);
         }
         let settings = self.settings();
-        let configured = id == DEFAULT_CACHE || settings.caches.contains_key(id);
-        if !configured && !settings.server.create_caches {
+        let is_configured = id == DEFAULT_CACHE || settings.caches.contains_key(id);
+        if !is_configured && !settings.server.create_caches {
             return Err(CacheError::Unknown(id.to_owned()));
         }
-        self.add(tenant, id, configured)
+        Ok(self.make(tenant, id))
     }
 
     /// `tenant`'s cache `id`, made whatever the settings say.
-    pub(super) fn make(&self, tenant: &str, id: &str) -> Result<Arc<Cache>, CacheError> {
-        self.add(tenant, id, false)
-    }
-
-    fn add(&self, tenant: &str, id: &str, configured: bool) -> Result<Arc<Cache>, CacheError> {
-        let caches = &mut *self.caches.write();
-        if !configured && caches.len() >= MAX_CACHES {
-            return Err(CacheError::TooMany);
-        }
+    pub(super) fn make(&self, tenant: &str, id: &str) -> Arc<Cache> {
         let name = CacheName { tenant: tenant.to_owned(), id: id.to_owned() };
-        let key = CacheKey::new(tenant, id);
-        Ok(Arc::clone(caches.entry(key).or_insert_with(|| Arc::new(self.build(name, false)))))
+        // While settings change, this waits: it would set up what they were before.
+        let caches = &mut *self.caches.write();
+        caches.add(self.build(name, false))
     }
 
     /// A cache is gone. Whoever asks for it from now on gets another one, if any.
@@ -153,8 +153,8 @@ impl Caches {
     pub fn list(&self, tenant: &str) -> Vec<String> {
         let caches = self.caches.read();
         let mut ids: Vec<String> = caches
-            .values()
-            .filter(|cache| cache.name.tenant == tenant && cache.is_registered())
+            .registered()
+            .filter(|cache| cache.name.tenant == tenant)
             .map(|cache| cache.name.id.clone())
             .collect();
         ids.sort();
@@ -165,14 +165,14 @@ impl Caches {
     #[must_use]
     pub fn distrusted(&self) -> Vec<(CacheName, &'static str)> {
         let caches = self.caches.read();
-        caches.values().filter_map(|cache| Some((cache.name.clone(), cache.distrust()?))).collect()
+        caches.all().filter_map(|cache| Some((cache.name.clone(), cache.distrust()?))).collect()
     }
 
     /// Entries of all caches, or of one.
     #[must_use]
     pub fn entries(&self, only: Option<&CacheName>) -> usize {
         let caches = self.caches.read();
-        let counted = caches.values().filter(|cache| only.is_none_or(|only| cache.name == *only));
+        let counted = caches.all().filter(|cache| only.is_none_or(|only| cache.name == *only));
         counted.map(|cache| cache.holdings().entries).sum()
     }
 
@@ -180,16 +180,23 @@ impl Caches {
         self.caches.read().get(&key).map(|cache| cache.name.clone())
     }
 
+    /// The caches that were stored into.
+    pub(super) fn registered(&self) -> Vec<Arc<Cache>> {
+        self.caches.read().registered().cloned().collect()
+    }
+
+    /// Caches that take memory.
+    #[cfg(test)]
+    pub(super) fn in_memory(&self) -> usize {
+        self.caches.read().all().count()
+    }
+
     /// Writes statistics and what was learned that changed since they were last saved.
     ///
     /// # Errors
     /// The store's; what couldn't be saved is saved the next time.
     pub async fn save_statistics(&self, haste: FlushMode) -> Result<(), StoreError> {
-        let caches: Vec<_> = self.caches.read().values().cloned().collect();
-        for cache in caches {
-            if !cache.is_registered() {
-                continue;
-            }
+        for cache in self.registered() {
             if let Some(bytes) = cache.take_unsaved()
                 && let Err(error) = self.store.save_state(cache.key, STATISTICS, bytes).await
             {
@@ -211,9 +218,8 @@ impl Caches {
 
     /// Forgets decisions: nothing follows from those of another model's cosines.
     pub(super) async fn forget_decisions(&self) {
-        let keys: Vec<CacheKey> = self.caches.read().keys().copied().collect();
-        for key in keys {
-            if let Err(error) = self.store.forget_decisions(key).await {
+        for cache in self.registered() {
+            if let Err(error) = self.store.forget_decisions(cache.key).await {
                 tracing::warn!(%error, "decisions with the model before can't be forgotten");
             }
         }
@@ -221,8 +227,7 @@ impl Caches {
 
     /// Takes up the decisions from before a restart, so that they can be looked at together.
     pub async fn recall_decisions(&self) {
-        let caches: Vec<_> = self.caches.read().values().cloned().collect();
-        for cache in caches {
+        for cache in self.registered() {
             if let Err(error) = cache.recall_decisions().await {
                 tracing::warn!(cache = cache.id(), %error, "decisions from before can't be read");
             }
@@ -254,7 +259,7 @@ impl Caches {
         // A cache that is being made meanwhile waits for this lock, and then sees the new ones.
         let caches = self.caches.write();
         self.settings.store(settings);
-        for cache in caches.values() {
+        for cache in caches.all() {
             self.set_up(cache, &cache.history().current());
         }
         Ok(())
@@ -265,7 +270,7 @@ impl Caches {
         self.prior.store(setup::prior_of(&embedder));
         self.embedder.store(Arc::new(embedder));
         // A cache that is being made meanwhile waits for this lock, and then sees the new one.
-        for cache in self.caches.write().values() {
+        for cache in self.caches.write().all() {
             cache.learning.forget();
             self.set_up(cache, &cache.history().current());
         }
@@ -277,14 +282,15 @@ impl Caches {
         &self.store
     }
 
-    fn build(&self, name: CacheName, registered: bool) -> Cache {
+    fn build(&self, name: CacheName, is_registered: bool) -> Cache {
         let setup = self.setup(&name.id, &Tuning::default());
         let key = CacheKey::new(&name.tenant, &name.id);
         self.limit(key, &setup.settings);
         Cache {
             key,
             store: Arc::clone(&self.store),
-            registered: registered.into(),
+            registration: self.registrations.of(is_registered),
+            residence: Residence::default(),
             is_removed: tokio::sync::RwLock::default(),
             distrust: Distrust::default(),
             pending: Pending::default(),

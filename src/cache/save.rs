@@ -83,6 +83,7 @@ impl Cache {
         };
         let kept = self.kept().await?;
         self.register().await?;
+        self.wake().await?;
         let created = Timestamp::now();
         // A caller may shorten an entry's life, but not lengthen it.
         let longest = if save.curation.is_some() { u64::MAX } else { self.setup().ttl_millis() };

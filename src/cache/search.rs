@@ -94,6 +94,7 @@ impl<'l> Search<'l> {
     }
 
     async fn run(&mut self) -> Result<(), Trouble> {
+        self.cache.wake().await.map_err(Trouble::Store)?;
         for strategy in &self.lookup.strategies {
             if self.hits.len() < self.lookup.max_results {
                 match strategy {

@@ -11,14 +11,14 @@ use crate::store::embedded::{EmbeddedStore, OpenOptions};
 use crate::store::{Answer, CacheKey, Quarantine, write_state};
 
 /// A store in a folder, and the embedder, which takes a second to load.
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
     embedder: Embedder,
     settings: Arc<Settings>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut settings = Settings::default();
         settings.embedding.models_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/models").into();
         let never_audited =
@@ -28,7 +28,7 @@ impl World {
         Self { folder: tempfile::tempdir().unwrap(), embedder, settings: Arc::new(settings) }
     }
 
-    async fn open(&self) -> Caches {
+    pub(super) async fn open(&self) -> Caches {
         let (path, most_bytes) = (self.folder.path().into(), u64::MAX);
         let options = OpenOptions { path, durability: Durability::Buffered, most_bytes };
         let store = Arc::new(EmbeddedStore::open(&options, self.embedder.identity()).unwrap());
@@ -38,18 +38,18 @@ impl World {
 }
 
 /// Ends all that has the store open.
-async fn close(caches: Caches, cache: Arc<Cache>) {
+pub(super) async fn close(caches: Caches, cache: Arc<Cache>) {
     caches.save_statistics(FlushMode::All).await.unwrap();
     caches.store().close().await.unwrap();
     drop(cache);
 }
 
-fn save(prompt: &str, text: &str) -> Save {
+pub(super) fn save(prompt: &str, text: &str) -> Save {
     let answer = Answer { text: text.into(), ..Answer::default() };
     Save::new(Question::plain(prompt, &Json::Null).unwrap(), answer)
 }
 
-async fn outcome(cache: &Cache, prompt: &str) -> Outcome {
+pub(super) async fn outcome(cache: &Cache, prompt: &str) -> Outcome {
     let lookup = Lookup::new(Question::plain(prompt, &Json::Null).unwrap());
     cache.lookup(&lookup).await.decision.outcome
 }

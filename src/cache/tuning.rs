@@ -61,7 +61,7 @@ impl Caches {
 
     async fn keep(&self, cache: &Arc<Cache>, history: History) -> Result<(), NotTuned> {
         let _kept = cache.kept().await?;
-        cache.register().await.map_err(CacheError::from)?;
+        cache.register().await?;
         let bytes = write_state(History::VERSION, &history)
             .ok_or_else(|| CacheError::Transfer("the changes of the policy".into()))?;
         self.store().save_state(cache.key, CHANGES, bytes).await.map_err(CacheError::from)?;

@@ -4,6 +4,7 @@ mod backup;
 pub mod bench;
 mod calibrate;
 mod check;
+mod check_data;
 mod control;
 mod model;
 mod reembed;
@@ -40,8 +41,13 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
-    /// Check the settings and say what they amount to.
-    Check(ConfigArgument),
+    /// Check the settings and say what they amount to, or look at a data directory and say what is wrong with it.
+    Check {
+        #[command(flatten)]
+        data: check_data::DataArguments,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
     /// Copy all data, as it is at one moment, into a new directory, with a server running or not.
     Backup {
         /// The directory; it must not exist yet.
@@ -147,9 +153,10 @@ pub fn run() -> ExitCode {
             let vectors = if reembed { Vectors::Reembed } else { Vectors::OfTheModel };
             config.load().map_err(CommandError::from).and_then(|settings| serve::run(settings, config.file(), vectors))
         }
-        Command::Check(argument) => {
-            argument.load().map_err(CommandError::from).and_then(|settings| check::run(&settings))
-        }
+        Command::Check { data, config } => match data.directory() {
+            Some(directory) => check_data::run(directory, &data),
+            None => config.load().map_err(CommandError::from).and_then(|settings| check::run(&settings)),
+        },
         Command::Bench(BenchCommand::Embed { config, options }) => {
             config.load().map_err(CommandError::from).and_then(|settings| bench::embed(&settings.embedding, &options))
         }

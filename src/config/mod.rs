@@ -115,11 +115,19 @@ pub struct Storage {
     /// What all entries together may take on disk, before compression. Beyond, those that are worth least go. Their vectors are
     /// in memory as well, so this bounds memory too.
     pub max_bytes: ByteLimit,
+    /// What all caches together may hold in memory of what they have learned and decided. Beyond, the caches that were used least
+    /// lately keep theirs on disk until they are used again.
+    pub max_learned_bytes: ByteLimit,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { path: PathBuf::from("data"), durability: Durability::Buffered, max_bytes: ByteLimit::mib(4096) }
+        Self {
+            path: PathBuf::from("data"),
+            durability: Durability::Buffered,
+            max_bytes: ByteLimit::mib(4096),
+            max_learned_bytes: ByteLimit::mib(512),
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl BudgetAllocator {
         let mut errors: Vec<f32> = self.window.iter().map(|(error, _)| *error).collect();
         errors.sort_unstable_by(f32::total_cmp);
         let mut left = self.allowed(budget, tunables);
-        let ceiling = tunables.ceiling.min(tunables.ceiling_of_budget * budget.get());
+        let ceiling = tunables.ceiling.min(tunables.ceiling_of_root * budget.get().sqrt());
         // What would be affordable beyond all that was seen.
         #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]
         let mut cut = ceiling as f32;

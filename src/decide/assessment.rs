@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::candidate::CandidateFeatures;
+use super::features::FEATURES;
 use super::rejection::RejectionReason;
 
 /// What a policy decides about the neighbours of a prompt.
@@ -73,6 +74,13 @@ pub struct Assessment {
 }
 
 impl Assessment {
+    /// What it takes in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of_candidate = size_of::<CandidateFeatures>() + FEATURES * size_of::<f32>() + 2 * size_of::<f64>();
+        size_of::<Self>() + self.candidates.len() * of_candidate
+    }
+
     /// The best candidate.
     #[must_use]
     pub fn best(&self) -> Option<&CandidateFeatures> {

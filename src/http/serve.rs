@@ -137,6 +137,7 @@ async fn accept(
 async fn save_all(app: &App) -> Result<(), StoreError> {
     app.save_usage().await?;
     app.caches.save_statistics(FlushMode::None).await?;
+    app.caches.keep_within(app.settings.storage.max_learned_bytes.bytes() as u64).await?;
     app.caches.store().save_uses().await
 }
 

@@ -19,7 +19,7 @@ use crate::telemetry;
 const USUAL_DAYS: u64 = 30;
 const MILLIS_PER_DAY: u64 = 86_400_000;
 /// Where it is kept in the store: no cache has an empty name.
-const KEPT: (&str, &str, &str) = ("", "", "usage");
+const KEPT: (&str, &str, &str) = ("", "", Usage::STATE);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -301,6 +301,17 @@ impl Usage {
             .collect()
     }
 
+    /// Under which name it is kept.
+    pub const STATE: &str = "usage";
+
+    /// Whether what was saved can be read.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(bytes: &[u8]) -> Result<(), StateError> {
+        State::read(bytes, VERSION)?.value::<Book>().map(drop)
+    }
+
     /// What is to be saved, if anything changed.
     #[must_use]
     pub fn take_unsaved(&self) -> Option<Vec<u8>> {

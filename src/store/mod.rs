@@ -98,6 +98,16 @@ pub struct Made {
 /// What an answer says, as a number: answers that say the same have the same.
 pub type Says = for<'a> fn(&'a Answer) -> u64;
 
+/// Whether acknowledged writes may be gone, reports of wrong answers among them: because their log was damaged, or because
+/// somebody mended the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing says so.
+    None,
+    /// They may be.
+    Suspected,
+}
+
 /// A cache that has been stored into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheName {
@@ -225,6 +235,12 @@ pub trait Store: Send + Sync {
 
     /// Removes what expired before `now`; returns how many entries. They were invisible already.
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Whether acknowledged writes may have been lost, and nobody has said yet that they know. Answers at once.
+    fn loss(&self) -> Loss;
+
+    /// Whoever depends on what may have been lost has taken account of it.
+    async fn loss_is_known(&self) -> Result<(), StoreError>;
 
     /// Remembers that a cache exists.
     async fn add_cache(&self, name: &CacheName) -> Result<(), StoreError>;

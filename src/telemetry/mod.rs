@@ -40,6 +40,7 @@ const UNLINKED: &str = "refrain_index_unlinked";
 const LOADED: &str = "refrain_index_loaded_ratio";
 const REEMBEDDED: &str = "refrain_reembedded_ratio";
 const HELD: &str = "refrain_held_bytes";
+const LEARNED: &str = "refrain_learned_bytes";
 const EVICTED: &str = "refrain_evictions_total";
 
 /// Upper bounds of the step histogram's buckets in seconds: from a point read to a slow model's answer.
@@ -127,6 +128,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
     describe_gauge!(UNLINKED, "Entries that are scanned until the graph that should have them does");
     describe_gauge!(REEMBEDDED, "How many of the vectors have been made anew with another model, from 0 to 1");
     describe_gauge!(LOADED, "How much of the semantic index has been loaded since the start, from 0 to 1");
+    describe_gauge!(LEARNED, "Bytes of memory that what caches have learned and decided takes, about");
     describe_gauge!(HELD, "Bytes that all entries take on disk, before compression");
     describe_counter!(EVICTED, "Entries that had to go because there was no room for them");
     Ok(handle)
@@ -316,7 +318,13 @@ pub fn held(bytes: u64) {
     gauge!(HELD).set(bytes as f64);
 }
 
-/// An entry had to go.
-pub fn evicted() {
-    counter!(EVICTED).increment(1);
+/// What caches have learned and decided takes so many bytes of memory.
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64")]
+pub fn learned(bytes: u64) {
+    gauge!(LEARNED).set(bytes as f64);
+}
+
+/// So many entries had to go.
+pub fn evicted(entries: u64) {
+    counter!(EVICTED).increment(entries);
 }

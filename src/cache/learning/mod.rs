@@ -25,6 +25,10 @@ use crate::decide::{
 use crate::store::{CacheName, EntryId, ScopeKey, TextHash, Timestamp};
 use crate::telemetry::{self, CacheLabels};
 
+/// What is learned takes so many times as much in memory as it is written in: numbers are written short, and what a map has is
+/// beside it. Measured: see docs/storage.md.
+const OVER_WRITTEN: u64 = 3;
+
 /// What one cache has learned.
 pub(super) struct Learning {
     name: CacheName,
@@ -46,6 +50,8 @@ pub(super) struct Learning {
     /// What samples begin with: by chance, except where they are to be the same every time.
     salt: u64,
     unsaved: AtomicBool,
+    /// What was learned, when it was last written or read, took so many bytes.
+    written: AtomicU64,
     /// When it is to be saved again at the earliest, unless at once.
     next_save: Mutex<Instant>,
 }
@@ -66,6 +72,7 @@ impl Learning {
             samples: AtomicU64::new(0),
             salt,
             unsaved: AtomicBool::new(false),
+            written: AtomicU64::new(0),
             next_save: Mutex::new(Instant::now()),
         }
     }
@@ -221,6 +228,35 @@ impl Learning {
         if self.knowledge.load().knows(entry) {
             self.change(|trainer| trainer.renewed(entry));
         }
+    }
+
+    /// What was learned and decided takes so many bytes in memory, about.
+    pub(super) fn bytes(&self) -> u64 {
+        let (decided, awaited) = (self.decisions.lock().bytes(), self.awaited.lock().bytes());
+        OVER_WRITTEN * self.written.load(Ordering::Relaxed) + (decided + awaited) as u64
+    }
+
+    /// Drops the oldest decisions until so many bytes are free, and returns how many are.
+    pub(super) fn shed_decisions(&self, bytes: u64) -> u64 {
+        self.decisions.lock().shed(usize::try_from(bytes).unwrap_or(usize::MAX)) as u64
+    }
+
+    /// What was learned and decided is in the store, and no longer in memory.
+    pub(super) fn drop_all(&self) {
+        *self.trainer.lock() = Trainer::default();
+        self.knowledge.store(Arc::default());
+        self.spending.restore(SpendingState::default());
+        self.decisions.lock().clear();
+        let lost = {
+            let mut awaited = self.awaited.lock();
+            let lost = awaited.len();
+            awaited.clear();
+            lost
+        };
+        if lost > 0 {
+            telemetry::labels_lost(self.labels(), lost);
+        }
+        self.written.store(0, Ordering::Relaxed);
     }
 
     /// Another model's cosines mean something else.

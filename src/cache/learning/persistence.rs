@@ -67,6 +67,7 @@ impl Learning {
         let saved =
             Saved { model: model.clone(), trainer: self.trainer.lock().clone(), spending: self.spending.state() };
         let bytes = write_state(VERSION, &saved)?;
+        self.written.store(bytes.len() as u64, Ordering::Relaxed);
         #[expect(clippy::cast_precision_loss, reason = "a size")]
         let pause = Duration::from_secs_f64(bytes.len() as f64 / WRITTEN_PER_SECOND);
         *self.next_save.lock() = Instant::now() + pause;
@@ -78,12 +79,18 @@ impl Learning {
         *self.next_save.lock() = Instant::now();
     }
 
+    /// Whether what was saved can be read.
+    pub(in super::super) fn check(bytes: &[u8]) -> Result<(), StateError> {
+        Saved::read(bytes).map(drop)
+    }
+
     /// Goes on with what was learned and saved. Of another model's cosines nothing can be learned.
     pub(in super::super) fn restore(&self, bytes: &[u8], model: &ModelDigest) -> Result<(), StateError> {
         let Saved { model: of, trainer, spending } = Saved::read(bytes)?;
         if of == *model {
             self.change(|now| *now = trainer);
             self.spending.restore(spending);
+            self.written.store(bytes.len() as u64, Ordering::Relaxed);
             // It is what is there.
             self.unsaved.store(false, Ordering::Relaxed);
         }

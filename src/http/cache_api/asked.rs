@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use bytes::Bytes;
 
 use super::problem::Problem;
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheError};
 use crate::http::{App, body};
 
 /// The caller's cache that the path names. An unknown one is an empty one where caches may spring into being.
@@ -22,7 +22,9 @@ impl FromRequestParts<Arc<App>> for Named {
         let Path(names) = names.map_err(|error| Problem::invalid(error.body_text()))?;
         let tenant = app.live().tenants.identify(&parts.headers)?.tenant;
         let id = names.get("cache").map_or("", String::as_str);
-        Ok(Self(app.caches.get(&tenant, id)?))
+        let cache = app.caches.get(&tenant, id)?;
+        cache.wake().await.map_err(CacheError::from)?;
+        Ok(Self(cache))
     }
 }
 

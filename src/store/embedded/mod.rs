@@ -10,6 +10,7 @@ mod memory;
 mod quarantines;
 mod record;
 mod reembed;
+mod removal;
 mod select;
 mod upkeep;
 mod worth;
@@ -28,8 +29,8 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{
-    Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, Holdings, Made,
-    NewEntry, Position, Quarantine, Says, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector,
+    Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, Holdings, Loss,
+    Made, NewEntry, Position, Quarantine, Says, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector,
     TextHash, Timestamp, Vector,
 };
 use crate::background;
@@ -37,8 +38,8 @@ use crate::config::Durability;
 use crate::embed::{Embedding, ModelDigest, ModelIdentity, TextEmbedding};
 use crate::index::{Expiry, Filter, Row};
 use crate::telemetry::{self, Step};
-pub use database::OpenError;
 use database::{Database, Put, Sought, Tier, Unread};
+pub use database::{Examination, OpenError, Problem, StateOnDisk, examine, mend};
 use memory::{Memory, NotLoaded};
 use quarantines::{Quarantined, Quarantines};
 use record::{EntryRecord, Slot, VectorKey};
@@ -369,10 +370,11 @@ impl Inner {
     /// Writes all entries or none.
     fn put(&self, new: Vec<NewEntry>, durability: Durability) -> Result<(), StoreError> {
         let texts: Vec<TextHash> = new.iter().map(|new| TextHash::of(&new.prompt)).collect();
-        let _all = self.all.read();
-        let _stripes = self.lock_all(texts.iter().map(|text| stripe(*text)));
+        let all = self.all.read();
+        let stripes = self.lock_all(texts.iter().map(|text| stripe(*text)));
         let puts = new.into_iter().zip(texts).map(|(new, text)| self.prepare(new, text));
         let puts = puts.collect::<Result<Vec<Put>, _>>()?;
+        let caches: BTreeSet<CacheKey> = puts.iter().map(|put| put.cache).collect();
         let records = self.database.put(&puts, durability)?;
         let spaces = self.spaces.load();
         for (put, record) in puts.into_iter().zip(records) {
@@ -386,9 +388,8 @@ impl Inner {
             }
             self.keep_up_if_due(put.cache, put.entry.scope);
         }
-        if self.ledger.is_over() {
-            self.room.want(());
-        }
+        drop((stripes, all));
+        self.make_room(caches);
         Ok(())
     }
 
@@ -484,39 +485,6 @@ impl Inner {
         }
     }
 
-    /// Removes what is worth least until nothing takes too much.
-    fn evict(&self) {
-        while !self.is_closing()
-            && let Some((cache, id)) = self.ledger.next_to_go()
-        {
-            let evicted = self.delete_if(cache, id, |_| true).and_then(|there| {
-                // Nothing was behind that record.
-                if there { Ok(()) } else { self.forget_unless_there(cache, id) }
-            });
-            match evicted {
-                Ok(()) => telemetry::evicted(),
-                Err(error) => {
-                    // What can't be read or removed now must not keep the rest alive.
-                    self.ledger.removed(cache, &id);
-                    tracing::warn!(%id, cause = telemetry::cause(&error), "an entry could not be evicted");
-                }
-            }
-        }
-    }
-
-    /// Forgets what an entry takes that isn't there.
-    fn forget_unless_there(&self, cache: CacheKey, id: EntryId) -> Result<(), StoreError> {
-        let Some(record) = self.ledger.record(cache, &id) else { return Ok(()) };
-        let _all = self.all.read();
-        let _stripe = self.lock(record.stripe);
-        // It may have been stored again since: one that isn't counted would never have to go.
-        if self.database.entry(cache, id)?.is_none() {
-            self.ledger.removed(cache, &id);
-            self.database.delete_record(cache, id)?;
-        }
-        Ok(())
-    }
-
     /// Writes how often entries were of use.
     fn save_uses(&self) -> Result<(), StoreError> {
         if self.database.is_read_only() {
@@ -572,26 +540,6 @@ impl Inner {
         let _stripe = text.map(|text| self.lock(stripe(text)));
         self.database.set_quarantine(cache, id, None)?;
         self.quarantines.remove(cache, &id);
-        Ok(true)
-    }
-
-    /// Removes the entry of `id` where `condition` holds of it.
-    fn delete_if(&self, cache: CacheKey, id: EntryId, condition: impl Fn(&Entry) -> bool) -> Result<bool, StoreError> {
-        let Some(seen) = self.database.entry(cache, id)? else { return Ok(false) };
-        let text = TextHash::of(&seen.prompt);
-        let _all = self.all.read();
-        let _stripe = self.lock(stripe(text));
-        // Read again under the lock: it may just have been replaced.
-        let Some(entry) = self.database.entry(cache, id)?.filter(condition) else { return Ok(false) };
-        self.database.delete(cache, text, &entry)?;
-        self.ledger.removed(cache, &id);
-        self.quarantines.remove(cache, &id);
-        let spaces = self.spaces.load();
-        spaces.current.memory.remove(cache, entry.scope, &id);
-        if let Some(next) = &spaces.next {
-            next.remove(VectorKey { cache, scope: entry.scope, id });
-        }
-        self.keep_up_if_due(cache, entry.scope);
         Ok(true)
     }
 }
@@ -762,7 +710,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn delete(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<bool, StoreError> {
-        self.blocking(move |inner| inner.delete_if(cache, id, |entry| entry.expires > now)).await
+        self.blocking(move |inner| inner.delete(cache, id, now)).await
     }
 
     async fn select(
@@ -788,18 +736,7 @@ impl Store for EmbeddedStore {
 
     async fn delete_selected(&self, cache: CacheKey, selection: &Selection, now: Timestamp) -> Result<u64, StoreError> {
         let selection = selection.clone();
-        self.blocking(move |inner| {
-            let mut ids = Vec::new();
-            inner.for_each_selected(cache, &selection, now, |selected| ids.push(selected.entry.id))?;
-            let mut deleted = 0;
-            for id in ids {
-                // It may have been replaced since. Its text, and so what is near to it, is the same.
-                let still = |entry: &Entry| entry.expires > now && selection.admits(entry);
-                deleted += u64::from(inner.delete_if(cache, id, still)?);
-            }
-            Ok(deleted)
-        })
-        .await
+        self.blocking(move |inner| inner.delete_selected(cache, &selection, now)).await
     }
 
     async fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
@@ -811,29 +748,17 @@ impl Store for EmbeddedStore {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.blocking(move |inner| {
-            let mut swept = 0;
-            // Where nothing can be removed, what has expired is invisible all the same.
-            while !inner.database.is_read_only() {
-                let expired = inner.database.expired(now)?;
-                for due in &expired {
-                    match inner.delete_if(due.cache, due.id, |entry| entry.expires <= now) {
-                        Ok(deleted) => swept += u64::from(deleted),
-                        // One that can't be read can't be served either; it must not keep the others alive.
-                        Err(StoreError::Damaged(why)) => {
-                            tracing::warn!(id = %due.id, why, "an expired entry is unreadable");
-                        }
-                        Err(error) => return Err(error),
-                    }
-                    inner.database.forget_expiry(due)?;
-                }
-                if expired.is_empty() {
-                    break;
-                }
-            }
-            inner.current().memory.report_size();
-            telemetry::held(inner.ledger.bytes());
-            Ok(swept)
+        self.blocking(move |inner| inner.sweep(now)).await
+    }
+
+    fn loss(&self) -> Loss {
+        self.inner.database.loss()
+    }
+
+    async fn loss_is_known(&self) -> Result<(), StoreError> {
+        self.blocking(|inner| match inner.database.loss() {
+            Loss::Suspected if !inner.database.is_read_only() => inner.database.set_loss(Loss::None),
+            _ => Ok(()),
         })
         .await
     }

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::database::Deletions;
 use super::*;
 use crate::embed::{Cosine, TextEmbedding};
 use crate::store::{Answer, Attributes, Curation, Near, ProviderVector, Tags};
@@ -272,7 +273,7 @@ proptest! {
                                 new.vector = Vector::New(vector_by(in_use, &put.to_string()));
                                 store.inner.put(vec![new], Durability::Buffered).unwrap();
                                 let id = EntryId::new(scope(1), TextHash::of(&delete.to_string()), &group(delete));
-                                store.inner.delete_if(cache(1), id, |_| true).unwrap();
+                                store.inner.delete(cache(1), id, Timestamp(0)).unwrap();
                             }
                             // A vector of a model that it isn't to be ends it.
                             let by = if left < texts.len() { "neither" } else { by };
@@ -534,23 +535,61 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
 }
 
 #[tokio::test]
-async fn what_is_stored_again_while_it_should_go_is_still_counted() {
+async fn what_is_missing_is_no_longer_counted() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let [back, gone] = ["back", "gone"].map(|prompt| entry(0, prompt, "an answer", &Attributes::default(), 99));
-    let ids = [back.id(), gone.id()];
-    store.put_many(vec![back, gone]).await.unwrap();
+    let [there, gone] = ["there", "gone"].map(|prompt| entry(0, prompt, "an answer", &Attributes::default(), 99));
+    let missing = gone.id();
+    store.put_many(vec![there, gone]).await.unwrap();
     // As where a record outlives its entry.
-    let entry = store.inner.database.entry(cache(0), ids[1]).unwrap().unwrap();
-    store.inner.database.delete(cache(0), TextHash::of("gone"), &entry).unwrap();
+    let entry = store.inner.database.entry(cache(0), missing).unwrap().unwrap();
+    let deletions = Deletions { entries: vec![(cache(0), entry)], ..Deletions::default() };
+    store.inner.database.delete(&deletions, Durability::Fsync).unwrap();
     assert_eq!(store.holdings(cache(0)).entries, 2);
-    // As where eviction saw neither entry, and the first has come back since.
-    ids.into_iter().for_each(|id| store.inner.forget_unless_there(cache(0), id).unwrap());
+    assert!(!store.delete(cache(0), missing, Timestamp(0)).await.unwrap());
     let held = store.holdings(cache(0));
     assert_eq!(held.entries, 1);
     store.close().await.unwrap();
     drop(store);
     assert_eq!(reopen(folder.path()).holdings(cache(0)), held);
+}
+
+#[tokio::test]
+async fn what_expires_together_goes_together_with_all_that_was_kept_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut ids = Vec::new();
+    for n in 0..300 {
+        // Some of one text, of which some stay.
+        let (prompt, attributes) = (format!("prompt {}", n / 3), attributes(&[("n", &n.to_string())]));
+        let new = entry(0, &prompt, "an answer", &attributes, if n % 3 == 0 { 99 } else { 9 });
+        ids.push((prompt, attributes, new.id()));
+        store.put(new).await.unwrap();
+    }
+    for (.., id) in &ids {
+        store.quarantine(cache(0), *id, Quarantine::Everybody, |_| 1).await.unwrap();
+    }
+    assert_eq!(store.sweep(Timestamp(10)).await.unwrap(), 200);
+    assert_eq!((store.holdings(cache(0)).entries, store.count_quarantined(cache(0))), (100, 100));
+    assert_eq!(store.count_near(cache(0), scope(0)), 100);
+    for (n, (prompt, attributes, id)) in ids.iter().enumerate() {
+        let wanted = attributes.clone().into();
+        let found = store.find_exact(cache(0), scope(0), TextHash::of(prompt), &wanted, Timestamp(1)).await.unwrap();
+        assert_eq!(found.map(|entry| entry.id), (n % 3 == 0).then_some(*id));
+    }
+    assert_eq!(store.inner.database.expired(Timestamp(98), usize::MAX).unwrap(), []);
+}
+
+#[tokio::test]
+async fn whoever_stores_makes_room_where_that_falls_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let most_bytes = 100_000;
+    let store = EmbeddedStore::open(&OpenOptions { most_bytes, ..options(folder.path()) }, &identity("m")).unwrap();
+    for n in 0..500 {
+        store.put(entry(0, &format!("prompt {n}"), &"x".repeat(500), &Attributes::default(), 99)).await.unwrap();
+        let held = store.holdings(cache(0)).bytes;
+        assert!(held <= most_bytes + most_bytes / 50, "{held}");
+    }
 }
 
 /// Changes bytes of some family's tables, each so many behind the one before.
@@ -633,6 +672,8 @@ async fn a_damaged_log_costs_what_came_after_and_a_torn_one_the_last_write() {
         let kept = found.iter().take_while(|there| **there).count();
         assert!(kept >= least && kept < 200, "{kept}");
         assert!(found[kept..].iter().all(|there| !there));
+        // What was torn was never acknowledged; what comes behind damage was.
+        assert_eq!(damaged.loss() == Loss::Suspected, !is_torn);
         assert_all_found(&damaged, 0..kept).await;
         damaged.put(entry(0, "another", "answer", &Attributes::default(), 99)).await.unwrap();
         damaged.close().await.unwrap();
@@ -916,27 +957,102 @@ fn refusal(path: &Path) -> OpenError {
     }
 }
 
-#[tokio::test]
-async fn a_database_that_lacks_what_all_depends_on_is_refused_and_never_begun_anew() {
-    for missing in ["CURRENT", "MANIFEST"] {
-        let folder = tempfile::tempdir().unwrap();
-        closed(folder.path()).await;
-        let files = || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
-        let named = |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(missing);
-        files().filter(named).for_each(|file| std::fs::remove_file(file).unwrap());
-        let count = files().count();
-        let refusal = refusal(folder.path());
-        assert!(matches!(refusal, OpenError::Incomplete { .. }) && refusal.to_string().contains(missing), "{refusal}");
-        assert_eq!(files().count(), count, "nothing is written");
+/// Removes the files whose names are such.
+fn remove(folder: &Path, is: impl Fn(&str) -> bool) {
+    for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap()) {
+        if is(&file.file_name().to_string_lossy()) {
+            std::fs::remove_file(file.path()).unwrap();
+        }
     }
+}
+
+#[tokio::test]
+async fn a_database_that_lacks_a_file_is_refused_never_begun_anew_and_can_be_mended() {
+    let whole = tempfile::tempdir().unwrap();
+    let store = open(whole.path());
+    fill(&store, 0..100).await;
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(whole.path());
+    fill(&store, 100..200).await;
+    type Is = fn(&str) -> bool;
+    let files: [(&str, Is, bool); 4] = [
+        ("CURRENT", |name| name == "CURRENT", true),
+        ("MANIFEST", |name| name.starts_with("MANIFEST"), true),
+        ("table", |name| name.ends_with(".sst"), false),
+        ("log", |name| name.ends_with(".log"), false),
+    ];
+    for (missing, is, all_is_there) in files {
+        let parent = tempfile::tempdir().unwrap();
+        let copy = parent.path().join("data");
+        std::fs::create_dir(&copy).unwrap();
+        copy_of_a_killed_store(&store, whole.path(), &copy);
+        remove(&copy, is);
+        let tables = || {
+            let files = std::fs::read_dir(&copy).unwrap().map(|file| file.unwrap().path());
+            files.filter(|file| file.extension().is_some_and(|ending| ending == "sst")).collect::<BTreeSet<_>>()
+        };
+        let before = tables();
+        let refusal = refusal(&copy);
+        let said = refusal.to_string();
+        assert!(matches!(refusal, OpenError::Incomplete { .. }) && said.contains(missing), "{missing}: {said}");
+        assert_eq!(tables(), before, "{missing}");
+        let problems = examine(&copy).problems;
+        assert!(matches!(problems[..], [Problem::Unopenable(_)]) && problems[0].to_string().contains("--mend"));
+
+        let aside = mend(&copy, false).unwrap();
+        assert!(
+            aside.starts_with(parent.path())
+                && !std::fs::read_dir(&aside).unwrap().any(|file| is(&file.unwrap().file_name().to_string_lossy()))
+        );
+        let found = examine(&copy);
+        assert!(matches!(found.problems.last(), Some(Problem::Loss)), "{missing}: {:?}", found.problems);
+        assert_eq!(found.entries == 200, all_is_there, "{missing}: {}", found.entries);
+        assert!(found.entries > 0 || missing == "table", "{missing}");
+        let mended = reopen(&copy);
+        assert_eq!(mended.loss(), Loss::Suspected);
+        mended.loss_is_known().await.unwrap();
+        mended.close().await.unwrap();
+        drop(mended);
+        assert_eq!(open(&copy).loss(), Loss::None);
+        mend(&copy, true).unwrap();
+        assert_eq!(open(&copy).loss(), Loss::None);
+    }
+    // What is whole has no problem.
+    store.close().await.unwrap();
+    drop(store);
+    let found = examine(whole.path());
+    assert!(found.problems.is_empty() && found.entries == 200, "{found:?}");
+}
+
+#[tokio::test]
+async fn what_was_closed_needs_no_log() {
     let folder = tempfile::tempdir().unwrap();
-    closed(folder.path()).await;
-    let tables = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
-    tables.filter(|file| file.extension().is_some_and(|ending| ending == "sst")).for_each(|file| {
-        std::fs::remove_file(file).unwrap();
-    });
-    let refusal = refusal(folder.path()).to_string();
-    assert!(refusal.contains("restore a backup"), "{refusal}");
+    let store = open(folder.path());
+    fill(&store, 0..10).await;
+    store.close().await.unwrap();
+    drop(store);
+    remove(folder.path(), |name| name.ends_with(".log"));
+    let store = reopen(folder.path());
+    assert_all_found(&store, 0..10).await;
+    assert_eq!(store.loss(), Loss::None);
+}
+
+#[tokio::test]
+async fn damage_is_examined() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    fill(&store, 0..1000).await;
+    store.close().await.unwrap();
+    let tables = store.inner.database.tables("vectors-a");
+    drop(store);
+    damage_tables(&tables, 20_000);
+    let found = examine(folder.path());
+    assert_eq!(found.entries, 1000);
+    let unreadable =
+        |problem: &Problem| matches!(problem, Problem::Unreadable { family: "vectors-a", places } if *places > 0);
+    assert!(found.problems.iter().any(unreadable), "{:?}", found.problems);
+    assert!(found.problems.iter().any(|problem| matches!(problem, Problem::WithoutVector(_))));
 }
 
 #[tokio::test]

@@ -1,21 +1,8 @@
 //! Decisions, for as long as there is room: RocksDB drops whole tables of the oldest.
 
-use rocksdb::{DBCompactionStyle, Direction, FifoCompactOptions, IteratorMode, Options, WriteBatch};
+use rocksdb::{Direction, IteratorMode, WriteBatch};
 
 use super::{CacheKey, Database, StoreError, after, failed, family};
-
-/// What decisions take on disk at most.
-const MOST_BYTES: u64 = 1 << 30;
-
-/// The settings of their family, otherwise like `of_family`.
-pub(super) fn options(of_family: &Options) -> Options {
-    let mut options = of_family.clone();
-    let mut oldest_first = FifoCompactOptions::default();
-    oldest_first.set_max_table_files_size(MOST_BYTES);
-    options.set_compaction_style(DBCompactionStyle::Fifo);
-    options.set_fifo_compaction_options(&oldest_first);
-    options
-}
 
 fn key(cache: CacheKey, name: [u8; 16]) -> Vec<u8> {
     [cache.0, name].concat()

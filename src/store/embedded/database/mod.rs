@@ -2,23 +2,26 @@
 
 mod decisions;
 mod exact;
+mod examine;
 mod files;
 mod graphs;
 mod models;
+mod options;
 mod scan;
 
 use std::collections::{HashMap, hash_map};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Env,
-    ErrorKind, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, ErrorKind, FlushOptions, IteratorMode, Options,
+    WriteBatch, WriteOptions,
 };
 
 use super::super::{
-    CacheKey, CacheName, Curation, Entry, EntryId, Position, ScopeKey, StoreError, TextHash, Timestamp,
+    CacheKey, CacheName, Curation, Entry, EntryId, Loss, Position, ScopeKey, StoreError, TextHash, Timestamp,
 };
 use super::quarantines::Quarantined;
 use super::record::{
@@ -32,6 +35,7 @@ use crate::index::Tag;
 use crate::telemetry;
 
 pub(super) use exact::{Sought, Tier, Unread};
+pub use examine::{Examination, Problem, StateOnDisk, examine, mend};
 pub(super) use graphs::Generations;
 use models::Models;
 pub(super) use models::NewVector;
@@ -40,19 +44,11 @@ use scan::{Damage, Scan};
 /// Of the layout of column families and keys. The fourth one has a family for quarantines; one of the third becomes it when it is opened.
 const SCHEMA: u32 = 4;
 const UPGRADED_FROM: u32 = 3;
-/// Blocks of all column families together that are kept uncompressed.
-const BLOCK_CACHE: usize = 64 << 20;
-/// Log of writes that aren't in a table yet: what is replayed after a crash, at about 100 MB a second.
-const MAX_WAL: u64 = 64 << 20;
-/// Writes of all column families together that are held in memory until they become tables.
-const WRITE_BUFFERS: usize = 64 << 20;
-/// Of those of one family. After the disk was full, RocksDB lets nothing be stored until so much is free again.
-const WRITE_BUFFER: usize = 32 << 20;
-/// Expired entries that one step of a sweep takes, so that none holds up the writes for long.
-const SWEEP: usize = 1000;
-
 /// What RocksDB says of a log whose last write is cut short, which happens where a process or a machine ends in the midst of it.
 const TORN: [&str; 3] = ["truncated header", "truncated record body", "error reading trailing data"];
+
+/// A key of the family that says what the database is: acknowledged writes may have been lost.
+const LOSS: &str = "loss";
 
 /// Of a page of entries, about: large ones come few at a time.
 const PAGE_BYTES: usize = 4 << 20;
@@ -103,8 +99,8 @@ pub enum OpenError {
     },
     /// It can't be opened.
     #[error(
-        "can't open the database in {}: {source}. Where a file is missing or damaged, restore a backup; an empty directory \
-         starts anew, with nothing in it", path.display()
+        "can't open the database in {}: {source}. Where a file is damaged, restore a backup, or keep what can be read with \
+         `refrain check --data {} --mend`", path.display(), path.display()
     )]
     Open {
         /// The database.
@@ -136,8 +132,8 @@ pub enum OpenError {
     },
     /// Files of a database are there, and one that all depends on isn't.
     #[error(
-        "{} has files of a database, but {missing} is missing, so that nothing in it can be found; restore a backup, or bring \
-         the file back. An empty directory starts anew, with nothing in it", path.display()
+        "{} has files of a database, but {missing} is missing; bring it back, restore a backup, or keep what can be read with \
+         `refrain check --data {} --mend`", path.display(), path.display()
     )]
     Incomplete {
         /// The database.
@@ -173,11 +169,22 @@ impl OpenError {
         let path = path.to_owned();
         // RocksDB has no error kind of its own for a held lock file.
         if source.as_ref().contains("lock hold by") || source.as_ref().contains("While lock file") {
-            Self::InUse { path }
-        } else {
-            Self::Open { path, source }
+            return Self::InUse { path };
+        }
+        match files::missing_table(&source) {
+            Some(missing) => Self::Incomplete { path, missing },
+            None => Self::Open { path, source },
         }
     }
+}
+
+/// How much of the log of writes could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Log {
+    /// All that was acknowledged.
+    Whole,
+    /// Not all of it.
+    Damaged,
 }
 
 /// Opens a database although the end of its log, or something in its midst, can't be read: first as if all could, then with what
@@ -185,25 +192,25 @@ impl OpenError {
 fn replay_what_can_be_read<T>(
     options: &mut Options,
     open: impl Fn(&Options) -> Result<T, rocksdb::Error>,
-) -> Result<T, rocksdb::Error> {
+) -> Result<(T, Log), rocksdb::Error> {
     options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
     let damage = match open(options) {
         Err(error) if error.kind() == ErrorKind::Corruption => error,
-        opened => return opened,
+        opened => return Ok((opened?, Log::Whole)),
     };
     for mode in [DBRecoveryMode::PointInTime, DBRecoveryMode::SkipAnyCorruptedRecord] {
         options.set_wal_recovery_mode(mode);
         if let Ok(opened) = open(options) {
             if TORN.iter().any(|torn| damage.as_ref().contains(torn)) {
                 tracing::warn!(cause = %damage, "the last write before the end was cut short, and is lost");
-            } else {
-                telemetry::degraded("log");
-                tracing::error!(
-                    cause = %damage,
-                    "the log of writes is damaged: what was stored or deleted since the damaged place is lost"
-                );
+                return Ok((opened, Log::Whole));
             }
-            return Ok(opened);
+            telemetry::degraded("log");
+            tracing::error!(
+                cause = %damage,
+                "the log of writes is damaged: what was stored, deleted or reported since the damaged place is lost"
+            );
+            return Ok((opened, Log::Damaged));
         }
     }
     // It isn't the log.
@@ -233,45 +240,37 @@ pub(super) struct Put {
     pub(super) is_released: bool,
 }
 
+/// What is removed in one batch.
+#[derive(Default)]
+pub(super) struct Deletions {
+    /// Entries, with all that is kept of them.
+    pub(super) entries: Vec<(CacheKey, Entry)>,
+    /// Entries that aren't there, though it is written what they take.
+    pub(super) missing: Vec<(CacheKey, EntryId)>,
+    /// Expiries that were looked at.
+    pub(super) expiries: Vec<ExpiryKey>,
+}
+
 pub(super) struct Database {
     db: DB,
     durability: Durability,
     /// Whether its directory lets nothing be written.
     is_read_only: bool,
+    /// Whether acknowledged writes may have been lost, and nobody has taken account of that yet.
+    suspects_loss: AtomicBool,
     models: RwLock<Models>,
 }
 
 impl Database {
     pub(super) fn open(path: &Path, durability: Durability, model: &ModelIdentity) -> Result<Self, OpenError> {
         let there = files::families(path)?;
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_keep_log_file_num(4);
-        options.increase_parallelism(2);
-        let mut environment = Env::new().map_err(failed)?;
-        // Compactions can wait, lookups can't.
-        environment.lower_thread_pool_cpu_priority();
-        options.set_env(&environment);
-        // Families that are seldom written would otherwise keep old logs, to be replayed after a crash, by the gigabyte.
-        options.set_max_total_wal_size(MAX_WAL);
-        options.set_db_write_buffer_size(WRITE_BUFFERS);
-        let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
-        blocks.set_bloom_filter(10.0, false);
-        let mut of_family = Options::default();
-        of_family.set_block_based_table_factory(&blocks);
-        of_family.set_compression_type(DBCompressionType::Lz4);
-        of_family.set_write_buffer_size(WRITE_BUFFER);
-        let of_decisions = decisions::options(&of_family);
-        let descriptor = |name: &str| {
-            let options = if name == family::DECISIONS { &of_decisions } else { &of_family };
-            ColumnFamilyDescriptor::new(name, options.clone())
-        };
+        let mut options = options::of_database()?;
+        let shared = options::Shared::new();
+        let descriptor = |name: &str| ColumnFamilyDescriptor::new(name, shared.of_family(name));
         let families = || family::ALL.map(descriptor);
         // Where nothing can be written, no family can be made.
         let families_there = || there.iter().map(|name| descriptor(name)).collect::<Vec<_>>();
-        let (mut db, is_read_only) =
+        let ((mut db, is_read_only), log) =
             replay_what_can_be_read(&mut options, |options| match DB::open_cf_descriptors(options, path, families()) {
                 Ok(db) => Ok((db, false)),
                 // Lookups are worth more than a refusal.
@@ -289,10 +288,18 @@ impl Database {
             tracing::error!(path = %path.display(), "nothing can be written here: answers are looked up, and none is stored");
         }
         if !is_read_only {
-            graphs::renew(&mut db, &of_family).map_err(|error| OpenError::new(path, error))?;
+            graphs::renew(&mut db, &shared.of_family(family::GRAPHS)).map_err(|error| OpenError::new(path, error))?;
         }
         let models = models::identify(&db, path, model, is_read_only)?.into();
-        Ok(Self { db, durability, is_read_only, models })
+        let suspects_loss = log == Log::Damaged || has_key(&db, family::META, LOSS)?;
+        let database = Self { db, durability, is_read_only, suspects_loss: suspects_loss.into(), models };
+        if !is_read_only {
+            files::mark_open(path)?;
+            if suspects_loss {
+                database.set_loss(Loss::Suspected)?;
+            }
+        }
+        Ok(database)
     }
 
     /// Every vector, in the order of caches and scopes. Where some can't be read, one error takes their place.
@@ -340,11 +347,6 @@ impl Database {
         }
         // Nobody was told that these would last.
         self.db.write(batch).map_err(failed)
-    }
-
-    /// Forgets what an entry takes that isn't there.
-    pub(super) fn delete_record(&self, cache: CacheKey, id: EntryId) -> Result<(), StoreError> {
-        self.db.delete_cf(self.family(family::WORTH)?, record::entry_key(cache, id)).map_err(failed)
     }
 
     pub(super) fn entry(&self, cache: CacheKey, id: EntryId) -> Result<Option<Entry>, StoreError> {
@@ -448,28 +450,44 @@ impl Database {
         Ok(record)
     }
 
-    pub(super) fn delete(&self, cache: CacheKey, text: TextHash, entry: &Entry) -> Result<(), StoreError> {
+    /// Removes what `deletions` say, all or nothing.
+    pub(super) fn delete(&self, deletions: &Deletions, durability: Durability) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        let entry_key = record::entry_key(cache, entry.id);
-        batch.delete_cf(self.family(family::ENTRIES)?, entry_key);
-        batch.delete_cf(self.family(family::WORTH)?, entry_key);
-        batch.delete_cf(self.family(family::QUARANTINE)?, entry_key);
-        let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
-        for slot in self.models.read().in_use() {
-            batch.delete_cf(self.slot(slot)?, vector_key);
+        // Texts may come twice.
+        let mut ids_of_texts = HashMap::new();
+        for (cache, entry) in &deletions.entries {
+            let (cache, text) = (*cache, TextHash::of(&entry.prompt));
+            let entry_key = record::entry_key(cache, entry.id);
+            for name in [family::ENTRIES, family::WORTH, family::QUARANTINE] {
+                batch.delete_cf(self.family(name)?, entry_key);
+            }
+            let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
+            for slot in self.models.read().in_use() {
+                batch.delete_cf(self.slot(slot)?, vector_key);
+            }
+            let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
+            batch.delete_cf(self.family(family::EXPIRY)?, expiry.bytes());
+            let ids = match ids_of_texts.entry(record::exact_key(cache, entry.scope, text)) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(new) => new.insert(self.ids_of_text(cache, entry.scope, text)?),
+            };
+            ids.retain(|id| *id != entry.id);
         }
-        let expiry = ExpiryKey { at: entry.expires, cache, id: entry.id };
-        batch.delete_cf(self.family(family::EXPIRY)?, expiry.bytes());
-        let exact_key = record::exact_key(cache, entry.scope, text);
-        let mut ids = self.ids_of_text(cache, entry.scope, text)?;
-        ids.retain(|id| *id != entry.id);
-        let family = self.family(family::EXACT)?;
-        if ids.is_empty() {
-            batch.delete_cf(family, exact_key);
-        } else {
-            batch.put_cf(family, exact_key, encode(&ids)?);
+        let exact = self.family(family::EXACT)?;
+        for (key, ids) in ids_of_texts {
+            if ids.is_empty() {
+                batch.delete_cf(exact, key);
+            } else {
+                batch.put_cf(exact, key, encode(&ids)?);
+            }
         }
-        self.write(batch)
+        for (cache, id) in &deletions.missing {
+            batch.delete_cf(self.family(family::WORTH)?, record::entry_key(*cache, *id));
+        }
+        for key in &deletions.expiries {
+            batch.delete_cf(self.family(family::EXPIRY)?, key.bytes());
+        }
+        if batch.is_empty() { Ok(()) } else { self.write_with(batch, durability) }
     }
 
     /// Removes a whole cache, which is a range of keys. What knows of its entries' expiry is left behind, and does no harm.
@@ -524,10 +542,10 @@ impl Database {
         self.write(batch)
     }
 
-    /// The first keys that are due at `now`.
-    pub(super) fn expired(&self, now: Timestamp) -> Result<Vec<ExpiryKey>, StoreError> {
+    /// The first `most` keys that are due at `now`.
+    pub(super) fn expired(&self, now: Timestamp, most: usize) -> Result<Vec<ExpiryKey>, StoreError> {
         let mut due = Vec::new();
-        for item in self.db.iterator_cf(self.family(family::EXPIRY)?, IteratorMode::Start).take(SWEEP) {
+        for item in self.db.iterator_cf(self.family(family::EXPIRY)?, IteratorMode::Start).take(most) {
             let key = ExpiryKey::read(&item.map_err(failed)?.0)?;
             if key.at > now {
                 break;
@@ -535,12 +553,6 @@ impl Database {
             due.push(key);
         }
         Ok(due)
-    }
-
-    pub(super) fn forget_expiry(&self, key: &ExpiryKey) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        batch.delete_cf(self.family(family::EXPIRY)?, key.bytes());
-        self.write(batch)
     }
 
     pub(super) fn add_cache(&self, name: &CacheName) -> Result<(), StoreError> {
@@ -579,14 +591,31 @@ impl Database {
         self.db.get_cf(self.family(family::STATE)?, [&cache.0, name.as_bytes()].concat()).map_err(failed)
     }
 
-    /// Everything reaches the disk, as tables, so that nothing has to be replayed at the next start.
+    /// Everything reaches the disk, as tables, so that nothing has to be replayed at the next start. Nothing is written afterwards.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         if self.is_read_only {
             return Ok(());
         }
         self.db.flush_wal(true).map_err(failed)?;
         let families = family::ALL.iter().map(|name| self.family(name)).collect::<Result<Vec<_>, _>>()?;
-        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed)
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed)?;
+        files::mark_closed(self.db.path()).map_err(|error| StoreError::Failed(error.into()))
+    }
+
+    /// Whether acknowledged writes may have been lost, and nobody has taken account of that yet.
+    pub(super) fn loss(&self) -> Loss {
+        if self.suspects_loss.load(Ordering::Relaxed) { Loss::Suspected } else { Loss::None }
+    }
+
+    pub(super) fn set_loss(&self, loss: Loss) -> Result<(), StoreError> {
+        let (mut batch, meta) = (WriteBatch::default(), self.family(family::META)?);
+        match loss {
+            Loss::Suspected => batch.put_cf(meta, LOSS, []),
+            Loss::None => batch.delete_cf(meta, LOSS),
+        }
+        self.write_with(batch, Durability::Fsync)?;
+        self.suspects_loss.store(loss == Loss::Suspected, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether nothing can be written.
@@ -646,6 +675,12 @@ impl Database {
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
         self.db.cf_handle(name).ok_or_else(|| StoreError::Damaged(format!("the database has no family {name}")))
     }
+}
+
+/// Whether a family has a key.
+fn has_key(db: &DB, name: &str, key: &str) -> Result<bool, StoreError> {
+    let Some(family) = db.cf_handle(name) else { return Ok(false) };
+    Ok(db.get_pinned_cf(family, key).map_err(failed)?.is_some())
 }
 
 /// The first key after all that begin with `cache`.

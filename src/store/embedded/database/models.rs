@@ -42,6 +42,12 @@ impl Models {
     }
 }
 
+/// What a database says that it is, whichever schema it has of those that can be read.
+pub(super) fn identity(db: &DB) -> Result<Option<Models>, StoreError> {
+    let meta = db.cf_handle(family::META).ok_or_else(|| no_family(family::META))?;
+    db.get_cf(meta, KEY).map_err(failed)?.map(|bytes| decode(&bytes)).transpose()
+}
+
 /// Writes schema and model into a new database; compares them with an old one's.
 pub(super) fn identify(db: &DB, path: &Path, model: &ModelIdentity, is_read_only: bool) -> Result<Models, OpenError> {
     let meta = db.cf_handle(family::META).ok_or_else(|| no_family(family::META))?;

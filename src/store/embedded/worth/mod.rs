@@ -17,6 +17,7 @@ mod sketch;
 use std::collections::{HashMap, VecDeque};
 
 use super::super::{CacheKey, EntryId};
+use super::removal::Doomed;
 use parking_lot::Mutex;
 use sketch::Sketch;
 
@@ -28,6 +29,27 @@ const PINNED_PART: u64 = 2;
 const DRAWN: usize = 24;
 /// Caches that are drawn where all together take too much.
 const DRAWN_CACHES: usize = 8;
+
+/// Beyond its bound by this part of it, a cache takes much too much.
+const MUCH_PART: u64 = 50;
+
+/// How far something is beyond what it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Excess {
+    None,
+    Some,
+    Much,
+}
+
+impl Excess {
+    fn of(bytes: u64, most: u64) -> Self {
+        match bytes.saturating_sub(most) {
+            0 => Self::None,
+            excess if excess > most / MUCH_PART => Self::Much,
+            _ => Self::Some,
+        }
+    }
+}
 
 /// What an entry takes and has saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,9 +314,28 @@ impl Ledger {
         books.are_over() || books.accounts.values().any(Account::is_over)
     }
 
-    /// The entry that has to go next; none where nothing takes too much. It stays until it is [removed](Self::removed).
-    pub(super) fn next_to_go(&self) -> Option<(CacheKey, EntryId)> {
-        self.0.lock().next_to_go()
+    /// By how much `cache`, or all together, take more than they may.
+    pub(super) fn excess(&self, cache: CacheKey) -> Excess {
+        let books = self.0.lock();
+        let of_all = if books.are_over() { Excess::of(books.bytes, books.most_bytes) } else { Excess::None };
+        let own = books.accounts.get(&cache).filter(|account| account.is_over());
+        own.map_or(Excess::None, |account| Excess::of(account.bytes, account.most_bytes)).max(of_all)
+    }
+
+    /// The entries that have to go next, up to `most`, and none where nothing takes too much. They no longer count.
+    pub(super) fn take_to_go(&self, most: usize) -> Vec<Doomed> {
+        let books = &mut *self.0.lock();
+        let mut going = Vec::new();
+        while going.len() < most
+            && let Some((cache, id)) = books.next_to_go()
+        {
+            let stripe =
+                books.accounts.get(&cache).and_then(|account| account.slot(&id)).map(|slot| slot.record.stripe);
+            books.note(id);
+            books.forget(cache, &id);
+            going.push(Doomed { cache, id, stripe });
+        }
+        going
     }
 
     /// The records of entries that differ from those on disk.

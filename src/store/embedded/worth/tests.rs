@@ -23,8 +23,7 @@ fn store(ledger: &Ledger, n: u32, record: Record) -> Vec<EntryId> {
     ledger.missed(cache(0), id(n));
     ledger.stored(cache(0), id(n), record);
     let mut gone = Vec::new();
-    while let Some((cache, id)) = ledger.next_to_go() {
-        ledger.removed(cache, &id);
+    while let Some(Doomed { id, .. }) = ledger.take_to_go(1).pop() {
         gone.push(id);
     }
     assert!(!ledger.is_over());
@@ -100,9 +99,8 @@ fn a_cache_keeps_to_its_own_budget_and_leaves_others_alone() {
     ledger.limit(cache(1), u64::from(10 * BYTES), u64::MAX);
     (0..100).for_each(|n| ledger.stored(cache(0), id(n), record(BYTES, 1)));
     (100..200).for_each(|n| ledger.stored(cache(1), id(n), record(BYTES, 1)));
-    while let Some((from, id)) = ledger.next_to_go() {
-        assert_eq!(from, cache(1));
-        ledger.removed(from, &id);
+    while let Some(going) = ledger.take_to_go(1).pop() {
+        assert_eq!(going.cache, cache(1));
     }
     assert_eq!(ledger.of_cache(cache(0)), (100, u64::from(100 * BYTES)));
     assert_eq!(ledger.of_cache(cache(1)), (10, u64::from(10 * BYTES)));
@@ -155,9 +153,7 @@ fn what_is_pinned_stays_and_counts() {
     assert_eq!(ledger.of_cache(cache(0)), (10, u64::from(10 * BYTES)));
     assert_eq!(ledger.pinned_of_cache(cache(0)), (4, u64::from(4 * BYTES)));
     ledger.limit(cache(0), u64::from(3 * BYTES), u64::MAX);
-    while let Some((cache, id)) = ledger.next_to_go() {
-        ledger.removed(cache, &id);
-    }
+    while !ledger.take_to_go(7).is_empty() {}
     // Nothing that may go is left, so nothing is over.
     assert!(!ledger.is_over());
     assert_eq!(ledger.of_cache(cache(0)), (4, u64::from(4 * BYTES)));
@@ -182,18 +178,16 @@ proptest! {
                     ledger.stored(cache, id, Record { is_pinned: true, ..record(bytes % 3, entry) });
                     model.insert((cache, id), bytes % 3);
                     pinned.insert((cache, id), bytes % 3);
-                    while let Some((cache, id)) = ledger.next_to_go() {
+                    for Doomed { cache, id, .. } in std::iter::repeat_with(|| ledger.take_to_go(5)).take_while(|going| !going.is_empty()).flatten() {
                         prop_assert!(!pinned.contains_key(&(cache, id)) && model.remove(&(cache, id)).is_some());
-                        ledger.removed(cache, &id);
                     }
                 }
                 0 | 1 => {
                     ledger.stored(cache, id, record(bytes, entry));
                     model.insert((cache, id), bytes);
                     pinned.remove(&(cache, id));
-                    while let Some((cache, id)) = ledger.next_to_go() {
+                    for Doomed { cache, id, .. } in std::iter::repeat_with(|| ledger.take_to_go(5)).take_while(|going| !going.is_empty()).flatten() {
                         prop_assert!(!pinned.contains_key(&(cache, id)) && model.remove(&(cache, id)).is_some());
-                        ledger.removed(cache, &id);
                     }
                 }
                 2 => {
