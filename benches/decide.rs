@@ -13,7 +13,12 @@
 //! model's: one that was not made of the trace's own questions. `--try NAME=VALUE,VALUE` tries other values of a tunable, one after
 //! the other; given more than once, each with each. Only the means are shown then.
 
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it can't go on")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and stops where it can't go on"
+)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -236,7 +236,7 @@ fn scope() -> ScopeKey {
 }
 
 fn open(path: &Path, durability: Durability) -> EmbeddedStore {
-    let options = OpenOptions { path: path.into(), durability, most_bytes: u64::MAX };
+    let options = OpenOptions { path: path.into(), durability, max_bytes: u64::MAX };
     let model = ModelIdentity { name: "all-MiniLM-L6-v2".into(), dimension: 384, digest: digest() };
     loop {
         match EmbeddedStore::open(&options, &model) {
@@ -274,7 +274,7 @@ fn query() -> TextEmbedding {
 }
 
 fn embedded(vector: Embedding) -> TextEmbedding {
-    TextEmbedding { vector, blurred: false, tokens: 9, model: digest() }
+    TextEmbedding { vector, lossy: false, tokens: 9, model: digest() }
 }
 
 /// Stores new entries for a while; returns how many a second.

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 const NICE: i32 = 19;
 
 /// Lets other threads go before this one, and before those that it will start. There is no way back.
-pub fn be_nice() {
+pub fn lower_priority() {
     // Where it isn't allowed, this thread is merely less polite.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
 }
@@ -21,7 +21,7 @@ pub fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<JoinHandle<T>> {
     std::thread::Builder::new().name(name.into()).spawn(|| {
-        be_nice();
+        lower_priority();
         work()
     })
 }

@@ -51,18 +51,18 @@ impl Cache {
 }
 
 impl Caches {
-    /// Sees to it that what caches have learned and decided takes no more memory than `most_bytes`, as far as it isn't in use, and that
+    /// Sees to it that what caches have learned and decided takes no more memory than `max_bytes`, as far as it isn't in use, and that
     /// what is idle takes none.
     ///
     /// # Errors
     /// The store's.
-    pub async fn keep_within(&self, most_bytes: u64) -> Result<(), StoreError> {
+    pub async fn keep_within(&self, max_bytes: u64) -> Result<(), StoreError> {
         let mut here: Vec<Arc<Cache>> =
             self.registered().into_iter().filter(|cache| cache.residence.is_here()).collect();
         here.sort_by_key(|cache| std::cmp::Reverse(cache.residence.idle()));
         let mut held: u64 = here.iter().map(|cache| cache.learning.bytes()).sum();
         for cache in &here {
-            let idle = if held > most_bytes { IN_USE } else { IDLE };
+            let idle = if held > max_bytes { IN_USE } else { IDLE };
             let bytes = cache.learning.bytes();
             if cache.residence.idle() >= idle && cache.rest(idle).await? {
                 tracing::debug!(cache = cache.id(), bytes, "what an idle cache has learned was written out");
@@ -72,9 +72,9 @@ impl Caches {
         // All that is left is in use. Decisions are in the store as well.
         here.sort_by_key(|cache| std::cmp::Reverse(cache.learning.bytes()));
         for cache in here {
-            if held > most_bytes && cache.residence.is_here() {
+            if held > max_bytes && cache.residence.is_here() {
                 cache.save_decisions().await?;
-                held -= cache.learning.shed_decisions(held - most_bytes).min(held);
+                held -= cache.learning.shed_decisions(held - max_bytes).min(held);
             }
         }
         telemetry::learned(held);

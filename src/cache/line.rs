@@ -90,7 +90,8 @@ enum Curated {
 pub(super) struct LineVector {
     /// The model that made it. Another model's vectors are of no use, and made anew.
     pub(super) model: ModelDigest,
-    blurred: bool,
+    #[serde(rename = "blurred")]
+    lossy: bool,
     /// Its components as base64 of 32-bit floats, little-endian.
     components: String,
 }
@@ -131,7 +132,7 @@ impl LineVector {
         let read = Embedding::unit(components.iter().map(|x| f32::from_le_bytes(*x)));
         let read = read.filter(|read| rest.is_empty() && read.dimension() == dimension);
         let vector = read.ok_or_else(|| format!("its vector isn't one of {dimension} components and length 1"))?;
-        Ok(TextEmbedding { vector, blurred: self.blurred, tokens: TOKENS, model: self.model.clone() })
+        Ok(TextEmbedding { vector, lossy: self.lossy, tokens: TOKENS, model: self.model.clone() })
     }
 }
 
@@ -242,8 +243,8 @@ impl Line {
         if let Some(flaw) = self.tags.iter().find_map(|tag| Tags::flaw(tag)) {
             return Err(format!("a tag {}", flaw.message));
         }
-        if self.tags.len() > Tags::MOST {
-            return Err(format!("it has more than {} tags", Tags::MOST));
+        if self.tags.len() > Tags::MAX {
+            return Err(format!("it has more than {} tags", Tags::MAX));
         }
         if self.embedding.is_some() && (self.fingerprint.is_none() || self.is_curated() || self.completion.is_some()) {
             return Err(
@@ -254,12 +255,12 @@ impl Line {
             return Err("a curated entry's answer is a text, not a model's completion".into());
         }
         if let Some(Curated::For(curation)) = &self.curated
-            && curation.models.len() > Curation::MOST_MODELS
+            && curation.models.len() > Curation::MAX_MODELS
         {
-            return Err(format!("it names more than {} models", Curation::MOST_MODELS));
+            return Err(format!("it names more than {} models", Curation::MAX_MODELS));
         }
-        if self.attributes.len() > Attributes::MOST {
-            return Err(format!("it has more than {} attributes", Attributes::MOST));
+        if self.attributes.len() > Attributes::MAX {
+            return Err(format!("it has more than {} attributes", Attributes::MAX));
         }
         for (name, value) in &self.attributes {
             if let Some(flaw) = Attributes::flaw(name, value) {
@@ -300,9 +301,9 @@ impl Line {
             cost_millis: Some(cost_millis),
             uses: Some(uses),
             semantic: Some(semantic),
-            vector: vector.map(|StoredVector { vector, blurred, model }| LineVector {
+            vector: vector.map(|StoredVector { vector, lossy, model }| LineVector {
                 model,
-                blurred,
+                lossy,
                 components: BASE64.encode(components(&vector)),
             }),
             ..Self::default()

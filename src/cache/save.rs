@@ -111,7 +111,7 @@ impl Cache {
         let (scope, text, answer) = (entry.scope(), TextHash::of(&entry.prompt), entry.answer.clone());
         let prompt = entry.prompt.clone();
         let asked = match &entry.vector {
-            Vector::New(made) if !made.blurred => Some(made.vector.clone()),
+            Vector::New(made) if !made.lossy => Some(made.vector.clone()),
             _ => None,
         };
         let stored = match self.store.put(entry.clone()).await {

@@ -227,7 +227,7 @@ impl<'l> Search<'l> {
         }
         let (cache, lookup) = (self.cache, self.lookup);
         let policy = &Arc::clone(&self.setup).policy;
-        let query = Query { prompt: &prompt, vector: &embedding.vector, is_lossy: embedding.blurred };
+        let query = Query { prompt: &prompt, vector: &embedding.vector, is_lossy: embedding.lossy };
         let parsed: Vec<_> = match policy.ignores_texts() {
             true => Vec::new(),
             false => candidates.iter().map(|found| cache.parsed.of(&found.entry)).collect(),
@@ -283,11 +283,11 @@ impl<'l> Search<'l> {
         parsed: Option<&'n Arc<ParsedEntry>>,
         class: Option<&AnswerClass>,
     ) -> Neighbour<'n> {
-        let Candidate { entry, vector, cosine, blurred, .. } = found;
+        let Candidate { entry, vector, cosine, lossy, .. } = found;
         let parsed = parsed.map(Arc::as_ref);
         Neighbour {
             entry: entry.id,
-            prompt: PromptText { text: &entry.prompt, parsed: parsed.map(|parsed| &parsed.parsed), is_lossy: *blurred },
+            prompt: PromptText { text: &entry.prompt, parsed: parsed.map(|parsed| &parsed.parsed), is_lossy: *lossy },
             vector,
             cosine: *cosine,
             answer: class.copied().unwrap_or(AnswerClass(0)),

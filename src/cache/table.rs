@@ -42,13 +42,13 @@ impl CacheTable {
                 break;
             }
             let Some(oldest) = self.by_age.pop_front() else { break };
-            self.let_go(oldest);
+            self.evict(oldest);
         }
         cache
     }
 
     /// Lets go of an unstored cache: it may have been stored into by now, or be about to.
-    fn let_go(&mut self, key: CacheKey) {
+    fn evict(&mut self, key: CacheKey) {
         let Some(cache) = self.unstored.remove(&key) else { return };
         if cache.is_registered() {
             self.stored.insert(key, cache);

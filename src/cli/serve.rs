@@ -144,7 +144,7 @@ async fn open_store(settings: &Settings, model: &ModelIdentity) -> Result<Arc<Em
     let options = OpenOptions {
         path: settings.storage.path.clone(),
         durability: settings.storage.durability,
-        most_bytes: settings.storage.max_bytes.bytes() as u64,
+        max_bytes: settings.storage.max_bytes.bytes() as u64,
     };
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&options, &model)).await;
     opened.map_err(|error| OpenError::Io(error.into()))?.map(Arc::new)

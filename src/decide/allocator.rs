@@ -19,6 +19,9 @@ pub(super) struct BudgetAllocator {
     spent: f64,
     cut: f32,
     since_cut: u32,
+    /// What the cut was made for. Not stored: it is made anew after a restart.
+    #[serde(skip)]
+    cut_for: Option<ErrorBudget>,
 }
 
 impl BudgetAllocator {
@@ -36,10 +39,11 @@ impl BudgetAllocator {
 
     /// Makes the cut anew if that is due. Call it before a request is judged.
     pub(super) fn update_cut(&mut self, budget: ErrorBudget, tunables: &AllocationTunables) {
-        if self.since_cut < tunables.cut_every && !self.window.is_empty() {
+        let is_for_this = self.cut_for == Some(budget);
+        if is_for_this && self.since_cut < tunables.cut_every && !self.window.is_empty() {
             return;
         }
-        self.since_cut = 0;
+        (self.since_cut, self.cut_for) = (0, Some(budget));
         let mut errors: Vec<f32> = self.window.iter().map(|(error, _)| *error).collect();
         errors.sort_unstable_by(f32::total_cmp);
         let mut left = self.allowed(budget, tunables);
@@ -109,6 +113,22 @@ mod tests {
         assert_eq!(run(std::iter::repeat_n(0.45, 5000), 0.05).1, 0);
         assert_eq!(run(std::iter::repeat_n(0.0, 100), 0.0).1, 100);
         assert_eq!(run(std::iter::repeat_n(0.001, 100), 0.0).1, 0);
+    }
+
+    #[test]
+    fn another_budget_counts_from_the_next_request_on() {
+        let tunables = &Tunables::shipped().allocation;
+        let mut allocator = BudgetAllocator::default();
+        let mut serves = |error, share| {
+            allocator.update_cut(budget(share), tunables);
+            let serves = allocator.affords(error, budget(share), tunables);
+            allocator.record(error, serves, tunables);
+            serves
+        };
+        let error = tunables.ceiling_of_root * 0.01f64.sqrt() * 1.1;
+        assert!(serves(error, 0.05));
+        assert!(!serves(error, 0.01), "it is above the ceiling of this one");
+        assert!(serves(error, 0.05));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub struct AnswerClass(pub u64);
 /// Characters up to which an answer is compared by what it says literally; longer ones are worded differently each time.
 pub(super) const SHORT: usize = 80;
 /// Bytes up to which an answer is taken apart; beyond, only its very bytes count, because lookups read several.
-const MOST: usize = 1 << 10;
+const MAX: usize = 1 << 10;
 
 impl AnswerClass {
     /// The class of answers that say literally what `text` does: letters in any case, spaces and punctuation around them
@@ -20,7 +20,7 @@ impl AnswerClass {
     #[must_use]
     pub fn of(text: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
-        if text.len() <= MOST {
+        if text.len() <= MAX {
             hasher.update(canonical(text).as_bytes());
         } else {
             hasher.update(text.trim().as_bytes());
@@ -86,7 +86,7 @@ fn canonical(text: &str) -> String {
 fn as_json(text: &str) -> Option<serde_json::Value> {
     let text = text.trim();
     let text = text.strip_prefix("```json").and_then(|rest| rest.strip_suffix("```")).map_or(text, str::trim);
-    if !text.starts_with(['{', '[']) || text.len() > MOST {
+    if !text.starts_with(['{', '[']) || text.len() > MAX {
         return None;
     }
     serde_json::from_str(text).ok()

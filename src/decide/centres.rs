@@ -14,7 +14,7 @@ use super::shared_map::SharedMap;
 use super::token_set::{Common, TokenSet, Words};
 
 /// Answers whose centres are known; those go first that were right for no prompt for long. Each takes a vector's room.
-const MOST: usize = 2000;
+const MAX: usize = 2000;
 /// Prompts that a centre remembers; then older ones begin to count less.
 const REMEMBERED: f32 = 400.0;
 /// Square of the distance beyond which a centre is pushed no further: it would run away from a prompt that comes again and again.
@@ -59,7 +59,7 @@ impl Centres {
         sum.of.add(vector, weight);
         sum.words.add(tokens, weight, WORDS);
         sum.in_use |= sum.of.count > weight;
-        while by_age.len() > MOST
+        while by_age.len() > MAX
             && let Some(oldest) = by_age.pop_front()
         {
             // A second chance (Corbató 1968): answers that keep coming are the oldest.
@@ -201,11 +201,11 @@ mod tests {
     #[test]
     fn the_oldest_make_room_unless_they_keep_coming() {
         let (mut centres, tokens) = (Centres::default(), TokenSet::of(&Parsed::new("")));
-        for answer in 0..3 * MOST as u64 {
+        for answer in 0..3 * MAX as u64 {
             centres.add(AnswerClass(answer), &[1.0], &tokens, 1.0);
             centres.add(AnswerClass(0), &[1.0], &tokens, 1.0);
         }
-        assert_eq!((centres.sums.len(), centres.by_age.len()), (MOST, MOST));
+        assert_eq!((centres.sums.len(), centres.by_age.len()), (MAX, MAX));
         assert_eq!(of(&centres, AnswerClass(1), &[0.0]), [0.0]);
         assert!(of(&centres, AnswerClass(0), &[0.0])[0] > 0.9);
     }

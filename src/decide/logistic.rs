@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Newton steps at most; from where the last fit ended, three or four are enough.
-const MOST_STEPS: usize = 25;
+const MAX_STEPS: usize = 25;
 /// Largest change of a coefficient in one step: far from the maximum, Newton's steps are too long.
 const LONGEST: f64 = 4.0;
 /// Change of all coefficients below which they are found.
@@ -63,7 +63,7 @@ fn sigmoid(z: f64) -> f64 {
 pub fn fit<const N: usize>(examples: &[Example<N>], mislabelled: f64, prior: &Prior<N>, start: &[f64; N]) -> [f64; N] {
     let mut b = *start;
     let mut curvature = Box::new([[0.0; N]; N]);
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         let gradient = derivatives(examples, mislabelled, prior, &b, &mut curvature);
         let Some(step) = solve(&mut curvature, gradient) else { break };
         let longest = step.iter().fold(0.0f64, |longest, change| longest.max(change.abs()));

@@ -121,7 +121,7 @@ impl ModelPrior {
         let mut pairs_before = 0;
         let mut all = Vec::new();
         for source in sources {
-            let own = (source.kind == SourceKind::Pairs).then_some(pairs_before.min(MOST_PAIRS - 1));
+            let own = (source.kind == SourceKind::Pairs).then_some(pairs_before.min(MAX_PAIRS - 1));
             all.extend(source.examples.iter().map(|example| with_own(example, own)));
             pairs_before += usize::from(own.is_some());
         }
@@ -167,8 +167,8 @@ pub enum SourceKind {
 /// Features that each source of pairs has a coefficient of its own for.
 const OWN: [&str; 2] = ["bias", "cosine"];
 /// Sources of pairs that are told apart.
-const MOST_PAIRS: usize = 4;
-const WIDE: usize = FEATURES + OWN.len() * MOST_PAIRS;
+const MAX_PAIRS: usize = 4;
+const WIDE: usize = FEATURES + OWN.len() * MAX_PAIRS;
 
 /// The features of an example, and once more those of its source's own.
 fn with_own(example: &Example<FEATURES>, own: Option<usize>) -> Example<WIDE> {

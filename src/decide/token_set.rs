@@ -115,7 +115,7 @@ fn remains(count: &mut f32) -> bool {
 mod tests {
     use super::*;
 
-    const MOST: usize = 1000;
+    const MAX: usize = 1000;
 
     fn tokens(text: &str) -> TokenSet {
         TokenSet::of(&Parsed::new(text))
@@ -123,13 +123,13 @@ mod tests {
 
     fn words(prompts: &[&str]) -> Words {
         let mut words = Words::default();
-        prompts.iter().for_each(|prompt| words.add(&tokens(prompt), 1.0, MOST));
+        prompts.iter().for_each(|prompt| words.add(&tokens(prompt), 1.0, MAX));
         words
     }
 
     fn common(prompts: &[&str]) -> Common {
         let mut common = Common::default();
-        prompts.iter().for_each(|prompt| common.add(&tokens(prompt), 1.0, MOST));
+        prompts.iter().for_each(|prompt| common.add(&tokens(prompt), 1.0, MAX));
         common
     }
 

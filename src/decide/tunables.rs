@@ -127,7 +127,7 @@ static SHIPPED: Tunables = Tunables {
         cut_every: 20,
         advance: 25.0,
         ceiling: 0.3,
-        ceiling_of_root: 1.1,
+        ceiling_of_root: 1.06,
     },
     audit: AuditTunables {
         window: 500,

@@ -90,7 +90,7 @@ impl Tokens {
             inputs: spans.iter().map(|span| dressed(&ids[span.clone()])).collect(),
             weights: spans.iter().map(|span| span.len().max(1)).collect(),
             tokens: ids.len(),
-            blurred: spans.len() > 1 || ids.iter().any(|id| Some(*id) == self.unknown),
+            lossy: spans.len() > 1 || ids.iter().any(|id| Some(*id) == self.unknown),
             model: self.model.clone(),
         })
     }
@@ -123,7 +123,7 @@ pub struct Windows {
     weights: Vec<usize>,
     /// Of the whole text.
     tokens: usize,
-    blurred: bool,
+    lossy: bool,
     model: ModelDigest,
 }
 
@@ -133,7 +133,7 @@ impl Windows {
     pub(super) fn of(inputs: Vec<Vec<u32>>) -> Self {
         let weights: Vec<usize> = inputs.iter().map(Vec::len).collect();
         let model = ModelDigest::new("test");
-        Self { tokens: weights.iter().sum(), blurred: inputs.len() > 1, weights, inputs, model }
+        Self { tokens: weights.iter().sum(), lossy: inputs.len() > 1, weights, inputs, model }
     }
 
     /// Its windows' token ids.
@@ -156,7 +156,7 @@ impl Windows {
             }
         }
         let vector = Embedding::normalised(sum).ok_or_else(none)?;
-        Ok(TextEmbedding { vector, blurred: self.blurred, tokens: self.tokens, model: self.model })
+        Ok(TextEmbedding { vector, lossy: self.lossy, tokens: self.tokens, model: self.model })
     }
 }
 

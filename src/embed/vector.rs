@@ -97,7 +97,7 @@ pub struct TextEmbedding {
     /// Whether the vector misses some of what the text says, so that it can find neighbours but not judge them: the mean of
     /// several windows blurs what sets two texts apart, and words that the vocabulary lacks (many scripts and emoji) are all
     /// the same to the model.
-    pub blurred: bool,
+    pub lossy: bool,
     /// The text's length in tokens, special ones not counted.
     pub tokens: usize,
     /// Which model made it: it can be compared with this model's vectors only.

@@ -101,7 +101,7 @@ impl Embedder {
         let given: HashMap<TextKey, TextEmbedding> = vectors
             .into_iter()
             .map(|(text, vector)| {
-                let embedding = TextEmbedding { vector, blurred: false, tokens: 0, model: digest.clone() };
+                let embedding = TextEmbedding { vector, lossy: false, tokens: 0, model: digest.clone() };
                 (*blake3::hash(text.as_bytes()).as_bytes(), embedding)
             })
             .collect();

@@ -127,7 +127,7 @@ pub async fn replay(
     }
     let folder = tempfile::tempdir()?;
     let model = embedder.identity().clone();
-    let options = OpenOptions { path: folder.path().into(), durability: Durability::Buffered, most_bytes: u64::MAX };
+    let options = OpenOptions { path: folder.path().into(), durability: Durability::Buffered, max_bytes: u64::MAX };
     let store = Arc::new(EmbeddedStore::open(&options, &model)?);
     let names = |number: usize| format!("policy-{number}");
     let caches: BTreeMap<String, CacheSettings> =

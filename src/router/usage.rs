@@ -19,7 +19,7 @@ const OTHERS: &str = "(others)";
 /// Bytes of a name of a model that are written down.
 const NAME: usize = 256;
 /// More tokens than any request has, which sums can bear.
-const MOST: u64 = 1 << 40;
+const MAX: u64 = 1 << 40;
 /// Tokens that a price is for.
 const PER: f64 = 1e6;
 const MILLIS_PER_DAY: u64 = 86_400_000;
@@ -41,7 +41,7 @@ impl Tokens {
     /// Of a reply's `usage`, in any format of callers.
     #[must_use]
     pub fn of(usage: &Value) -> Option<Self> {
-        let number = |name: &str| usage[name].as_u64().map(|tokens| tokens.min(MOST));
+        let number = |name: &str| usage[name].as_u64().map(|tokens| tokens.min(MAX));
         let count = |name: &str| number(name).unwrap_or(0);
         let cached_of = |details: &Value, input: u64| details["cached_tokens"].as_u64().unwrap_or(0).min(input);
         if let Some(input) = number("prompt_tokens") {
@@ -70,7 +70,7 @@ impl Tokens {
         let told = Self::at_end_of(last).or_else(|| usages(first).take(4).find_map(|usage| Self::of(&usage)))?;
         // Of several, the last one counts all of the answer.
         let output = usages(last).rev().take(4).find_map(|usage| usage["output_tokens"].as_u64());
-        Some(Self { output: output.map_or(told.output, |output| output.min(MOST).max(told.output)), ..told })
+        Some(Self { output: output.map_or(told.output, |output| output.min(MAX).max(told.output)), ..told })
     }
 
     /// About how many, where nobody tells: of a prompt of so many bytes, and an answer of so many tokens.

@@ -26,7 +26,7 @@ pub struct Attributes(BTreeMap<String, String>);
 
 impl Attributes {
     /// An entry may have so many.
-    pub const MOST: usize = 16;
+    pub const MAX: usize = 16;
 
     /// Why an entry may not have an attribute of this name and value, as LangCache has it, with more of each.
     #[must_use]

@@ -31,7 +31,7 @@ pub struct ChatContext {
 
 impl Curation {
     /// An entry may name so many models.
-    pub const MOST_MODELS: usize = 32;
+    pub const MAX_MODELS: usize = 32;
 
     /// The fingerprint of all curated entries: those of one cache are one scope.
     #[must_use]

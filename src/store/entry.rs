@@ -242,7 +242,7 @@ pub struct StoredVector {
     /// The vector.
     pub vector: Embedding,
     /// Whether it misses some of what the prompt says.
-    pub blurred: bool,
+    pub lossy: bool,
     /// Which model made it.
     pub model: ModelDigest,
 }

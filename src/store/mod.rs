@@ -76,7 +76,7 @@ pub struct Candidate {
     /// The near entry.
     pub entry: Entry,
     /// Whether its prompt's vector misses some of what it says.
-    pub blurred: bool,
+    pub lossy: bool,
     /// Its prompt's vector.
     pub vector: Embedding,
     /// The plain cosine of the two vectors.
@@ -192,8 +192,8 @@ pub trait Store: Send + Sync {
     fn missed(&self, cache: CacheKey, id: EntryId);
 
     /// `cache` may take so many bytes; what is worth least goes beyond that. Its curated entries, which never go, may take
-    /// `most_curated` of them, and those of all caches together half of what there is: further ones are refused.
-    fn limit(&self, cache: CacheKey, most_bytes: u64, most_curated: u64);
+    /// `max_curated` of them, and those of all caches together half of what there is: further ones are refused.
+    fn limit(&self, cache: CacheKey, max_bytes: u64, max_curated: u64);
 
     /// Whether `cache` has curated entries, or whether that isn't known yet. Answers at once.
     fn may_hold_curated(&self, cache: CacheKey) -> bool;

@@ -14,7 +14,7 @@ pub struct Tags(BTreeSet<String>);
 
 impl Tags {
     /// An entry may have so many.
-    pub const MOST: usize = 16;
+    pub const MAX: usize = 16;
 
     /// Why an entry may not have this tag. A header lists tags between commas, so none has a comma or a space.
     #[must_use]

@@ -101,7 +101,7 @@ fn child() {
     let durability = if fsync { Durability::Fsync } else { Durability::Buffered };
     let store = Arc::new(open(&path, durability));
     for (worker, settings) in WORKERS.iter().enumerate() {
-        store.limit(cache(worker), settings.most_bytes, u64::MAX);
+        store.limit(cache(worker), settings.max_bytes, u64::MAX);
     }
     Said::Ready.say();
     let runtime = tokio::runtime::Runtime::new().unwrap();

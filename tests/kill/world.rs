@@ -17,19 +17,19 @@ pub(super) const LATER: Timestamp = Timestamp(20);
 pub(super) struct Worker {
     pub(super) prompts: u32,
     /// What the cache may take.
-    pub(super) most_bytes: u64,
+    pub(super) max_bytes: u64,
     /// Whether every other entry expires before [`LATER`].
     pub(super) expires: bool,
 }
 
 pub(super) const WORKERS: [Worker; 5] = [
     // Its scope is large enough for a graph.
-    Worker { prompts: 3000, most_bytes: u64::MAX, expires: false },
-    Worker { prompts: 300, most_bytes: u64::MAX, expires: false },
-    Worker { prompts: 20, most_bytes: u64::MAX, expires: false },
+    Worker { prompts: 3000, max_bytes: u64::MAX, expires: false },
+    Worker { prompts: 300, max_bytes: u64::MAX, expires: false },
+    Worker { prompts: 20, max_bytes: u64::MAX, expires: false },
     // Room for a quarter of them.
-    Worker { prompts: 200, most_bytes: 60_000, expires: false },
-    Worker { prompts: 100, most_bytes: u64::MAX, expires: true },
+    Worker { prompts: 200, max_bytes: 60_000, expires: false },
+    Worker { prompts: 100, max_bytes: u64::MAX, expires: true },
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) fn apply(contents: &mut Contents, op: Op) {
 
 /// Whether an entry may be gone though nobody deleted it: by eviction or expiry.
 pub(super) fn may_go(worker: usize, prompt: u32) -> bool {
-    WORKERS[worker].most_bytes < u64::MAX || expires(worker, prompt) < Timestamp(u64::MAX)
+    WORKERS[worker].max_bytes < u64::MAX || expires(worker, prompt) < Timestamp(u64::MAX)
 }
 
 fn expires(worker: usize, prompt: u32) -> Timestamp {
@@ -111,12 +111,12 @@ pub(super) fn vector(text: &str, model: &ModelIdentity) -> TextEmbedding {
     let hash = blake3::hash(format!("{} {text}", model.name).as_bytes());
     let values = hash.as_bytes()[..model.dimension].iter().map(|byte| f32::from(*byte) - 127.5).collect();
     let vector = Embedding::normalised(values).unwrap();
-    TextEmbedding { vector, blurred: false, tokens: 1, model: model.digest.clone() }
+    TextEmbedding { vector, lossy: false, tokens: 1, model: model.digest.clone() }
 }
 
 /// Opens what is there with the model whose vectors fill it.
 pub(super) fn open(path: &Path, durability: Durability) -> EmbeddedStore {
-    let options = OpenOptions { path: path.into(), durability, most_bytes: u64::MAX };
+    let options = OpenOptions { path: path.into(), durability, max_bytes: u64::MAX };
     let [mut model, other] = models();
     loop {
         match EmbeddedStore::open(&options, &model) {

@@ -22,7 +22,7 @@ use crate::store::EntryId;
 /// Lookups of one batch that are made at once.
 const LOOKUPS_AT_ONCE: usize = 16;
 /// Entries that a dry run shows.
-const MOST_SHOWN: usize = 100;
+const MAX_SHOWN: usize = 100;
 
 /// `POST /v1/caches/{cacheId}/entries/search`
 pub(in crate::http) async fn search(Named(cache): Named, Whole(body): Whole) -> Result<Response, Problem> {
@@ -79,7 +79,7 @@ pub(in crate::http) async fn entry(
 pub(in crate::http) async fn delete_matching(Named(cache): Named, Whole(body): Whole) -> Result<Response, Problem> {
     let DeletionRequest { deletion, is_dry_run } = DeletionRequest::read(&body)?;
     if is_dry_run {
-        let (count, first) = cache.would_delete(&deletion, MOST_SHOWN).await?;
+        let (count, first) = cache.would_delete(&deletion, MAX_SHOWN).await?;
         let entries: Vec<_> = first.iter().map(SelectedReply::new).collect();
         let reply = json!({
             "deletedEntriesCount": 0, "dryRun": true, "matchingEntriesCount": count, "entries": entries,

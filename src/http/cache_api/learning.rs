@@ -21,7 +21,7 @@ use crate::prompt::Json as Parsed;
 const BUDGETS: [f64; 8] = [0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1];
 const THRESHOLDS: [f64; 9] = [0.70, 0.75, 0.80, 0.84, 0.88, 0.90, 0.92, 0.95, 0.98];
 /// The most that one simulation tries of each.
-const MOST: usize = 100;
+const MAX: usize = 100;
 
 /// `GET /v1/caches/{cacheId}/decisions/{id}`
 pub(in crate::http) async fn decision(
@@ -148,10 +148,10 @@ fn numbers(reader: &mut Reader, name: &str, range: std::ops::RangeInclusive<f64>
     let value = reader.take(name)?;
     let items = value.as_array().and_then(|items| items.iter().map(number).collect::<Option<Vec<f64>>>());
     match items {
-        Some(items) if items.len() <= MOST && items.iter().all(|item| range.contains(item)) => Some(items),
+        Some(items) if items.len() <= MAX && items.iter().all(|item| range.contains(item)) => Some(items),
         _ => {
             let (low, high) = (range.start(), range.end());
-            reader.wrong(name, "type", format!("must be a list of at most {MOST} numbers from {low} to {high}"));
+            reader.wrong(name, "type", format!("must be a list of at most {MAX} numbers from {low} to {high}"));
             None
         }
     }

@@ -71,7 +71,7 @@ impl Reader {
 
     /// Names that entries can be deleted by.
     pub(super) fn tags(&mut self, name: &str) -> Option<Tags> {
-        let texts = self.texts(name, 0..=Tags::MOST)?;
+        let texts = self.texts(name, 0..=Tags::MAX)?;
         for flaw in texts.iter().filter_map(|text| Tags::flaw(text)) {
             self.wrong(name, flaw.rule, format!("{} each", flaw.message));
         }
@@ -129,8 +129,8 @@ impl Reader {
                 return Attributes::default();
             }
         };
-        if members.len() > Attributes::MOST {
-            self.wrong(name, "maxProperties", format!("must have at most {} members", Attributes::MOST));
+        if members.len() > Attributes::MAX {
+            self.wrong(name, "maxProperties", format!("must have at most {} members", Attributes::MAX));
         }
         let mut attributes = BTreeMap::new();
         for (key, value) in members {

@@ -174,7 +174,7 @@ impl Curated {
                 (_, Json::Null) => {}
                 ("system", Json::String(text)) => curation.system = Some(text),
                 ("namespace", Json::String(text)) => curation.namespace = Some(text),
-                ("models", Json::Array(items)) if (1..=Curation::MOST_MODELS).contains(&items.len()) => {
+                ("models", Json::Array(items)) if (1..=Curation::MAX_MODELS).contains(&items.len()) => {
                     let model = |item: &Json| item.as_str().filter(|model| !model.is_empty()).map(str::to_owned);
                     match items.iter().map(model).collect() {
                         Some(models) => curation.models = models,
@@ -182,7 +182,7 @@ impl Curated {
                     }
                 }
                 ("models", _) => {
-                    let message = format!("must be a list of 1 to {} names of models", Curation::MOST_MODELS);
+                    let message = format!("must be a list of 1 to {} names of models", Curation::MAX_MODELS);
                     reader.wrong("curated.models", "type", message);
                 }
                 ("system" | "namespace", _) => reader.wrong(&format!("curated.{name}"), "type", "must be a string"),

@@ -73,8 +73,8 @@ impl Controls {
             return Err(ApiError::invalid(format!("a tag of the answer {}", flaw.message)));
         }
         controls.tags = Tags::new(tags);
-        if controls.tags.len() > Tags::MOST {
-            return Err(ApiError::invalid(format!("an answer may have at most {} tags", Tags::MOST)));
+        if controls.tags.len() > Tags::MAX {
+            return Err(ApiError::invalid(format!("an answer may have at most {} tags", Tags::MAX)));
         }
         Ok(controls)
     }

@@ -14,7 +14,7 @@ const TITLE: &str = "Wrong answers over time";
 const HINT: &str = "All wrong answers until then ÷ all requests until then.";
 
 /// Points of a line at most: more can't be told apart.
-const MOST_POINTS: usize = 150;
+const MAX_POINTS: usize = 150;
 
 /// Writes a plot for each budget.
 pub(super) fn write(out: &mut String, report: &Report<'_>) -> fmt::Result {
@@ -41,7 +41,7 @@ struct Line<'r> {
 impl<'r> Line<'r> {
     fn of((number, policy): (usize, &'r Policy<'r>)) -> Option<Self> {
         let points: Vec<Checkpoint> = policy.checkpoints.iter().copied().filter(|point| point.requests > 0).collect();
-        let every = points.len().div_ceil(MOST_POINTS).max(1);
+        let every = points.len().div_ceil(MAX_POINTS).max(1);
         // The last one stays: it is the result.
         let phase = points.len().saturating_sub(1) % every;
         let points: Vec<Checkpoint> = points.into_iter().skip(phase).step_by(every).collect();

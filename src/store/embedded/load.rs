@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 
 use super::database::Generations;
-use super::memory::Memory;
 use super::record::{VectorKey, VectorRecord};
+use super::scope_indexes::ScopeIndexes;
 use super::{CacheKey, EntryId, ScopeKey, StoreError};
 use super::{Inner, Space};
 use crate::index::{Expiry, Restoring, Row, VectorIndex};
@@ -34,11 +34,11 @@ type Read = Result<(VectorKey, VectorRecord), StoreError>;
 pub(super) fn records(inner: &Inner) -> Result<(), StoreError> {
     for record in inner.database.records()? {
         match record {
-            Ok((cache, id, record)) => inner.ledger.load(cache, id, record),
+            Ok((cache, id, record)) => inner.eviction.load(cache, id, record),
             Err(error) => tracing::warn!(cause = telemetry::cause(&error), "what an entry takes is unreadable"),
         }
     }
-    inner.ledger.all_loaded();
+    inner.eviction.all_loaded();
     Ok(())
 }
 
@@ -78,7 +78,7 @@ fn read(mut vectors: impl Iterator<Item = Read>, batches: &mpsc::SyncSender<Vec<
 
 struct Loader<'i> {
     inner: &'i Inner,
-    memory: &'i Memory,
+    memory: &'i ScopeIndexes,
     kept: Generations,
     /// The one that is being loaded: vectors come in the order of scopes, so each is done when the next begins.
     scope: Option<Scope>,
@@ -165,7 +165,7 @@ impl Loader<'_> {
     }
 }
 
-fn finish(memory: &Memory, loading: Option<Scope>) {
+fn finish(memory: &ScopeIndexes, loading: Option<Scope>) {
     if let Some(Scope { of: (cache, scope), index }) = loading {
         let index = match index {
             Filling::Kept(restoring) => restoring.finish(),

@@ -5,15 +5,15 @@
 //! changed: that is why the index never shows what the database doesn't hold, and never keeps what it dropped.
 
 mod database;
+mod eviction;
 mod load;
-mod memory;
 mod quarantines;
 mod record;
 mod reembed;
 mod removal;
+mod scope_indexes;
 mod select;
-mod upkeep;
-mod worth;
+mod work_set;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -40,11 +40,11 @@ use crate::index::{Expiry, Filter, Row};
 use crate::telemetry::{self, Step};
 use database::{Database, Put, Sought, Tier, Unread};
 pub use database::{Examination, OpenError, Problem, StateOnDisk, examine, mend};
-use memory::{Memory, NotLoaded};
+use eviction::{EntryCost, EvictionIndex};
 use quarantines::{Quarantined, Quarantines};
 use record::{EntryRecord, Slot, VectorKey};
-use upkeep::Wanted;
-use worth::{Ledger, Record};
+use scope_indexes::{NotLoaded, ScopeIndexes};
+use work_set::WorkSet;
 
 /// Operations that run at once, each on a blocking thread.
 const MAX_RUNNING: usize = 32;
@@ -86,7 +86,7 @@ impl Drop for Waiting<'_> {
 struct Inner {
     database: Database,
     spaces: ArcSwap<Spaces>,
-    ledger: Ledger,
+    eviction: EvictionIndex,
     quarantines: Quarantines,
     /// A write takes its text's stripe, under a shared hold on `all`; flushing holds `all` alone.
     stripes: [Mutex<()>; STRIPES as usize],
@@ -96,11 +96,11 @@ struct Inner {
     /// Held while vectors are made anew.
     making: Mutex<()>,
     /// Scopes whose graphs want upkeep.
-    due: Wanted<(CacheKey, ScopeKey)>,
+    due: WorkSet<(CacheKey, ScopeKey)>,
     /// Those of them that want it soon.
-    urgent: Wanted<(CacheKey, ScopeKey)>,
+    urgent: WorkSet<(CacheKey, ScopeKey)>,
     /// Room.
-    room: Wanted<()>,
+    room: WorkSet<()>,
     closing: AtomicBool,
 }
 
@@ -108,12 +108,12 @@ struct Inner {
 struct Space {
     model: Arc<ModelIdentity>,
     slot: Slot,
-    memory: Memory,
+    memory: ScopeIndexes,
 }
 
 impl Space {
     fn new(model: &ModelIdentity, slot: Slot) -> Self {
-        Self { model: Arc::new(model.clone()), slot, memory: Memory::new(model.dimension) }
+        Self { model: Arc::new(model.clone()), slot, memory: ScopeIndexes::new(model.dimension) }
     }
 }
 
@@ -131,7 +131,7 @@ pub struct OpenOptions {
     /// What an acknowledged store survives.
     pub durability: Durability,
     /// What all entries together may take on disk before compression.
-    pub most_bytes: u64,
+    pub max_bytes: u64,
 }
 
 impl EmbeddedStore {
@@ -149,15 +149,15 @@ impl EmbeddedStore {
         let inner = Arc::new(Inner {
             database,
             spaces: ArcSwap::from_pointee(Spaces { current, next: None }),
-            ledger: Ledger::new(options.most_bytes),
+            eviction: EvictionIndex::new(options.max_bytes),
             quarantines,
             stripes: std::array::from_fn(|_| Mutex::new(())),
             all: RwLock::new(()),
             saving: Mutex::new(()),
             making: Mutex::new(()),
-            due: Wanted::new(),
-            urgent: Wanted::new(),
-            room: Wanted::new(),
+            due: WorkSet::new(),
+            urgent: WorkSet::new(),
+            room: WorkSet::new(),
             closing: AtomicBool::new(false),
         });
         tracing::info!(path = %options.path.display(), "opened the store");
@@ -303,7 +303,7 @@ impl Inner {
         // Nobody may be listening any more.
         let _ = loaded.send(());
         tracing::info!(millis = started.elapsed().as_millis(), "loaded the index");
-        background::be_nice();
+        background::lower_priority();
         self.current().memory.due().into_iter().for_each(|of| self.due.want(of));
         // Whatever is searched by then.
         drop(current);
@@ -349,8 +349,8 @@ impl Inner {
         if self.database.is_read_only() {
             return;
         }
-        background::be_nice();
-        if self.ledger.is_over() {
+        background::lower_priority();
+        if self.eviction.is_over() {
             self.evict();
         }
         while self.room.next().is_some() {
@@ -378,7 +378,7 @@ impl Inner {
         let records = self.database.put(&puts, durability)?;
         let spaces = self.spaces.load();
         for (put, record) in puts.into_iter().zip(records) {
-            self.ledger.stored(put.cache, put.entry.id, record);
+            self.eviction.stored(put.cache, put.entry.id, record);
             if put.is_released {
                 self.quarantines.remove(put.cache, &put.entry.id);
             }
@@ -397,24 +397,24 @@ impl Inner {
     fn prepare(&self, new: NewEntry, text: TextHash) -> Result<Put, StoreError> {
         let (cache, scope) = (new.cache, new.scope());
         let id = new.id();
-        let is_pinned = || self.ledger.record(cache, &id).is_some_and(|record| record.is_pinned);
+        let is_pinned = || self.eviction.record(cache, &id).is_some_and(|record| record.is_pinned);
         if new.curation.is_some()
-            && let Some(most) = self.ledger.pinned_is_full(cache)
+            && let Some(most) = self.eviction.pinned_is_full(cache)
             && !is_pinned()
         {
             return Err(StoreError::CuratedFull(most));
         }
         let tags = new.index_tags();
         let wanted = new.vector != Vector::None;
-        let (vector, blurred) = match new.vector {
+        let (vector, lossy) = match new.vector {
             Vector::New(made) => {
                 let slot = self.spaces.load().slot_of(&made.model).ok_or(StoreError::OtherModel)?;
-                (Some((slot, made.vector)), made.blurred)
+                (Some((slot, made.vector)), made.lossy)
             }
             Vector::None => (None, false),
             Vector::Unchanged => self.vector_before(VectorKey { cache, scope, id })?,
         };
-        let uses = self.ledger.record(cache, &id).map_or(new.uses, |record| record.uses);
+        let uses = self.eviction.record(cache, &id).map_or(new.uses, |record| record.uses);
         let entry = Entry {
             id,
             scope,
@@ -429,7 +429,7 @@ impl Inner {
         };
         let (cost_millis, stripe) = (new.cost_millis, stripe(text));
         let is_released = self.quarantines.get(cache, &id).is_some_and(|quarantined| !quarantined.holds_for(new.says));
-        Ok(Put { cache, text, entry, vector, blurred, wanted, tags, cost_millis, uses, stripe, is_released })
+        Ok(Put { cache, text, entry, vector, lossy, wanted, tags, cost_millis, uses, stripe, is_released })
     }
 
     fn stored(&self, cache: CacheKey, EntryRecord { entry, vectors }: EntryRecord) -> Stored {
@@ -441,21 +441,21 @@ impl Inner {
                 tracing::warn!(id = %entry.id, cause = telemetry::cause(&error), "a vector is unreadable");
                 None
             });
-            let (blurred, model) = (vectors.blurred.has(space.slot), space.model.digest.clone());
-            vector = vector.or(found.map(|vector| StoredVector { vector, blurred, model }));
+            let (lossy, model) = (vectors.lossy.has(space.slot), space.model.digest.clone());
+            vector = vector.or(found.map(|vector| StoredVector { vector, lossy, model }));
         }
-        let record = self.ledger.record(cache, &entry.id);
+        let record = self.eviction.record(cache, &entry.id);
         let (cost_millis, uses) = record.map_or((0, 0), |record| (record.cost_millis, record.uses));
         Stored { cache, entry, semantic: vectors.wanted, vector, cost_millis, uses }
     }
 
-    /// The vector of an entry that is about to be replaced, and whether it is blurred.
+    /// The vector of an entry that is about to be replaced, and whether it is lossy.
     fn vector_before(&self, key: VectorKey) -> Result<(Option<(Slot, Embedding)>, bool), StoreError> {
         let record = self.database.entry_record(key.cache, key.id)?;
         for space in self.spaces.load().all() {
             if let Some(vector) = self.database.vector(space.slot, key)? {
-                let blurred = record.is_some_and(|record| record.vectors.blurred.has(space.slot));
-                return Ok((Some((space.slot, vector)), blurred));
+                let lossy = record.is_some_and(|record| record.vectors.lossy.has(space.slot));
+                return Ok((Some((space.slot, vector)), lossy));
             }
         }
         Ok((None, false))
@@ -490,14 +490,15 @@ impl Inner {
         if self.database.is_read_only() {
             return Ok(());
         }
-        let mut unsaved = self.ledger.take_unsaved();
+        let mut unsaved = self.eviction.take_unsaved();
         unsaved.sort_unstable_by_key(|(.., record)| record.stripe);
         for same in unsaved.chunk_by(|a, b| a.2.stripe == b.2.stripe) {
             // What is removed or flushed meanwhile must not come back.
             let _all = self.all.read();
             let _stripe = self.lock(same[0].2.stripe);
-            let known =
-                |(cache, id, _): &(CacheKey, EntryId, Record)| Some((*cache, *id, self.ledger.record(*cache, id)?));
+            let known = |(cache, id, _): &(CacheKey, EntryId, EntryCost)| {
+                Some((*cache, *id, self.eviction.record(*cache, id)?))
+            };
             self.database.save_records(&same.iter().filter_map(known).collect::<Vec<_>>())?;
         }
         Ok(())
@@ -506,7 +507,7 @@ impl Inner {
     /// Removes all entries of a cache. The caller holds `all` alone.
     fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
         self.database.flush(cache)?;
-        self.ledger.flushed(cache);
+        self.eviction.flushed(cache);
         self.quarantines.flushed(cache);
         let spaces = self.spaces.load();
         spaces.current.memory.flush(cache);
@@ -560,7 +561,7 @@ impl Store for EmbeddedStore {
             while entries.peek().is_some() {
                 inner.put(entries.by_ref().take(AT_ONCE).collect(), Durability::Buffered)?;
             }
-            inner.database.settle()
+            inner.database.flush_log()
         })
         .await
     }
@@ -661,8 +662,8 @@ impl Store for EmbeddedStore {
                     continue;
                 };
                 if entry.scope == scope && entry.expires > now && wanted.admits(&entry) {
-                    let blurred = vectors.blurred.has(space.slot);
-                    candidates.push(Candidate { entry, blurred, vector, cosine: neighbour.cosine });
+                    let lossy = vectors.lossy.has(space.slot);
+                    candidates.push(Candidate { entry, lossy, vector, cosine: neighbour.cosine });
                 }
             }
             Ok(candidates)
@@ -671,25 +672,25 @@ impl Store for EmbeddedStore {
     }
 
     fn used(&self, cache: CacheKey, id: EntryId) {
-        self.inner.ledger.used(cache, id);
+        self.inner.eviction.used(cache, id);
     }
 
     fn missed(&self, cache: CacheKey, id: EntryId) {
-        self.inner.ledger.missed(cache, id);
+        self.inner.eviction.missed(cache, id);
     }
 
-    fn limit(&self, cache: CacheKey, most_bytes: u64, most_curated: u64) {
-        self.inner.ledger.limit(cache, most_bytes, most_curated);
+    fn limit(&self, cache: CacheKey, max_bytes: u64, max_curated: u64) {
+        self.inner.eviction.limit(cache, max_bytes, max_curated);
         self.inner.room.want(());
     }
 
     fn may_hold_curated(&self, cache: CacheKey) -> bool {
-        !self.inner.ledger.has_none_pinned(cache)
+        !self.inner.eviction.has_none_pinned(cache)
     }
 
     fn holdings(&self, cache: CacheKey) -> Holdings {
-        let (entries, bytes) = self.inner.ledger.of_cache(cache);
-        let (curated, curated_bytes) = self.inner.ledger.pinned_of_cache(cache);
+        let (entries, bytes) = self.inner.eviction.of_cache(cache);
+        let (curated, curated_bytes) = self.inner.eviction.pinned_of_cache(cache);
         Holdings { entries, bytes, curated, curated_bytes }
     }
 

@@ -14,7 +14,7 @@ use super::super::{
     Answer, Attributes, CacheKey, Curation, Entry, EntryId, ProviderVector, ScopeKey, StoreError, Tags, TextHash,
     Timestamp,
 };
-use super::worth::Record;
+use super::eviction::EntryCost;
 use crate::embed::Embedding;
 use crate::index::Tag;
 
@@ -124,26 +124,26 @@ struct FirstRecord {
     stripe: u8,
 }
 
-pub(super) fn encode_record(record: &Record) -> Result<Vec<u8>, StoreError> {
-    let Record { bytes, cost_millis, uses, stripe, is_pinned } = *record;
+pub(super) fn encode_record(record: &EntryCost) -> Result<Vec<u8>, StoreError> {
+    let EntryCost { bytes, cost_millis, uses, stripe, is_pinned } = *record;
     let first = FirstRecord { bytes, cost_millis, uses, stripe };
     if is_pinned { encode_as(SECOND, &(first, is_pinned)) } else { encode(&first) }
 }
 
-pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, StoreError> {
+pub(super) fn decode_record(bytes: &[u8]) -> Result<EntryCost, StoreError> {
     let (FirstRecord { bytes, cost_millis, uses, stripe }, is_pinned) = match bytes.split_first() {
         Some((&SECOND, rest)) => read_first(rest)?.0,
         _ => (decode(bytes)?, false),
     };
-    Ok(Record { bytes, cost_millis, uses, stripe, is_pinned })
+    Ok(EntryCost { bytes, cost_millis, uses, stripe, is_pinned })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AboutVectors {
     /// Whether it should have one, whether or not it could be made so far.
     pub(super) wanted: bool,
-    /// Where it is blurred, which depends on the model.
-    pub(super) blurred: Slots,
+    /// Where it is lossy, which depends on the model.
+    pub(super) lossy: Slots,
 }
 
 /// One of the two families that vectors may be in. While all are made anew with another model, both are in use.
@@ -347,10 +347,10 @@ mod tests {
             tags: Tags::default(),
             curation: None,
         };
-        (entry, AboutVectors { wanted: true, blurred: Slots { a: false, b: true } })
+        (entry, AboutVectors { wanted: true, lossy: Slots { a: false, b: true } })
     }
 
-    const RECORD: Record = Record { bytes: 700, cost_millis: 1234, uses: 5, stripe: 63, is_pinned: false };
+    const RECORD: EntryCost = EntryCost { bytes: 700, cost_millis: 1234, uses: 5, stripe: 63, is_pinned: false };
 
     #[test]
     fn what_the_version_before_wrote_is_read() {
@@ -380,7 +380,7 @@ mod tests {
             let read = decode_entry(&written).unwrap();
             assert_eq!((read.entry, read.vectors), (entry, vectors));
         }
-        let pinned = Record { is_pinned: true, ..RECORD };
+        let pinned = EntryCost { is_pinned: true, ..RECORD };
         assert_eq!(decode_record(&encode_record(&pinned).unwrap()).unwrap(), pinned);
     }
 

@@ -159,7 +159,7 @@ impl Inner {
         embed: &mut EmbedTexts<'_>,
         progress: &mut dyn FnMut(Made),
     ) -> Result<(), StoreError> {
-        let all = self.ledger.entries();
+        let all = self.eviction.entries();
         let (mut done, mut made, mut last) = (0, 0, None);
         while let page = self.database.page(None, last, AT_ONCE)?
             && let Some((cache, record)) = page.last()
@@ -263,7 +263,7 @@ impl Inner {
             self.recount(space, &current, *key)?;
             let (expires, tags) = (of.entry.expires, of.entry.index_tags());
             let record = VectorRecord { expires, tags, embedding: made.vector.clone() };
-            vectors.push(NewVector { key: *key, record, blurred: made.blurred, of });
+            vectors.push(NewVector { key: *key, record, lossy: made.lossy, of });
         }
         self.database.put_vectors(space.slot, &vectors)?;
         for NewVector { key, record, .. } in vectors {
@@ -282,7 +282,7 @@ impl Inner {
         let has_other = space.slot != current.slot && self.database.has_vector(current.slot, key)?;
         let more = space.vector_bytes() - if has_other { current.vector_bytes() } else { 0 };
         if more != 0 {
-            self.ledger.resized(key.cache, &key.id, more);
+            self.eviction.resized(key.cache, &key.id, more);
         }
         Ok(())
     }

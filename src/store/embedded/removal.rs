@@ -1,8 +1,8 @@
 //! Removing entries: those that were asked to go, that have expired, or that have to make room. Many go in few batches.
 
 use super::database::Deletions;
+use super::eviction::Excess;
 use super::record::{ExpiryKey, VectorKey};
-use super::worth::Excess;
 use super::{AT_ONCE, Inner, stripe};
 use crate::config::Durability;
 use crate::store::{CacheKey, Entry, EntryId, Selection, StoreError, TextHash, Timestamp};
@@ -10,14 +10,14 @@ use crate::telemetry;
 
 /// An entry that is to be removed.
 #[derive(Clone, Copy)]
-pub(super) struct Doomed {
+pub(super) struct RemovalTarget {
     pub(super) cache: CacheKey,
     pub(super) id: EntryId,
     /// Which lock its writes take, where that is known without reading it.
     pub(super) stripe: Option<u8>,
 }
 
-impl Doomed {
+impl RemovalTarget {
     fn of(cache: CacheKey, entry: &Entry) -> Self {
         Self { cache, id: entry.id, stripe: Some(stripe(TextHash::of(&entry.prompt))) }
     }
@@ -34,10 +34,12 @@ struct Removed {
 impl Inner {
     /// Removes an entry that hasn't expired, and tells whether it was there.
     pub(super) fn delete(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<bool, StoreError> {
-        let removed =
-            self.remove(&[Doomed { cache, id, stripe: None }], Vec::new(), self.database.durability(), |entry| {
-                entry.expires > now
-            })?;
+        let removed = self.remove(
+            &[RemovalTarget { cache, id, stripe: None }],
+            Vec::new(),
+            self.database.durability(),
+            |entry| entry.expires > now,
+        )?;
         match removed.unreadable.into_iter().next() {
             Some((_, error)) => Err(error),
             None => Ok(removed.count > 0),
@@ -52,7 +54,7 @@ impl Inner {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let mut selected = Vec::new();
-        self.for_each_selected(cache, selection, now, |found| selected.push(Doomed::of(cache, &found.entry)))?;
+        self.for_each_selected(cache, selection, now, |found| selected.push(RemovalTarget::of(cache, &found.entry)))?;
         // One may have been replaced since. Its text, and so what is near to it, is the same.
         let still = |entry: &Entry| entry.expires > now && selection.admits(entry);
         let (mut deleted, mut unreadable) = (0, None);
@@ -61,7 +63,7 @@ impl Inner {
             deleted += removed.count;
             unreadable = unreadable.or(removed.unreadable.into_iter().next());
         }
-        self.database.settle()?;
+        self.database.flush_log()?;
         unreadable.map_or(Ok(deleted), |(_, error)| Err(error))
     }
 
@@ -74,7 +76,8 @@ impl Inner {
             if due.is_empty() {
                 break;
             }
-            let expired: Vec<_> = due.iter().map(|due| Doomed { cache: due.cache, id: due.id, stripe: None }).collect();
+            let expired: Vec<_> =
+                due.iter().map(|due| RemovalTarget { cache: due.cache, id: due.id, stripe: None }).collect();
             let removed = self.remove(&expired, due, Durability::Buffered, |entry| entry.expires <= now)?;
             swept += removed.count;
             // One that can't be read can't be served either; it must not keep the others alive.
@@ -83,7 +86,7 @@ impl Inner {
             }
         }
         self.current().memory.report_size();
-        telemetry::held(self.ledger.bytes());
+        telemetry::held(self.eviction.bytes());
         Ok(swept)
     }
 
@@ -94,7 +97,7 @@ impl Inner {
 
     /// Entries of these caches were stored: whoever stored them makes room as well, where the thread that does so falls behind.
     pub(super) fn make_room(&self, caches: impl IntoIterator<Item = CacheKey>) {
-        match caches.into_iter().map(|cache| self.ledger.excess(cache)).max() {
+        match caches.into_iter().map(|cache| self.eviction.excess(cache)).max() {
             None | Some(Excess::None) => {}
             Some(Excess::Some) => self.room.want(()),
             Some(Excess::Much) => {
@@ -106,7 +109,7 @@ impl Inner {
 
     /// Removes some of what is worth least, where anything takes too much. What a crash brings back of it goes again.
     fn evict_some(&self) -> bool {
-        let going = self.ledger.take_to_go(AT_ONCE);
+        let going = self.eviction.take_to_go(AT_ONCE);
         if going.is_empty() {
             return false;
         }
@@ -128,14 +131,14 @@ impl Inner {
     /// Removes those of some entries that `condition` holds of, and `expiries`, in one batch.
     fn remove(
         &self,
-        doomed: &[Doomed],
+        targets: &[RemovalTarget],
         expiries: Vec<ExpiryKey>,
         durability: Durability,
         condition: impl Fn(&Entry) -> bool,
     ) -> Result<Removed, StoreError> {
         let mut removed = Removed::default();
-        let mut locked = Vec::with_capacity(doomed.len());
-        for one in doomed {
+        let mut locked = Vec::with_capacity(targets.len());
+        for one in targets {
             match self.stripe_of(one) {
                 Ok(stripe) => locked.extend(stripe.map(|stripe| (one, stripe))),
                 Err(error) => removed.unreadable.push((one.id, error)),
@@ -144,7 +147,7 @@ impl Inner {
         let _all = self.all.read();
         let _stripes = self.lock_all(locked.iter().map(|(_, stripe)| *stripe));
         let mut deletions = Deletions { expiries, ..Deletions::default() };
-        for (Doomed { cache, id, .. }, _) in locked {
+        for (RemovalTarget { cache, id, .. }, _) in locked {
             // Read again under the lock: it may just have been replaced.
             match self.database.entry(*cache, *id) {
                 Ok(Some(entry)) if condition(&entry) => deletions.entries.push((*cache, entry)),
@@ -155,7 +158,7 @@ impl Inner {
         }
         self.database.delete(&deletions, durability)?;
         for (cache, id) in &deletions.missing {
-            self.ledger.removed(*cache, id);
+            self.eviction.removed(*cache, id);
         }
         removed.count = deletions.entries.len() as u64;
         for (cache, entry) in deletions.entries {
@@ -165,21 +168,21 @@ impl Inner {
     }
 
     /// The lock that writes of an entry take; none where nothing is known of it.
-    fn stripe_of(&self, doomed: &Doomed) -> Result<Option<u8>, StoreError> {
-        let Doomed { cache, id, stripe: known } = doomed;
+    fn stripe_of(&self, targets: &RemovalTarget) -> Result<Option<u8>, StoreError> {
+        let RemovalTarget { cache, id, stripe: known } = targets;
         if known.is_some() {
             return Ok(*known);
         }
         Ok(match self.database.entry(*cache, *id)? {
             Some(entry) => Some(stripe(TextHash::of(&entry.prompt))),
-            None => self.ledger.record(*cache, id).map(|record| record.stripe),
+            None => self.eviction.record(*cache, id).map(|record| record.stripe),
         })
     }
 
     /// An entry was removed from the database. The caller holds its stripe.
     fn forget(&self, cache: CacheKey, entry: &Entry) {
         let (scope, id) = (entry.scope, entry.id);
-        self.ledger.removed(cache, &id);
+        self.eviction.removed(cache, &id);
         self.quarantines.remove(cache, &id);
         let spaces = self.spaces.load();
         spaces.current.memory.remove(cache, scope, &id);

@@ -15,7 +15,7 @@ fn identity(name: &str) -> ModelIdentity {
 }
 
 fn options(path: &Path) -> OpenOptions {
-    OpenOptions { path: path.into(), durability: Durability::Buffered, most_bytes: u64::MAX }
+    OpenOptions { path: path.into(), durability: Durability::Buffered, max_bytes: u64::MAX }
 }
 
 fn open(path: &Path) -> EmbeddedStore {
@@ -49,7 +49,7 @@ fn vector_by(model: &str, prompt: &str) -> TextEmbedding {
     let values = hash.as_bytes()[..DIMENSION].iter().map(|byte| f32::from(*byte) - 127.5).collect();
     TextEmbedding {
         vector: Embedding::normalised(values).unwrap(),
-        blurred: false,
+        lossy: false,
         tokens: 1,
         model: identity(model).digest,
     }
@@ -348,7 +348,7 @@ fn reopen_with(path: &Path, model: &str) -> EmbeddedStore {
     loop {
         match EmbeddedStore::open(&options(path), &identity(model)) {
             Ok(store) => {
-                while !store.inner.current().memory.is_loaded() || !store.inner.ledger.is_loaded() {
+                while !store.inner.current().memory.is_loaded() || !store.inner.eviction.is_loaded() {
                     std::thread::yield_now();
                 }
                 return store;
@@ -501,9 +501,9 @@ async fn a_graph_that_is_torn_or_damaged_is_linked_again() {
 
 #[tokio::test]
 async fn what_is_worth_least_goes_when_there_is_too_much() {
-    const MOST: u64 = 200_000;
+    const MAX: u64 = 200_000;
     let folder = tempfile::tempdir().unwrap();
-    let options = OpenOptions { most_bytes: MOST, ..options(folder.path()) };
+    let options = OpenOptions { max_bytes: MAX, ..options(folder.path()) };
     let store = EmbeddedStore::open(&options, &identity("m")).unwrap();
     let mut used = Vec::new();
     for n in 0..50 {
@@ -520,7 +520,7 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
         std::thread::yield_now();
     }
     let held = store.holdings(cache(0));
-    assert!(held.bytes <= MOST && held.bytes > MOST / 2, "{held:?}");
+    assert!(held.bytes <= MAX && held.bytes > MAX / 2, "{held:?}");
     assert_eq!(store.inner.current().memory.size().entries, held.entries);
     assert!(exact(&store, 0, "flood 1999", 2).await.is_some());
     for id in &used {
@@ -531,7 +531,7 @@ async fn what_is_worth_least_goes_when_there_is_too_much() {
     // What was held and of use is known again.
     let store = reopen(folder.path());
     assert_eq!(store.holdings(cache(0)), held);
-    assert_eq!(store.inner.ledger.record(cache(0), &used[0]).map(|record| record.uses), Some(5));
+    assert_eq!(store.inner.eviction.record(cache(0), &used[0]).map(|record| record.uses), Some(5));
 }
 
 #[tokio::test]
@@ -583,12 +583,12 @@ async fn what_expires_together_goes_together_with_all_that_was_kept_of_it() {
 #[tokio::test]
 async fn whoever_stores_makes_room_where_that_falls_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let most_bytes = 100_000;
-    let store = EmbeddedStore::open(&OpenOptions { most_bytes, ..options(folder.path()) }, &identity("m")).unwrap();
+    let max_bytes = 100_000;
+    let store = EmbeddedStore::open(&OpenOptions { max_bytes, ..options(folder.path()) }, &identity("m")).unwrap();
     for n in 0..500 {
         store.put(entry(0, &format!("prompt {n}"), &"x".repeat(500), &Attributes::default(), 99)).await.unwrap();
         let held = store.holdings(cache(0)).bytes;
-        assert!(held <= most_bytes + most_bytes / 50, "{held}");
+        assert!(held <= max_bytes + max_bytes / 50, "{held}");
     }
 }
 
@@ -634,7 +634,7 @@ async fn damaged_tables_of_graphs_cost_nothing_but_linking() {
 
 /// The last log of writes as a killed process leaves it.
 fn copy_of_a_killed_store(store: &EmbeddedStore, from: &Path, to: &Path) -> std::path::PathBuf {
-    store.inner.database.settle().unwrap();
+    store.inner.database.flush_log().unwrap();
     for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         if file.file_type().unwrap().is_file() && file.file_name() != "LOCK" {
             std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
@@ -853,12 +853,12 @@ async fn curated_entries_answer_the_chats_that_they_are_for_and_the_most_specifi
 async fn curated_entries_stay_where_others_go_and_are_refused_beyond_their_room() {
     let folder = tempfile::tempdir().unwrap();
     let store =
-        EmbeddedStore::open(&OpenOptions { most_bytes: 20_000, ..options(folder.path()) }, &identity("m")).unwrap();
+        EmbeddedStore::open(&OpenOptions { max_bytes: 20_000, ..options(folder.path()) }, &identity("m")).unwrap();
     store.put(curated("kept", &"x".repeat(2000), Curation::default())).await.unwrap();
     for n in 0..100 {
         store.put(entry(0, &format!("prompt {n}"), &"x".repeat(1000), &Attributes::default(), 99)).await.unwrap();
     }
-    while store.inner.ledger.is_over() {
+    while store.inner.eviction.is_over() {
         tokio::task::yield_now().await;
     }
     assert_eq!(store.holdings(cache(0)).curated, 1);

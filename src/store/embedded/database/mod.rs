@@ -23,12 +23,12 @@ use rocksdb::{
 use super::super::{
     CacheKey, CacheName, Curation, Entry, EntryId, Loss, Position, ScopeKey, StoreError, TextHash, Timestamp,
 };
+use super::eviction::EntryCost;
 use super::quarantines::Quarantined;
 use super::record::{
     self, AboutVectors, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_entry,
     decode_record, decode_vector, encode, encode_entry, encode_record, encode_vector,
 };
-use super::worth::Record;
 use crate::config::Durability;
 use crate::embed::{Embedding, ModelIdentity};
 use crate::index::Tag;
@@ -75,7 +75,7 @@ mod family {
 
     /// [`GraphKey`](super::record::GraphKey) → part of an index's graph, which spares linking it again at start.
     pub(super) const GRAPHS: &str = "graphs";
-    /// [`entry_key`](super::record::entry_key) → [`Record`](super::Record): what it takes and has saved, which changes with
+    /// [`entry_key`](super::record::entry_key) → [`EntryCost`](super::EntryCost): what it takes and has saved, which changes with
     /// each use.
     pub(super) const WORTH: &str = "worth";
     /// cache key ‖ name → a decision.
@@ -229,7 +229,7 @@ pub(super) struct Put {
     pub(super) entry: Entry,
     /// Where its vector goes, if it has one. None is left elsewhere.
     pub(super) vector: Option<(Slot, Embedding)>,
-    pub(super) blurred: bool,
+    pub(super) lossy: bool,
     /// Whether it should have a vector.
     pub(super) wanted: bool,
     pub(super) tags: Vec<Tag>,
@@ -330,7 +330,7 @@ impl Database {
     /// What every entry takes and has saved.
     pub(super) fn records(
         &self,
-    ) -> Result<impl Iterator<Item = Result<(CacheKey, EntryId, Record), StoreError>>, StoreError> {
+    ) -> Result<impl Iterator<Item = Result<(CacheKey, EntryId, EntryCost), StoreError>>, StoreError> {
         let all = Scan::new(&self.db, self.family(family::WORTH)?);
         Ok(all.map(|item| {
             let (key, value) = item?;
@@ -339,7 +339,7 @@ impl Database {
         }))
     }
 
-    pub(super) fn save_records(&self, records: &[(CacheKey, EntryId, Record)]) -> Result<(), StoreError> {
+    pub(super) fn save_records(&self, records: &[(CacheKey, EntryId, EntryCost)]) -> Result<(), StoreError> {
         let family = self.family(family::WORTH)?;
         let mut batch = WriteBatch::default();
         for (cache, id, record) in records {
@@ -398,7 +398,7 @@ impl Database {
     }
 
     /// Writes all entries or none; returns what each takes.
-    pub(super) fn put(&self, puts: &[Put], durability: Durability) -> Result<Vec<Record>, StoreError> {
+    pub(super) fn put(&self, puts: &[Put], durability: Durability) -> Result<Vec<EntryCost>, StoreError> {
         let mut batch = WriteBatch::default();
         // Texts may come twice.
         let mut ids_of_texts = HashMap::new();
@@ -419,14 +419,14 @@ impl Database {
     }
 
     /// Adds an entry, `ids` of whose text there are, to what will be written.
-    fn add(&self, batch: &mut WriteBatch, put: &Put, ids: &[EntryId]) -> Result<Record, StoreError> {
+    fn add(&self, batch: &mut WriteBatch, put: &Put, ids: &[EntryId]) -> Result<EntryCost, StoreError> {
         let before = batch.size_in_bytes();
         let Put { cache, text, entry, .. } = put;
         let vector_key = VectorKey { cache: *cache, scope: entry.scope, id: entry.id }.bytes();
         let entry_key = record::entry_key(*cache, entry.id);
         let models = self.models.read();
-        let blurred = Slots::only(put.vector.as_ref().map_or(models.slot(), |(slot, _)| *slot), put.blurred);
-        let about = AboutVectors { wanted: put.wanted, blurred };
+        let lossy = Slots::only(put.vector.as_ref().map_or(models.slot(), |(slot, _)| *slot), put.lossy);
+        let about = AboutVectors { wanted: put.wanted, lossy };
         batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode_entry(entry, about)?);
         batch.put_cf(self.family(family::EXACT)?, record::exact_key(*cache, entry.scope, *text), encode(&ids)?);
         let expiry = ExpiryKey { at: entry.expires, cache: *cache, id: entry.id };
@@ -445,7 +445,7 @@ impl Database {
         }
         let bytes = u32::try_from(batch.size_in_bytes() - before).unwrap_or(u32::MAX);
         let is_pinned = entry.curation.is_some();
-        let record = Record { bytes, cost_millis: put.cost_millis, uses: put.uses, stripe: put.stripe, is_pinned };
+        let record = EntryCost { bytes, cost_millis: put.cost_millis, uses: put.uses, stripe: put.stripe, is_pinned };
         batch.put_cf(self.family(family::WORTH)?, entry_key, encode_record(&record)?);
         Ok(record)
     }
@@ -629,7 +629,7 @@ impl Database {
     }
 
     /// What was written reaches the disk, if that was promised.
-    pub(super) fn settle(&self) -> Result<(), StoreError> {
+    pub(super) fn flush_log(&self) -> Result<(), StoreError> {
         match self.durability {
             Durability::Fsync => self.db.flush_wal(true).map_err(failed),
             Durability::Buffered => Ok(()),

@@ -80,8 +80,8 @@ pub(super) fn identify(db: &DB, path: &Path, model: &ModelIdentity, is_read_only
 pub(in super::super) struct NewVector {
     pub(in super::super) key: VectorKey,
     pub(in super::super) record: VectorRecord,
-    /// Whether it is blurred.
-    pub(in super::super) blurred: bool,
+    /// Whether it is lossy.
+    pub(in super::super) lossy: bool,
     /// The entry that it belongs to.
     pub(in super::super) of: EntryRecord,
 }
@@ -143,12 +143,12 @@ impl Database {
     /// Writes vectors of entries that are there. The caller holds their stripes.
     pub(in super::super) fn put_vectors(&self, slot: Slot, vectors: &[NewVector]) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        for NewVector { key, record: made, blurred, of } in vectors {
+        for NewVector { key, record: made, lossy, of } in vectors {
             let value = encode_vector(made.expires, &made.tags, &made.embedding)?;
             batch.put_cf(self.slot(slot)?, key.bytes(), value);
-            if of.vectors.blurred.has(slot) != *blurred {
+            if of.vectors.lossy.has(slot) != *lossy {
                 let entry_key = record::entry_key(key.cache, key.id);
-                let about = AboutVectors { blurred: of.vectors.blurred.with(slot, *blurred), ..of.vectors };
+                let about = AboutVectors { lossy: of.vectors.lossy.with(slot, *lossy), ..of.vectors };
                 let value = encode_entry(&of.entry, about)?;
                 batch.put_cf(self.family(family::ENTRIES)?, entry_key, value);
             }

@@ -23,7 +23,7 @@ const FILTER_BITS: f64 = 10.0;
 /// Blocks of families that are read from end to end, and whose values are some kilobytes.
 const LARGE_BLOCK: usize = 32 << 10;
 /// What decisions take on disk at most.
-const MOST_DECISIONS: u64 = 1 << 30;
+const MAX_DECISIONS: u64 = 1 << 30;
 
 /// Of the whole database.
 pub(super) fn of_database() -> Result<Options, StoreError> {
@@ -105,7 +105,7 @@ impl Shared {
             Use::Log => {
                 blocks.set_bloom_filter(FILTER_BITS, false);
                 let mut oldest_first = FifoCompactOptions::default();
-                oldest_first.set_max_table_files_size(MOST_DECISIONS);
+                oldest_first.set_max_table_files_size(MAX_DECISIONS);
                 options.set_compaction_style(DBCompactionStyle::Fifo);
                 options.set_fifo_compaction_options(&oldest_first);
             }

@@ -3,9 +3,9 @@
 /// Rows of counters; an estimate is the least of an item's counters, one in each row.
 const ROWS: usize = 4;
 /// The most that a counter counts to.
-const MOST: u8 = 15;
+const MAX: u8 = 15;
 /// The most of what was counted before a restart: nobody knows how long ago that was.
-const REMEMBERED: u8 = MOST / 2;
+const REMEMBERED: u8 = MAX / 2;
 /// Items that are kept apart at least.
 const ITEMS: usize = 1024;
 /// Counters of a row per item: with fewer, items that are asked for once look as if they were asked for more often.
@@ -41,7 +41,7 @@ impl Sketch {
     /// `hash` was asked for once more.
     pub(super) fn count(&mut self, hash: u128) {
         let least = self.estimate(hash);
-        if least < MOST {
+        if least < MAX {
             for place in self.places(hash) {
                 // Counters that others raised already need no raising.
                 self.counters[place] = self.counters[place].max(least + 1);

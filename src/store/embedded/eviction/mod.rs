@@ -10,14 +10,14 @@
 //!
 //! Entries that are *pinned* never have to go. They count for what a cache takes, so beside many of them others go the sooner.
 //!
-//! All this is in memory; [`Record`]s of it are on disk, those of entries that were of use a little late.
+//! All this is in memory; [`EntryCost`]s of it are on disk, those of entries that were of use a little late.
 
 mod sketch;
 
 use std::collections::{HashMap, VecDeque};
 
 use super::super::{CacheKey, EntryId};
-use super::removal::Doomed;
+use super::removal::RemovalTarget;
 use parking_lot::Mutex;
 use sketch::Sketch;
 
@@ -53,7 +53,7 @@ impl Excess {
 
 /// What an entry takes and has saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct EntryCost {
     /// What all its records take on disk.
     pub(super) bytes: u32,
     /// Milliseconds that its answer took, and that each use saves.
@@ -71,9 +71,9 @@ pub(super) struct Record {
 struct Value(f64);
 
 /// An entry.
-struct Slot {
+struct Evictable {
     id: EntryId,
-    record: Record,
+    record: EntryCost,
     /// The clock when it was stored or last of use.
     clock: Value,
     is_new: bool,
@@ -83,14 +83,14 @@ struct Slot {
 
 /// An entry that stays.
 struct Pinned {
-    record: Record,
+    record: EntryCost,
     is_unsaved: bool,
 }
 
 /// The entries of one cache.
-struct Account {
+struct CacheEntries {
     /// Those that may have to go.
-    slots: Vec<Slot>,
+    slots: Vec<Evictable>,
     by_id: HashMap<EntryId, u32>,
     /// New entries, the oldest first, and some that are gone.
     window: VecDeque<EntryId>,
@@ -100,20 +100,20 @@ struct Account {
     pinned_bytes: u64,
     /// Of all.
     bytes: u64,
-    most_bytes: u64,
-    most_pinned: u64,
+    max_bytes: u64,
+    max_pinned: u64,
     asked: Sketch,
     unsaved: Vec<EntryId>,
 }
 
 /// All entries.
-pub(super) struct Ledger(Mutex<Books>);
+pub(super) struct EvictionIndex(Mutex<EvictionState>);
 
-struct Books {
-    accounts: HashMap<CacheKey, Account>,
+struct EvictionState {
+    caches: HashMap<CacheKey, CacheEntries>,
     bytes: u64,
     pinned_bytes: u64,
-    most_bytes: u64,
+    max_bytes: u64,
     /// What the last entry that had to go was worth.
     clock: Value,
     draw: Draw,
@@ -127,14 +127,14 @@ struct SinceOpen {
     caches: std::collections::HashSet<CacheKey>,
 }
 
-impl Ledger {
-    /// An empty one that wants no more than `most_bytes`, and whose records are still to be [read](Self::load).
-    pub(super) fn new(most_bytes: u64) -> Self {
-        Self(Mutex::new(Books {
-            accounts: HashMap::new(),
+impl EvictionIndex {
+    /// An empty one that wants no more than `max_bytes`, and whose records are still to be [read](Self::load).
+    pub(super) fn new(max_bytes: u64) -> Self {
+        Self(Mutex::new(EvictionState {
+            caches: HashMap::new(),
             bytes: 0,
             pinned_bytes: 0,
-            most_bytes,
+            max_bytes,
             clock: Value(0.0),
             draw: Draw(0x9E37_79B9_7F4A_7C15),
             since_open: Some(SinceOpen::default()),
@@ -142,45 +142,45 @@ impl Ledger {
     }
 
     /// Bounds one cache, and what of it may be pinned.
-    pub(super) fn limit(&self, cache: CacheKey, most_bytes: u64, most_pinned: u64) {
-        let books = &mut *self.0.lock();
-        let account = books.account(cache);
-        (account.most_bytes, account.most_pinned) = (most_bytes, most_pinned);
+    pub(super) fn limit(&self, cache: CacheKey, max_bytes: u64, max_pinned: u64) {
+        let state = &mut *self.0.lock();
+        let entries = state.entries(cache);
+        (entries.max_bytes, entries.max_pinned) = (max_bytes, max_pinned);
     }
 
     /// The bound that keeps another entry of `cache` from being pinned, if any does.
     pub(super) fn pinned_is_full(&self, cache: CacheKey) -> Option<u64> {
-        let books = self.0.lock();
-        let of_all = books.most_bytes / PINNED_PART;
-        let account = books.accounts.get(&cache);
+        let state = self.0.lock();
+        let of_all = state.max_bytes / PINNED_PART;
+        let entries = state.caches.get(&cache);
         let own =
-            account.filter(|account| account.pinned_bytes >= account.most_pinned).map(|account| account.most_pinned);
-        own.or((books.pinned_bytes >= of_all).then_some(of_all))
+            entries.filter(|entries| entries.pinned_bytes >= entries.max_pinned).map(|entries| entries.max_pinned);
+        own.or((state.pinned_bytes >= of_all).then_some(of_all))
     }
 
     /// Whether nothing of a cache is pinned, as far as is known.
     pub(super) fn has_none_pinned(&self, cache: CacheKey) -> bool {
-        let books = self.0.lock();
-        books.since_open.is_none() && books.accounts.get(&cache).is_none_or(|account| account.pinned.is_empty())
+        let state = self.0.lock();
+        state.since_open.is_none() && state.caches.get(&cache).is_none_or(|entries| entries.pinned.is_empty())
     }
 
     /// An entry as it was found on disk.
-    pub(super) fn load(&self, cache: CacheKey, id: EntryId, record: Record) {
-        let books = &mut *self.0.lock();
-        let is_older = books
+    pub(super) fn load(&self, cache: CacheKey, id: EntryId, record: EntryCost) {
+        let state = &mut *self.0.lock();
+        let is_older = state
             .since_open
             .as_ref()
             .is_none_or(|since| !since.entries.contains(&id) && !since.caches.contains(&cache));
         if is_older {
             if record.is_pinned {
-                return books.pin(cache, id, record);
+                return state.pin(cache, id, record);
             }
-            books.bytes += u64::from(record.bytes);
-            let clock = books.clock;
-            let account = books.account(cache);
-            account.add(Slot { id, record, clock, is_new: false, is_unsaved: false });
+            state.bytes += u64::from(record.bytes);
+            let clock = state.clock;
+            let entries = state.entries(cache);
+            entries.add(Evictable { id, record, clock, is_new: false, is_unsaved: false });
             // Or the first flood after a start would look as much asked for as what always was.
-            account.asked.remember(hash(id), record.uses);
+            entries.asked.remember(hash(id), record.uses);
         }
     }
 
@@ -196,158 +196,157 @@ impl Ledger {
     }
 
     /// An entry was stored.
-    pub(super) fn stored(&self, cache: CacheKey, id: EntryId, record: Record) {
-        let books = &mut *self.0.lock();
-        books.note(id);
-        let clock = books.clock;
-        if record.is_pinned || books.account(cache).pinned.contains_key(&id) {
-            books.forget(cache, &id);
+    pub(super) fn stored(&self, cache: CacheKey, id: EntryId, record: EntryCost) {
+        let state = &mut *self.0.lock();
+        state.note(id);
+        let clock = state.clock;
+        if record.is_pinned || state.entries(cache).pinned.contains_key(&id) {
+            state.forget(cache, &id);
         }
         if record.is_pinned {
-            return books.pin(cache, id, record);
+            return state.pin(cache, id, record);
         }
-        let account = books.account(cache);
-        match account.slot_mut(&id) {
+        let entries = state.entries(cache);
+        match entries.slot_mut(&id) {
             Some(slot) => {
                 let before = std::mem::replace(&mut slot.record, record).bytes;
                 slot.clock = clock;
                 let is_new = slot.is_new;
-                account.resize(before, record.bytes, is_new);
-                books.bytes = books.bytes - u64::from(before) + u64::from(record.bytes);
+                entries.resize(before, record.bytes, is_new);
+                state.bytes = state.bytes - u64::from(before) + u64::from(record.bytes);
             }
             None => {
-                account.add(Slot { id, record, clock, is_new: true, is_unsaved: false });
-                books.bytes += u64::from(record.bytes);
+                entries.add(Evictable { id, record, clock, is_new: true, is_unsaved: false });
+                state.bytes += u64::from(record.bytes);
             }
         }
-        if !books.is_over(cache) {
-            books.account(cache).let_in();
+        if !state.is_over(cache) {
+            state.entries(cache).let_in();
         }
     }
 
     /// What an entry takes has changed by so many bytes.
     pub(super) fn resized(&self, cache: CacheKey, id: &EntryId, by: i64) {
-        let books = &mut *self.0.lock();
-        let account = books.account(cache);
+        let state = &mut *self.0.lock();
+        let entries = state.entries(cache);
         let resized = |before: u32| u32::try_from(i64::from(before).saturating_add(by).max(0)).unwrap_or(u32::MAX);
-        if let Some(pinned) = account.pinned.get_mut(id) {
+        if let Some(pinned) = entries.pinned.get_mut(id) {
             let before = pinned.record.bytes;
             let after = resized(before);
             pinned.record.bytes = after;
             if !std::mem::replace(&mut pinned.is_unsaved, true) {
-                account.unsaved.push(*id);
+                entries.unsaved.push(*id);
             }
-            account.bytes = account.bytes - u64::from(before) + u64::from(after);
-            account.pinned_bytes = account.pinned_bytes - u64::from(before) + u64::from(after);
-            books.pinned_bytes = books.pinned_bytes - u64::from(before) + u64::from(after);
-            books.bytes = books.bytes - u64::from(before) + u64::from(after);
+            entries.bytes = entries.bytes - u64::from(before) + u64::from(after);
+            entries.pinned_bytes = entries.pinned_bytes - u64::from(before) + u64::from(after);
+            state.pinned_bytes = state.pinned_bytes - u64::from(before) + u64::from(after);
+            state.bytes = state.bytes - u64::from(before) + u64::from(after);
             return;
         }
-        let Some(slot) = account.slot_mut(id) else { return };
+        let Some(slot) = entries.slot_mut(id) else { return };
         let before = slot.record.bytes;
         slot.record.bytes = resized(before);
         let (after, is_new) = (slot.record.bytes, slot.is_new);
         if !std::mem::replace(&mut slot.is_unsaved, true) {
-            account.unsaved.push(*id);
+            entries.unsaved.push(*id);
         }
-        account.resize(before, after, is_new);
-        books.bytes = books.bytes - u64::from(before) + u64::from(after);
+        entries.resize(before, after, is_new);
+        state.bytes = state.bytes - u64::from(before) + u64::from(after);
     }
 
     /// What is known of an entry.
-    pub(super) fn record(&self, cache: CacheKey, id: &EntryId) -> Option<Record> {
-        let books = self.0.lock();
-        let account = books.accounts.get(&cache)?;
-        let pinned = || account.pinned.get(id).map(|pinned| pinned.record);
-        account.slot(id).map(|slot| slot.record).or_else(pinned)
+    pub(super) fn record(&self, cache: CacheKey, id: &EntryId) -> Option<EntryCost> {
+        let state = self.0.lock();
+        let entries = state.caches.get(&cache)?;
+        let pinned = || entries.pinned.get(id).map(|pinned| pinned.record);
+        entries.slot(id).map(|slot| slot.record).or_else(pinned)
     }
 
     pub(super) fn removed(&self, cache: CacheKey, id: &EntryId) {
-        let books = &mut *self.0.lock();
-        books.note(*id);
-        books.forget(cache, id);
+        let state = &mut *self.0.lock();
+        state.note(*id);
+        state.forget(cache, id);
     }
 
     pub(super) fn flushed(&self, cache: CacheKey) {
-        let books = &mut *self.0.lock();
-        if let Some(since) = &mut books.since_open {
+        let state = &mut *self.0.lock();
+        if let Some(since) = &mut state.since_open {
             since.caches.insert(cache);
         }
-        if let Some(account) = books.accounts.get_mut(&cache) {
-            books.bytes -= account.bytes;
-            books.pinned_bytes -= account.pinned_bytes;
-            let (most_bytes, most_pinned) = (account.most_bytes, account.most_pinned);
-            *account = Account { most_pinned, ..Account::new(most_bytes) };
+        if let Some(entries) = state.caches.get_mut(&cache) {
+            state.bytes -= entries.bytes;
+            state.pinned_bytes -= entries.pinned_bytes;
+            let (max_bytes, max_pinned) = (entries.max_bytes, entries.max_pinned);
+            *entries = CacheEntries { max_pinned, ..CacheEntries::new(max_bytes) };
         }
     }
 
     /// A lookup was answered with an entry.
     pub(super) fn used(&self, cache: CacheKey, id: EntryId) {
-        let books = &mut *self.0.lock();
-        let clock = books.clock;
-        let account = books.account(cache);
-        if let Some(pinned) = account.pinned.get_mut(&id) {
+        let state = &mut *self.0.lock();
+        let clock = state.clock;
+        let entries = state.entries(cache);
+        if let Some(pinned) = entries.pinned.get_mut(&id) {
             pinned.record.uses = pinned.record.uses.saturating_add(1);
             if !std::mem::replace(&mut pinned.is_unsaved, true) {
-                account.unsaved.push(id);
+                entries.unsaved.push(id);
             }
             return;
         }
-        account.asked.count(hash(id));
-        if let Some(slot) = account.slot_mut(&id) {
+        entries.asked.count(hash(id));
+        if let Some(slot) = entries.slot_mut(&id) {
             slot.record.uses = slot.record.uses.saturating_add(1);
             slot.clock = clock;
             if !std::mem::replace(&mut slot.is_unsaved, true) {
-                account.unsaved.push(id);
+                entries.unsaved.push(id);
             }
         }
     }
 
     /// A lookup would have been answered with this entry, had it been there.
     pub(super) fn missed(&self, cache: CacheKey, id: EntryId) {
-        self.0.lock().account(cache).asked.count(hash(id));
+        self.0.lock().entries(cache).asked.count(hash(id));
     }
 
     /// Whether some cache, or all together, take more than they may.
     pub(super) fn is_over(&self) -> bool {
-        let books = self.0.lock();
-        books.are_over() || books.accounts.values().any(Account::is_over)
+        let state = self.0.lock();
+        state.are_over() || state.caches.values().any(CacheEntries::is_over)
     }
 
     /// By how much `cache`, or all together, take more than they may.
     pub(super) fn excess(&self, cache: CacheKey) -> Excess {
-        let books = self.0.lock();
-        let of_all = if books.are_over() { Excess::of(books.bytes, books.most_bytes) } else { Excess::None };
-        let own = books.accounts.get(&cache).filter(|account| account.is_over());
-        own.map_or(Excess::None, |account| Excess::of(account.bytes, account.most_bytes)).max(of_all)
+        let state = self.0.lock();
+        let of_all = if state.are_over() { Excess::of(state.bytes, state.max_bytes) } else { Excess::None };
+        let own = state.caches.get(&cache).filter(|entries| entries.is_over());
+        own.map_or(Excess::None, |entries| Excess::of(entries.bytes, entries.max_bytes)).max(of_all)
     }
 
     /// The entries that have to go next, up to `most`, and none where nothing takes too much. They no longer count.
-    pub(super) fn take_to_go(&self, most: usize) -> Vec<Doomed> {
-        let books = &mut *self.0.lock();
+    pub(super) fn take_to_go(&self, most: usize) -> Vec<RemovalTarget> {
+        let state = &mut *self.0.lock();
         let mut going = Vec::new();
         while going.len() < most
-            && let Some((cache, id)) = books.next_to_go()
+            && let Some((cache, id)) = state.next_to_go()
         {
-            let stripe =
-                books.accounts.get(&cache).and_then(|account| account.slot(&id)).map(|slot| slot.record.stripe);
-            books.note(id);
-            books.forget(cache, &id);
-            going.push(Doomed { cache, id, stripe });
+            let stripe = state.caches.get(&cache).and_then(|entries| entries.slot(&id)).map(|slot| slot.record.stripe);
+            state.note(id);
+            state.forget(cache, &id);
+            going.push(RemovalTarget { cache, id, stripe });
         }
         going
     }
 
     /// The records of entries that differ from those on disk.
-    pub(super) fn take_unsaved(&self) -> Vec<(CacheKey, EntryId, Record)> {
-        let books = &mut *self.0.lock();
+    pub(super) fn take_unsaved(&self) -> Vec<(CacheKey, EntryId, EntryCost)> {
+        let state = &mut *self.0.lock();
         let mut all = Vec::new();
-        for (cache, account) in &mut books.accounts {
-            for id in std::mem::take(&mut account.unsaved) {
-                if let Some(slot) = account.slot_mut(&id) {
+        for (cache, entries) in &mut state.caches {
+            for id in std::mem::take(&mut entries.unsaved) {
+                if let Some(slot) = entries.slot_mut(&id) {
                     slot.is_unsaved = false;
                     all.push((*cache, id, slot.record));
-                } else if let Some(pinned) = account.pinned.get_mut(&id) {
+                } else if let Some(pinned) = entries.pinned.get_mut(&id) {
                     pinned.is_unsaved = false;
                     all.push((*cache, id, pinned.record));
                 }
@@ -363,23 +362,23 @@ impl Ledger {
 
     /// All entries.
     pub(super) fn entries(&self) -> u64 {
-        self.0.lock().accounts.values().map(|account| account.entries() as u64).sum()
+        self.0.lock().caches.values().map(|entries| entries.entries() as u64).sum()
     }
 
     /// Entries of a cache, and their bytes.
     pub(super) fn of_cache(&self, cache: CacheKey) -> (usize, u64) {
-        self.0.lock().accounts.get(&cache).map_or((0, 0), |account| (account.entries(), account.bytes))
+        self.0.lock().caches.get(&cache).map_or((0, 0), |entries| (entries.entries(), entries.bytes))
     }
 
     /// Pinned entries of a cache, and their bytes.
     pub(super) fn pinned_of_cache(&self, cache: CacheKey) -> (usize, u64) {
-        self.0.lock().accounts.get(&cache).map_or((0, 0), |account| (account.pinned.len(), account.pinned_bytes))
+        self.0.lock().caches.get(&cache).map_or((0, 0), |entries| (entries.pinned.len(), entries.pinned_bytes))
     }
 }
 
-impl Books {
-    fn account(&mut self, cache: CacheKey) -> &mut Account {
-        self.accounts.entry(cache).or_insert_with(|| Account::new(u64::MAX))
+impl EvictionState {
+    fn entries(&mut self, cache: CacheKey) -> &mut CacheEntries {
+        self.caches.entry(cache).or_insert_with(|| CacheEntries::new(u64::MAX))
     }
 
     fn note(&mut self, id: EntryId) {
@@ -389,25 +388,25 @@ impl Books {
     }
 
     /// Adds an entry that stays, and that isn't there yet.
-    fn pin(&mut self, cache: CacheKey, id: EntryId, record: Record) {
+    fn pin(&mut self, cache: CacheKey, id: EntryId, record: EntryCost) {
         let bytes = u64::from(record.bytes);
         self.bytes += bytes;
         self.pinned_bytes += bytes;
-        let account = self.account(cache);
-        account.bytes += bytes;
-        account.pinned_bytes += bytes;
-        account.pinned.insert(id, Pinned { record, is_unsaved: false });
+        let entries = self.entries(cache);
+        entries.bytes += bytes;
+        entries.pinned_bytes += bytes;
+        entries.pinned.insert(id, Pinned { record, is_unsaved: false });
     }
 
     /// Removes an entry, if it is there.
     fn forget(&mut self, cache: CacheKey, id: &EntryId) {
-        let Some(account) = self.accounts.get_mut(&cache) else { return };
-        if let Some(slot) = account.remove(id) {
+        let Some(entries) = self.caches.get_mut(&cache) else { return };
+        if let Some(slot) = entries.remove(id) {
             self.bytes -= u64::from(slot.record.bytes);
-        } else if let Some(Pinned { record, .. }) = account.pinned.remove(id) {
+        } else if let Some(Pinned { record, .. }) = entries.pinned.remove(id) {
             let bytes = u64::from(record.bytes);
-            account.bytes -= bytes;
-            account.pinned_bytes -= bytes;
+            entries.bytes -= bytes;
+            entries.pinned_bytes -= bytes;
             self.pinned_bytes -= bytes;
             self.bytes -= bytes;
         }
@@ -415,15 +414,15 @@ impl Books {
 
     /// Whether all together take too much, and something could go.
     fn are_over(&self) -> bool {
-        self.bytes > self.most_bytes && self.bytes > self.pinned_bytes
+        self.bytes > self.max_bytes && self.bytes > self.pinned_bytes
     }
 
     fn is_over(&self, cache: CacheKey) -> bool {
-        self.are_over() || self.accounts.get(&cache).is_some_and(Account::is_over)
+        self.are_over() || self.caches.get(&cache).is_some_and(CacheEntries::is_over)
     }
 
     fn next_to_go(&mut self) -> Option<(CacheKey, EntryId)> {
-        let over = self.accounts.iter().find(|(_, account)| account.is_over()).map(|(cache, _)| *cache);
+        let over = self.caches.iter().find(|(_, entries)| entries.is_over()).map(|(cache, _)| *cache);
         let among = match over {
             Some(cache) => vec![cache],
             None if self.are_over() => (0..DRAWN_CACHES).filter_map(|_| self.draw_cache()).collect(),
@@ -437,24 +436,24 @@ impl Books {
     fn next_of(&mut self, among: &[CacheKey]) -> Option<(CacheKey, EntryId)> {
         let (mut least, mut leaving) = (None::<(CacheKey, EntryId, Value)>, None);
         for cache in among {
-            let account = self.accounts.get_mut(cache)?;
-            if let Some((id, value)) = account.least(&mut self.draw)
+            let entries = self.caches.get_mut(cache)?;
+            if let Some((id, value)) = entries.least(&mut self.draw)
                 && least.is_none_or(|(.., least)| value < least)
             {
                 least = Some((*cache, id, value));
             }
-            leaving = leaving.or_else(|| account.leaving_window().map(|id| (*cache, id)));
+            leaving = leaving.or_else(|| entries.leaving_window().map(|id| (*cache, id)));
         }
         match (leaving, least) {
             (None, None) => {
-                let account = self.accounts.get(among.first()?)?;
-                account.slots.first().map(|slot| (among[0], slot.id))
+                let entries = self.caches.get(among.first()?)?;
+                entries.slots.first().map(|slot| (among[0], slot.id))
             }
             (Some(leaving), Some(least)) if self.rate(leaving) <= self.rate((least.0, least.1)) => Some(leaving),
             (Some(leaving), None) => Some(leaving),
             (leaving, Some((cache, id, value))) => {
                 if let Some((cache, id)) = leaving {
-                    self.account(cache).keep(id);
+                    self.entries(cache).keep(id);
                 }
                 if value > self.clock {
                     self.clock = value;
@@ -466,14 +465,14 @@ impl Books {
 
     /// What keeping an entry saves for as long as it is asked for as often as lately: milliseconds per byte.
     fn rate(&self, (cache, id): (CacheKey, EntryId)) -> f64 {
-        self.accounts.get(&cache).map_or(0.0, |account| account.rate(id))
+        self.caches.get(&cache).map_or(0.0, |entries| entries.rate(id))
     }
 
     /// The cache of a byte that is drawn at random, of those that may go: the larger ones give more.
     fn draw_cache(&mut self) -> Option<CacheKey> {
         let mut at = self.draw.below(self.bytes - self.pinned_bytes);
-        for (cache, account) in &self.accounts {
-            match at.checked_sub(account.bytes - account.pinned_bytes) {
+        for (cache, entries) in &self.caches {
+            match at.checked_sub(entries.bytes - entries.pinned_bytes) {
                 Some(rest) => at = rest,
                 None => return Some(*cache),
             }
@@ -482,8 +481,8 @@ impl Books {
     }
 }
 
-impl Account {
-    fn new(most_bytes: u64) -> Self {
+impl CacheEntries {
+    fn new(max_bytes: u64) -> Self {
         Self {
             slots: Vec::new(),
             by_id: HashMap::new(),
@@ -492,8 +491,8 @@ impl Account {
             pinned: HashMap::new(),
             pinned_bytes: 0,
             bytes: 0,
-            most_bytes,
-            most_pinned: u64::MAX,
+            max_bytes,
+            max_pinned: u64::MAX,
             asked: Sketch::new(),
             unsaved: Vec::new(),
         }
@@ -505,18 +504,18 @@ impl Account {
 
     /// Whether they take too much, and something could go.
     fn is_over(&self) -> bool {
-        self.bytes > self.most_bytes && !self.slots.is_empty()
+        self.bytes > self.max_bytes && !self.slots.is_empty()
     }
 
-    fn slot(&self, id: &EntryId) -> Option<&Slot> {
+    fn slot(&self, id: &EntryId) -> Option<&Evictable> {
         self.by_id.get(id).map(|at| &self.slots[*at as usize])
     }
 
-    fn slot_mut(&mut self, id: &EntryId) -> Option<&mut Slot> {
+    fn slot_mut(&mut self, id: &EntryId) -> Option<&mut Evictable> {
         self.by_id.get(id).map(|at| &mut self.slots[*at as usize])
     }
 
-    fn add(&mut self, slot: Slot) {
+    fn add(&mut self, slot: Evictable) {
         #[expect(clippy::cast_possible_truncation, reason = "4 billion entries don't fit into memory")]
         let at = self.slots.len() as u32;
         self.by_id.insert(slot.id, at);
@@ -536,7 +535,7 @@ impl Account {
         }
     }
 
-    fn remove(&mut self, id: &EntryId) -> Option<Slot> {
+    fn remove(&mut self, id: &EntryId) -> Option<Evictable> {
         let at = self.by_id.remove(id)?;
         let slot = self.slots.swap_remove(at as usize);
         if let Some(moved) = self.slots.get(at as usize) {
@@ -582,19 +581,19 @@ impl Account {
         Some((least.id, least.value()))
     }
 
-    /// See [`Books::rate`].
+    /// See [`EvictionState::rate`].
     fn rate(&self, id: EntryId) -> f64 {
         self.slot(&id).map_or(0.0, |slot| f64::from(self.asked.estimate(hash(id))) * slot.record.saving())
     }
 }
 
-impl Slot {
+impl Evictable {
     fn value(&self) -> Value {
         Value(self.clock.0 + (1.0 + f64::from(self.record.uses)) * self.record.saving())
     }
 }
 
-impl Record {
+impl EntryCost {
     /// Milliseconds per byte that each use saves.
     fn saving(&self) -> f64 {
         f64::from(self.cost_millis.max(1)) / f64::from(self.bytes.max(1))

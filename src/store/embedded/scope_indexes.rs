@@ -1,7 +1,7 @@
 //! Every scope's index.
 //!
 //! At start the indexes are loaded from disk in the order of their scopes, while entries come and go. What happens to a
-//! scope before it is loaded is remembered, and done to its index when that is [adopted](Memory::adopt).
+//! scope before it is loaded is remembered, and done to its index when that is [adopted](ScopeIndexes::adopt).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ type Index = VectorIndex<EntryId>;
 type Scopes = HashMap<ScopeKey, Arc<Index>>;
 
 /// One index per scope that has vectors: scopes can't meet, because nothing holds two of them.
-pub(super) struct Memory {
+pub(super) struct ScopeIndexes {
     dimension: usize,
     state: RwLock<State>,
 }
@@ -56,7 +56,7 @@ pub(super) struct Size {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotLoaded;
 
-impl Memory {
+impl ScopeIndexes {
     /// For vectors of `dimension` components, none of which is loaded.
     pub(super) fn new(dimension: usize) -> Self {
         let state = State { loading: Some(Loading::default()), ..State::default() };
@@ -352,7 +352,7 @@ mod tests {
             steps in steps(),
         ) {
             let places = places();
-            let memory = Memory::new(2);
+            let memory = ScopeIndexes::new(2);
             let mut model: BTreeMap<(Place, EntryId), ()> = BTreeMap::new();
             let mut disk: BTreeMap<Place, Vec<EntryId>> = BTreeMap::new();
             for (place, n) in on_disk {
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn scopes_that_are_not_loaded_say_so() {
         let places = places();
-        let memory = Memory::new(2);
+        let memory = ScopeIndexes::new(2);
         let search = |place: Place| memory.search(place.0, place.1, &vector(), 1, &Filter::default());
         memory.adopt(places[2].0, places[2].1, VectorIndex::new(2));
         assert_eq!(search(places[1]), Ok(vec![]));

@@ -6,13 +6,13 @@ use std::hash::Hash;
 use parking_lot::{Condvar, Mutex};
 
 /// What is to be done, each thing once however often it is asked for.
-pub(super) struct Wanted<T> {
+pub(super) struct WorkSet<T> {
     /// None once nothing more is to be done.
     things: Mutex<Option<HashSet<T>>>,
     changed: Condvar,
 }
 
-impl<T: Copy + Eq + Hash> Wanted<T> {
+impl<T: Copy + Eq + Hash> WorkSet<T> {
     pub(super) fn new() -> Self {
         Self { things: Mutex::new(Some(HashSet::new())), changed: Condvar::new() }
     }
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn what_is_wanted_often_is_done_once_and_nothing_after_the_end() {
-        let wanted = Wanted::new();
+        let wanted = WorkSet::new();
         [1, 2, 1, 1].into_iter().for_each(|thing| wanted.want(thing));
         let mut done = [wanted.next(), wanted.next()];
         done.sort_unstable();
