@@ -206,6 +206,8 @@ fn tried(all: &[&'static Tunables], values: &str) -> Vec<&'static Tunables> {
             "safety" => &mut tunables.allocation.safety,
             "ceiling" => &mut tunables.allocation.ceiling,
             "ceiling-of-root" => &mut tunables.allocation.ceiling_of_root,
+            "trusted" => &mut tunables.allocation.trusted.0,
+            "doubted" => &mut tunables.allocation.trusted.1,
             "advance" => &mut tunables.allocation.advance,
             "caution" => &mut tunables.calibration.caution,
             "least-calibration" => &mut tunables.calibration.bounds.0,

@@ -82,7 +82,8 @@ impl Cache {
     #[must_use]
     pub fn simulate(&self, budgets: &[ErrorBudget], thresholds: &[f32]) -> (Vec<Outlook>, Vec<Outlook>) {
         let recorded: Vec<Recorded> = self.decisions().iter().filter_map(recorded).collect();
-        (under_budgets(&recorded, budgets), under_thresholds(&recorded, thresholds))
+        let calibration = self.learner_status().map_or(1.0, |status| status.calibration);
+        (under_budgets(&recorded, budgets, calibration), under_thresholds(&recorded, thresholds))
     }
 }
 

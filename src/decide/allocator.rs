@@ -37,8 +37,14 @@ impl BudgetAllocator {
         error <= self.cut() && self.spent + error <= self.allowed(budget, tunables)
     }
 
-    /// Makes the cut anew if that is due. Call it before a request is judged.
-    pub(super) fn update_cut(&mut self, budget: ErrorBudget, tunables: &AllocationTunables) {
+    /// Makes the cut anew if that is due. Call it before a request is judged. `calibration` is what predicted errors had to be multiplied
+    /// by to come true.
+    pub(super) fn update_cut(
+        &mut self,
+        budget: ErrorBudget,
+        calibration: impl FnOnce() -> f64,
+        tunables: &AllocationTunables,
+    ) {
         let is_for_this = self.cut_for == Some(budget);
         if is_for_this && self.since_cut < tunables.cut_every && !self.window.is_empty() {
             return;
@@ -47,7 +53,7 @@ impl BudgetAllocator {
         let mut errors: Vec<f32> = self.window.iter().map(|(error, _)| *error).collect();
         errors.sort_unstable_by(f32::total_cmp);
         let mut left = self.allowed(budget, tunables);
-        let ceiling = tunables.ceiling.min(tunables.ceiling_of_root * budget.get().sqrt());
+        let ceiling = ceiling(budget, calibration(), tunables);
         // What would be affordable beyond all that was seen.
         #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]
         let mut cut = ceiling as f32;
@@ -81,6 +87,16 @@ impl BudgetAllocator {
     }
 }
 
+/// The largest predicted error that is served, whatever the sum: a low one where predictions were too good, up to a higher one where they
+/// come true.
+fn ceiling(budget: ErrorBudget, calibration: f64, tunables: &AllocationTunables) -> f64 {
+    let cautious = tunables.cautious_ceiling.min(tunables.cautious_of_budget * budget.get());
+    let trusting = tunables.ceiling.min(tunables.ceiling_of_root * budget.get().sqrt());
+    let (trusted, doubted) = tunables.trusted;
+    let trust = ((doubted - calibration) / (doubted - trusted)).clamp(0.0, 1.0);
+    cautious + trust * (trusting - cautious).max(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -97,7 +113,7 @@ mod tests {
         let mut allocator = BudgetAllocator::default();
         let (mut spent, mut served, mut all) = (0.0, 0, 0);
         for error in errors {
-            allocator.update_cut(budget(share), tunables);
+            allocator.update_cut(budget(share), || 1.0, tunables);
             let serves = allocator.affords(error, budget(share), tunables);
             allocator.record(error, serves, tunables);
             spent += if serves { error } else { 0.0 };
@@ -120,7 +136,7 @@ mod tests {
         let tunables = &Tunables::shipped().allocation;
         let mut allocator = BudgetAllocator::default();
         let mut serves = |error, share| {
-            allocator.update_cut(budget(share), tunables);
+            allocator.update_cut(budget(share), || 1.0, tunables);
             let serves = allocator.affords(error, budget(share), tunables);
             allocator.record(error, serves, tunables);
             serves
@@ -129,6 +145,19 @@ mod tests {
         assert!(serves(error, 0.05));
         assert!(!serves(error, 0.01), "it is above the ceiling of this one");
         assert!(serves(error, 0.05));
+    }
+
+    #[test]
+    fn doubtful_guesses_are_served_only_where_predictions_come_true() {
+        let tunables = &Tunables::shipped().allocation;
+        let (trusted, doubted) = tunables.trusted;
+        let of = |share, calibration| ceiling(budget(share), calibration, tunables);
+        for share in [0.001, 0.01, 0.02, 0.05, 0.2] {
+            let (high, middle, low) = (of(share, trusted), of(share, (trusted + doubted) / 2.0), of(share, doubted));
+            assert!(high >= middle && middle >= low, "{share}: {high} {middle} {low}");
+            assert!((low - (4.6 * share).min(0.23)).abs() < 1e-9, "{low}");
+        }
+        assert!(of(0.01, 1.0) > 2.0 * of(0.01, 5.0));
     }
 
     #[test]

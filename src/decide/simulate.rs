@@ -47,9 +47,10 @@ pub struct Outlook {
     pub labels: u64,
 }
 
-/// What each budget would have come to, requests in the order in which they came.
+/// What each budget would have come to, requests in the order in which they came. `calibration` is what predicted errors have to be
+/// multiplied by now: see [`LearnerStatus`](super::LearnerStatus).
 #[must_use]
-pub fn under_budgets(recorded: &[Recorded], budgets: &[ErrorBudget]) -> Vec<Outlook> {
+pub fn under_budgets(recorded: &[Recorded], budgets: &[ErrorBudget], calibration: f64) -> Vec<Outlook> {
     let outlook = |budget: &ErrorBudget| {
         let tunables = &Tunables::shipped().allocation;
         let mut allocator = BudgetAllocator::default();
@@ -58,7 +59,7 @@ pub fn under_budgets(recorded: &[Recorded], budgets: &[ErrorBudget]) -> Vec<Outl
                 return true;
             }
             let error = one.error.unwrap_or(1.0);
-            allocator.update_cut(*budget, tunables);
+            allocator.update_cut(*budget, || calibration, tunables);
             let serves = allocator.affords(error, *budget, tunables);
             allocator.record(error, serves, tunables);
             serves
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn larger_budgets_serve_more() {
         let budgets = [0.0, 0.01, 0.04].map(|share| ErrorBudget::new(share).unwrap());
-        let hits: Vec<u64> = under_budgets(&recorded(), &budgets).iter().map(|outlook| outlook.hits).collect();
+        let hits: Vec<u64> = under_budgets(&recorded(), &budgets, 1.0).iter().map(|outlook| outlook.hits).collect();
         assert_eq!(hits[0], 1000);
         assert!(hits[1] > 1900 && hits[1] < 2400 && hits[2] > hits[1] + 300, "{hits:?}");
     }

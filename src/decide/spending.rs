@@ -77,7 +77,7 @@ impl Spending {
     ) -> Booked {
         let Tunables { allocation, audit, .. } = params.tunables;
         let SpendingState { allocator, mean_doubt } = &mut *self.0.lock();
-        allocator.update_cut(params.budget, allocation);
+        allocator.update_cut(params.budget, || knowledge.calibration(params.tunables), allocation);
         let cut = allocator.cut();
         let audit_rate = knowledge.auditor.chance(error, knowledge.usual_audits(params), *mean_doubt, audit);
         let is_affordable = allocator.affords(error, params.budget, allocation);
