@@ -25,8 +25,8 @@ use crate::decide::{
 use crate::store::{CacheName, EntryId, ScopeKey, TextHash, Timestamp};
 use crate::telemetry::{self, CacheLabels};
 
-/// What is learned takes so many times as much in memory as it is written in: numbers are written short, and what a map has is
-/// beside it. Measured: see docs/storage.md.
+/// What is learned takes at most about so many times as much in memory as it is written in: numbers are written short, and what a map has is
+/// beside it. Arbitrary, on the side of caution.
 const OVER_WRITTEN: u64 = 3;
 
 /// What one cache has learned.
