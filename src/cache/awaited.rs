@@ -10,7 +10,9 @@ use super::decision::DecisionId;
 use crate::decide::Assessment;
 use crate::store::{ScopeKey, TextHash, Timestamp};
 
-/// Decisions that wait at once, of one cache. Each takes about a kilobyte. Arbitrary: at 1,800 misses a second, answers may take
+/// What one takes, about.
+const BYTES: usize = 1 << 10;
+/// Decisions that wait at once, of one cache. Arbitrary: at 1,800 misses a second, answers may take
 /// ten seconds in the mean.
 const MAX_AWAITED: usize = 20_000;
 /// How long an answer is waited for: as long as a provider's call may take by default. What is older was never stored.
@@ -75,8 +77,7 @@ impl AwaitedLabels {
 
     /// What they take in memory, about.
     pub(super) fn bytes(&self) -> usize {
-        let of_one = size_of::<Waiting>() + 2 * size_of::<Question>();
-        self.waiting.values().map(|waiting| of_one + waiting.assessment.bytes()).sum()
+        self.waiting.len() * BYTES
     }
 
     pub(super) fn len(&self) -> usize {

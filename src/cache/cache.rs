@@ -163,8 +163,18 @@ impl Cache {
             self.registration.check()?;
             self.store.add_cache(&self.name).await?;
             self.registration.set(true);
+            self.set_limits();
         }
         Ok(())
+    }
+
+    /// Tells the store how much the cache may take. Of a cache that was never stored into, the store knows nothing.
+    pub(super) fn set_limits(&self) {
+        if self.is_registered() {
+            let settings = &self.setup.load().settings;
+            let most = settings.max_bytes.map_or(u64::MAX, |most| most.bytes() as u64);
+            self.store.limit(self.key, most, settings.max_curated_bytes().bytes() as u64);
+        }
     }
 
     /// Counts a lookup.

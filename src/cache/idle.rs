@@ -1,5 +1,6 @@
 //! Caches that nobody uses keep what they have learned and decided on disk, and it is read again when somebody does.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,21 +58,20 @@ impl Caches {
     /// # Errors
     /// The store's.
     pub async fn keep_within(&self, max_bytes: u64) -> Result<(), StoreError> {
-        let mut here: Vec<Arc<Cache>> =
-            self.registered().into_iter().filter(|cache| cache.residence.is_here()).collect();
-        here.sort_by_key(|cache| std::cmp::Reverse(cache.residence.idle()));
-        let mut held: u64 = here.iter().map(|cache| cache.learning.bytes()).sum();
-        for cache in &here {
+        let caches = self.registered().into_iter().filter(|cache| cache.residence.is_here());
+        let mut here: Vec<(u64, Arc<Cache>)> = caches.map(|cache| (cache.learning.bytes(), cache)).collect();
+        here.sort_by_key(|(_, cache)| Reverse(cache.residence.idle()));
+        let mut held: u64 = here.iter().map(|(bytes, _)| bytes).sum();
+        for (bytes, cache) in &here {
             let idle = if held > max_bytes { IN_USE } else { IDLE };
-            let bytes = cache.learning.bytes();
             if cache.residence.idle() >= idle && cache.rest(idle).await? {
                 tracing::debug!(cache = cache.id(), bytes, "what an idle cache has learned was written out");
-                held -= bytes.min(held);
+                held -= bytes;
             }
         }
         // All that is left is in use. Decisions are in the store as well.
-        here.sort_by_key(|cache| std::cmp::Reverse(cache.learning.bytes()));
-        for cache in here {
+        here.sort_by_key(|(bytes, _)| Reverse(*bytes));
+        for (_, cache) in here {
             if held > max_bytes && cache.residence.is_here() {
                 cache.save_decisions().await?;
                 held -= cache.learning.shed_decisions(held - max_bytes).min(held);

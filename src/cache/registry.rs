@@ -19,7 +19,7 @@ use super::registration::Registrations;
 use super::residence::Residence;
 use super::setup::{self, Setup};
 use super::table::CacheTable;
-use crate::config::{CacheSettings, DEFAULT_CACHE, Settings};
+use crate::config::{DEFAULT_CACHE, Settings};
 use crate::decide::ModelPrior;
 use crate::embed::{Embedder, Manifest, ModelDigest, ModelIdentity};
 use crate::store::{CacheKey, CacheName, Loss, Store, StoreError};
@@ -285,8 +285,7 @@ impl Caches {
     fn build(&self, name: CacheName, is_registered: bool) -> Cache {
         let setup = self.setup(&name.id, &Tuning::default());
         let key = CacheKey::new(&name.tenant, &name.id);
-        self.limit(key, &setup.settings);
-        Cache {
+        let cache = Cache {
             key,
             store: Arc::clone(&self.store),
             registration: self.registrations.of(is_registered),
@@ -302,7 +301,9 @@ impl Caches {
             tuning: tokio::sync::Mutex::default(),
             statistics: Mutex::default(),
             name,
-        }
+        };
+        cache.set_limits();
+        cache
     }
 
     /// From now on `cache`'s policy is what the last of `history` says.
@@ -317,14 +318,9 @@ impl Caches {
     /// Lookups of `cache` that begin from now on are made as the settings and `tuning` say.
     fn set_up(&self, cache: &Cache, tuning: &Tuning) {
         let setup = self.setup(cache.id(), tuning);
-        self.limit(cache.key, &setup.settings);
         cache.learning.keep_decisions(setup.keep_decisions_millis());
         cache.setup.store(Arc::new(setup));
-    }
-
-    fn limit(&self, cache: CacheKey, settings: &CacheSettings) {
-        let most = settings.max_bytes.map_or(u64::MAX, |most| most.bytes() as u64);
-        self.store.limit(cache, most, settings.max_curated_bytes().bytes() as u64);
+        cache.set_limits();
     }
 
     /// Whether a cache has all that it needs with these changes.

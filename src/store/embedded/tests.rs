@@ -592,6 +592,16 @@ async fn whoever_stores_makes_room_where_that_falls_behind() {
     }
 }
 
+/// Stores 1,000 entries, and changes bytes of some family's tables once the store is closed.
+async fn fill_and_damage(folder: &Path, family: &'static str, every: usize) {
+    let store = open(folder);
+    fill(&store, 0..1000).await;
+    store.close().await.unwrap();
+    let tables = store.inner.database.tables(family);
+    drop(store);
+    damage_tables(&tables, every);
+}
+
 /// Changes bytes of some family's tables, each so many behind the one before.
 fn damage_tables(tables: &[std::path::PathBuf], every: usize) {
     for table in tables {
@@ -685,12 +695,7 @@ async fn a_damaged_log_costs_what_came_after_and_a_torn_one_the_last_write() {
 #[tokio::test]
 async fn damaged_tables_of_entries_cost_what_they_held() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    fill(&store, 0..1000).await;
-    store.close().await.unwrap();
-    let tables = store.inner.database.tables("entries");
-    drop(store);
-    damage_tables(&tables, 40_000);
+    fill_and_damage(folder.path(), "entries", 40_000).await;
     let store = reopen(folder.path());
     let (mut found, mut after) = (0, None);
     loop {
@@ -1041,12 +1046,7 @@ async fn what_was_closed_needs_no_log() {
 #[tokio::test]
 async fn damage_is_examined() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    fill(&store, 0..1000).await;
-    store.close().await.unwrap();
-    let tables = store.inner.database.tables("vectors-a");
-    drop(store);
-    damage_tables(&tables, 20_000);
+    fill_and_damage(folder.path(), "vectors-a", 20_000).await;
     let found = examine(folder.path());
     assert_eq!(found.entries, 1000);
     let unreadable =

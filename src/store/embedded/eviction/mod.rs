@@ -303,9 +303,11 @@ impl EvictionIndex {
         }
     }
 
-    /// A lookup would have been answered with this entry, had it been there.
+    /// A lookup would have been answered with this entry, had it been there. Nothing is kept of caches that hold nothing and have no bounds.
     pub(super) fn missed(&self, cache: CacheKey, id: EntryId) {
-        self.0.lock().entries(cache).asked.count(hash(id));
+        if let Some(entries) = self.0.lock().caches.get_mut(&cache) {
+            entries.asked.count(hash(id));
+        }
     }
 
     /// Whether some cache, or all together, take more than they may.

@@ -61,6 +61,16 @@ fn a_flood_of_prompts_that_nobody_repeats_washes_nothing_of_use_out() {
 }
 
 #[test]
+fn lookups_in_caches_that_nobody_stores_into_leave_nothing_behind() {
+    let eviction = EvictionIndex::new(u64::MAX);
+    (0..100).for_each(|n| eviction.missed(cache(n), id(0)));
+    assert!(eviction.0.lock().caches.is_empty());
+    eviction.limit(cache(0), u64::MAX, u64::MAX);
+    eviction.missed(cache(0), id(0));
+    assert_eq!(eviction.0.lock().caches[&cache(0)].asked.estimate(hash(id(0))), 1);
+}
+
+#[test]
 fn what_is_asked_for_again_gets_in_and_what_is_no_longer_asked_for_goes() {
     let eviction = eviction(500);
     (0..500).for_each(|n| drop(store(&eviction, n, record(BYTES, 500))));
