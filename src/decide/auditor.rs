@@ -1,16 +1,15 @@
 //! Would-be hits that go to the provider all the same, so that it is known how often hits are wrong.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
 use super::share::Sample;
 use super::tunables::AuditTunables;
+use super::window::{Predicted, Sums, Window};
 
 /// What audits have shown of late.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Auditor {
-    window: VecDeque<Audit>,
+    window: Window<Audit>,
     all: u64,
 }
 
@@ -21,6 +20,16 @@ pub(super) struct Audit {
     /// With what probability it was sampled.
     chance: f32,
     right: bool,
+}
+
+impl Predicted for Audit {
+    fn error(&self) -> f32 {
+        self.predicted
+    }
+
+    fn is_right(&self) -> bool {
+        self.right
+    }
 }
 
 /// The mean [`doubt`] about would-be hits of late.
@@ -39,7 +48,7 @@ impl MeanDoubt {
 }
 
 impl Auditor {
-    pub(super) fn new(window: VecDeque<Audit>, all: u64) -> Self {
+    pub(super) fn new(window: Window<Audit>, all: u64) -> Self {
         Self { window, all }
     }
 
@@ -64,16 +73,14 @@ impl Auditor {
     /// The label of an audit came that was sampled with the probability `chance`.
     pub(super) fn add(&mut self, predicted: f64, chance: f64, right: bool, tunables: &AuditTunables) {
         #[expect(clippy::cast_possible_truncation, reason = "an error and a probability need no more than f32")]
-        self.window.push_back(Audit { predicted: predicted as f32, chance: chance as f32, right });
-        if self.window.len() > tunables.window {
-            self.window.pop_front();
-        }
+        let audit = Audit { predicted: predicted as f32, chance: chance as f32, right };
+        self.window.add(audit, tunables.window);
         self.all += 1;
     }
 
-    /// The audits of late: the error that was predicted of each, and whether it was right.
-    pub(super) fn recent(&self) -> impl Iterator<Item = (f32, bool)> {
-        self.window.iter().map(|audit| (audit.predicted, audit.right))
+    /// How many audits of late were wrong, and how many were predicted to be.
+    pub(super) fn sums(&self) -> Sums {
+        self.window.sums()
     }
 
     /// The audits of late, and how many were wrong: an honest estimate of wrong ÷ hits.

@@ -1,42 +1,37 @@
 //! Whether predicted errors come true, and what they have to be multiplied by.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
 use super::auditor::Auditor;
 use super::tunables::CalibrationTunables;
+use super::window::{Sums, Window};
 
 /// What became of predictions of late, beside what [`Auditor`] knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Calibration {
     /// Candidates that were just not sure enough: the error that was predicted of each, and whether it was right. They were
     /// rejected, and so all of them are labelled. They speak of predictions that are alike, and there are more of them than audits.
-    near: VecDeque<(f32, bool)>,
+    near: Window<(f32, bool)>,
 }
 
 impl Calibration {
-    pub(super) fn new(near: VecDeque<(f32, bool)>) -> Self {
+    pub(super) fn new(near: Window<(f32, bool)>) -> Self {
         Self { near }
     }
 
     /// The label of a candidate came that was just not sure enough.
     pub(super) fn add_near(&mut self, predicted: f64, right: bool, tunables: &CalibrationTunables) {
         #[expect(clippy::cast_possible_truncation, reason = "an error needs no more than f32")]
-        self.near.push_back((predicted as f32, right));
-        if self.near.len() > tunables.window {
-            self.near.pop_front();
-        }
+        self.near.add((predicted as f32, right), tunables.window);
     }
 
     /// What predicted errors have to be multiplied by: wrong ÷ expected to be wrong, with caution.
     #[must_use]
     pub(super) fn factor(&self, auditor: &Auditor, tunables: &CalibrationTunables) -> f64 {
-        let all = || auditor.recent().chain(self.near.iter().copied());
+        let Sums { wrong, expected } = auditor.sums() + self.near.sums();
         let (assumed_wrong, assumed_expected) = tunables.assumed;
         #[expect(clippy::cast_precision_loss, reason = "a window's length")]
-        let wrong = all().filter(|(_, right)| !right).count() as f64 + assumed_wrong;
-        let expected = all().map(|(error, _)| f64::from(error)).sum::<f64>() + assumed_expected;
+        let (wrong, expected) = (wrong as f64 + assumed_wrong, expected + assumed_expected);
         let (least, most) = tunables.bounds;
         ((wrong + tunables.caution * wrong.sqrt()) / expected).clamp(least, most)
     }

@@ -23,6 +23,7 @@ use super::scatter::Scatter;
 use super::source::Reliabilities;
 use super::spending::SpendingState;
 use super::trainer::Trainer;
+use super::window::Window;
 use crate::store::EntryId;
 
 /// Everything that a cache had learned.
@@ -48,8 +49,8 @@ pub struct LearnerV0 {
 
 #[derive(Deserialize)]
 struct AuditsV0 {
-    window: VecDeque<Audit>,
-    near: VecDeque<(f32, bool)>,
+    window: Window<Audit>,
+    near: Window<(f32, bool)>,
     all: u64,
     mean_doubt: MeanDoubt,
 }

@@ -45,6 +45,7 @@ pub mod text;
 mod token_set;
 mod trainer;
 mod tunables;
+mod window;
 
 pub use answer::{AnswerClass, Likeness, compare, is_literal};
 pub use assessment::{Assessment, CandidateVerdict, PolicyDecision, Verdict};

@@ -318,8 +318,15 @@ impl Reader {
 
         let position = self.position(index, &id, &name, !more.trim().is_empty(), out);
         let Some(call) = self.calls.get_mut(position) else { return Ok(()) };
-        if call.has_ended && (!more.trim().is_empty() || seal.is_some()) {
+        if call.has_ended && !more.trim().is_empty() {
             return Err(place.wrong("go on with a call after its end"));
+        }
+        if call.has_ended {
+            // The call has been told already, and says what it says without a signature that comes late.
+            if seal.is_some() || piece.rest(OWN).get().is_some() {
+                self.lose("tool_calls", out);
+            }
+            return Ok(());
         }
         for (known, given) in [(&mut call.id, id), (&mut call.name, name)] {
             if known.is_empty() {

@@ -523,6 +523,31 @@ fn thoughts_of_several_parts_are_set_apart() {
 }
 
 #[test]
+fn a_signature_that_comes_after_its_call_is_missed_and_the_stream_goes_on() {
+    let call = |index: u32, name: &str| {
+        let function = json!({"name": name, "arguments": "{}"});
+        chunk(json!({"tool_calls": [{"index": index, "id": name, "type": "function", "function": function}]}))
+    };
+    let late = |more: Value| {
+        let mut piece = json!({"index": 0});
+        piece.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        [call(0, "f"), call(1, "g"), chunk(json!({"tool_calls": [piece]})), end("tool_calls")]
+    };
+    let signature = json!({"extra_content": {"google": {"thought_signature": "s"}}});
+    for (more, is_lossy) in [(signature, true), (json!({"more": 1}), true), (json!({"id": "f"}), false)] {
+        let (deltas, read) = steps(&late(more).iter().map(event).collect::<Vec<_>>());
+        assert_eq!((read, deltas.iter().any(|delta| matches!(delta, Delta::Lossy(_)))), (Ok(()), is_lossy));
+        let names = assembled(deltas).unwrap().parts.into_iter().map(|part| match part.content {
+            Content::ToolCall(call) => (call.name, call.arguments),
+            other => panic!("{other:?}"),
+        });
+        assert!(names.eq([("f".into(), "{}".into()), ("g".into(), "{}".into())]));
+    }
+    // What is missing of what it says is another matter.
+    assert!(streamed(&late(json!({"function": {"arguments": "{}"}}))).is_err());
+}
+
+#[test]
 fn what_other_formats_ask_for() {
     let base = foreign(FormatId::Anthropic, vec![says(Role::User, &["Hi"])]);
     let tool = |name: &str| Tool::Function {
