@@ -204,7 +204,6 @@ impl Source {
             expires: Timestamp(u64::MAX),
             tags: Tags::default(),
             curation: None,
-            says: 0,
             cost_millis: 500,
             uses: 0,
             vector: Vector::New(self.vector(n)),
@@ -236,7 +235,7 @@ fn scope() -> ScopeKey {
 }
 
 fn open(path: &Path, durability: Durability) -> EmbeddedStore {
-    let options = OpenOptions { path: path.into(), durability, max_bytes: u64::MAX };
+    let options = OpenOptions { path: path.into(), durability, max_bytes: u64::MAX, gist_of: refrain::cache::gist_of };
     let model = ModelIdentity { name: "all-MiniLM-L6-v2".into(), dimension: 384, digest: digest() };
     loop {
         match EmbeddedStore::open(&options, &model) {

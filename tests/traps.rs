@@ -62,7 +62,12 @@ async fn traps_are_refused_and_paraphrases_are_served_before_there_are_labels() 
     let model = Model::load(&settings.embedding).unwrap();
     let embedder = Embedder::start(model, &settings.embedding).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let options = OpenOptions { path: folder.path().into(), durability: Durability::Buffered, max_bytes: u64::MAX };
+    let options = OpenOptions {
+        path: folder.path().into(),
+        durability: Durability::Buffered,
+        max_bytes: u64::MAX,
+        gist_of: refrain::cache::gist_of,
+    };
     let store = Arc::new(EmbeddedStore::open(&options, embedder.identity()).unwrap());
     let digest = embedder.identity().digest.clone();
     let caches = Caches::open(Arc::new(settings), digest, store, embedder).await.unwrap();

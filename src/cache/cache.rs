@@ -10,7 +10,7 @@ use super::distrust::{Distrust, Doubt};
 use super::error::CacheError;
 use super::judge::JudgeSlot;
 use super::learning::{Learning, QUARANTINED};
-use super::parsed_entry::ParsedEntryCache;
+use super::parsed_prompts::ParsedPrompts;
 use super::pending::Pending;
 use super::policy_change::History;
 use super::registration::Registration;
@@ -37,7 +37,7 @@ pub struct Cache {
     pub(super) distrust: Distrust,
     pub(super) pending: Pending,
     pub(super) learning: Arc<Learning>,
-    pub(super) parsed: Arc<ParsedEntryCache>,
+    pub(super) prompts: Arc<ParsedPrompts>,
     pub(super) judge: JudgeSlot,
     pub(super) history: Mutex<History>,
     /// Held while a change of the policy is made durable: one at a time.

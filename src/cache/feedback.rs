@@ -4,7 +4,6 @@ use super::cache::Cache;
 use super::decision::DecisionId;
 use super::decisions::Label;
 use super::learning::LabelContext;
-use super::parsed_entry::says;
 use crate::decide::LabelSource;
 use crate::store::{EntryId, Quarantine, StoreError, Timestamp};
 
@@ -71,7 +70,7 @@ impl Cache {
                 found.ok_or(FeedbackError::UnknownEntry)?;
                 let recorded = match feedback.correct {
                     true => self.store.release(self.key, entry).await?,
-                    false => self.store.quarantine(self.key, entry, Quarantine::Everybody, says).await?,
+                    false => self.store.quarantine(self.key, entry, Quarantine::Everybody).await?,
                 };
                 Ok(self.outcome(entry, recorded))
             }
@@ -96,7 +95,7 @@ impl Cache {
         // A wrong answer must not be back after a crash. Where that can't be promised, nothing was said.
         if !correct {
             let from = if logged.assessment.is_some() { Quarantine::NearPrompts } else { Quarantine::Everybody };
-            self.store.quarantine(self.key, entry, from, says).await?;
+            self.store.quarantine(self.key, entry, from).await?;
         }
         if let Some(assessment) = &logged.assessment {
             let of_best = |place| (Some(place) == assessment.best).then_some(correct);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::cache::Cache;
 use super::decision::DecisionId;
+use super::gist::answer_text;
 use super::judge::{Judge, Pair};
 use super::learning::{LabelContext, Learning};
-use super::parsed_entry::{ParsedEntry, answer_text};
 use super::setup::Setup;
+use crate::decide::text::Parsed;
 use crate::decide::{
     self, AnswerClass, AnsweredQuery, Assessment, CandidateFeatures, LabelSource, Likeness, ParsedPrompt, Query,
 };
@@ -26,16 +27,8 @@ pub(super) struct Fresh<'a> {
     pub(super) text: TextHash,
     pub(super) prompt: &'a str,
     pub(super) answer: &'a Answer,
-    /// Where it is stored so that near prompts find it.
-    pub(super) stored: Option<Stored<'a>>,
-}
-
-/// A fresh answer's entry.
-#[derive(Clone, Copy)]
-pub(super) struct Stored<'a> {
-    pub(super) created: Timestamp,
-    /// The prompt's, made of all that the prompt says.
-    pub(super) vector: &'a Embedding,
+    /// The prompt's vector, made of all that the prompt says; where it is stored so that near prompts find it.
+    pub(super) vector: Option<&'a Embedding>,
 }
 
 impl Cache {
@@ -46,16 +39,11 @@ impl Cache {
         if setup.policy.params().is_none() {
             return;
         }
-        let learn =
-            |Stored { created, vector }| (self.parsed.parse(fresh.entry, created, fresh.prompt, fresh.answer), vector);
-        let known = fresh.stored.map(learn);
+        let known = fresh.vector.map(|vector| (self.prompts.of(fresh.entry, fresh.prompt), vector));
         let answered = self.learning.awaited.lock().take((fresh.scope, fresh.text));
         let Some((id, assessment)) = answered else { return };
         let text = answer_text(fresh.answer);
-        let (class, is_literal) = match &known {
-            Some((known, _)) => (known.class, known.is_literal),
-            None => (AnswerClass::of(text), decide::is_literal(text)),
-        };
+        let (class, is_literal) = (AnswerClass::of(text), decide::is_literal(text));
         let likeness = |evidence: &CandidateFeatures| match evidence.answer == class {
             true => Likeness::Same,
             false if is_literal && evidence.is_literal => Likeness::Different,
@@ -64,7 +52,7 @@ impl Cache {
         let likenesses: Vec<Likeness> = assessment.candidates.iter().map(likeness).collect();
         if !likenesses.contains(&Likeness::Unclear) {
             let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
-            let asked = known.map(|(known, vector)| (known.prompt(fresh.prompt), vector));
+            let asked = known.map(|(known, vector)| (as_asked(fresh.prompt, &known), vector));
             let context =
                 LabelContext { source: LabelSource::FreshAnswer, answered: with_answer(asked.as_ref(), class) };
             self.learning.learn((id, &assessment), &right, context, &setup);
@@ -98,7 +86,7 @@ impl Cache {
             text,
             prompt: &question.text,
             answer,
-            stored: None,
+            vector: None,
         });
     }
 }
@@ -113,7 +101,7 @@ struct Comparison {
     answer: String,
     class: AnswerClass,
     /// What the prompt says and where it lies, if it is stored.
-    known: Option<(Arc<ParsedEntry>, Embedding)>,
+    known: Option<(Arc<Parsed>, Embedding)>,
     judge: Option<Arc<dyn Judge>>,
     store: Arc<dyn Store>,
     key: CacheKey,
@@ -143,7 +131,7 @@ impl Comparison {
             self.learning.join(self.entry, class);
         }
         if right.iter().any(Option::is_some) {
-            let asked = self.known.as_ref().map(|(known, vector)| (known.prompt(&self.prompt), vector));
+            let asked = self.known.as_ref().map(|(known, vector)| (as_asked(&self.prompt, known), vector));
             let context = LabelContext { source, answered: with_answer(asked.as_ref(), self.class) };
             self.learning.learn((self.id, &self.assessment), &right, context, &self.setup);
         }
@@ -164,6 +152,10 @@ impl Comparison {
         let judged = judge.agree(Pair { question: &self.prompt, fresh: &self.answer, stored }).await;
         Ok(judged.map(|right| (right, LabelSource::Judge)))
     }
+}
+
+fn as_asked<'t>(text: &'t str, parsed: &Parsed) -> ParsedPrompt<'t> {
+    ParsedPrompt::parsed(text, parsed.clone())
 }
 
 /// What a prompt says and where it lies, with its fresh answer.

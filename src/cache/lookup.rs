@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::decision::Decision;
+use super::gist::AnswerNeed;
 use crate::decide::LookupConstraints;
 use crate::embed::{Cosine, TextEmbedding};
 use crate::prompt::Question;
-use crate::store::{Answer, Attributes, ChatContext, Entry};
+use crate::store::{Attributes, ChatContext, Entry};
 
 /// How an answer may be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -33,8 +34,8 @@ pub struct Lookup {
     pub constraints: LookupConstraints,
     /// Answers wanted at most.
     pub max_results: usize,
-    /// Whether the caller can deliver an answer; others are passed over.
-    pub usable: fn(&Answer) -> bool,
+    /// What an answer must come with for the caller to deliver it; others are passed over.
+    pub need: AnswerNeed,
 }
 
 impl Lookup {
@@ -48,7 +49,7 @@ impl Lookup {
             strategies: vec![Strategy::Exact, Strategy::Semantic],
             constraints: LookupConstraints::default(),
             max_results: 1,
-            usable: |_| true,
+            need: AnswerNeed::Nothing,
         }
     }
 }

@@ -8,7 +8,6 @@ use super::decision::DecisionId;
 use super::decisions::{Logged, MAX_DECISIONS};
 use super::distrust::Doubt;
 use super::learning::{FlushMode, LEARNER, Learning, QUARANTINED};
-use super::parsed_entry::says;
 use super::policy_change::History;
 use super::registry::{CHANGES, Caches, STATISTICS};
 use crate::decide::{LearnerStatus, Statistics};
@@ -67,7 +66,7 @@ impl Cache {
         match State::read(&bytes, 0).and_then(State::value::<HashMap<EntryId, Quarantine>>) {
             Ok(entries) => {
                 for (entry, from) in entries {
-                    self.store.quarantine(self.key, entry, from, says).await?;
+                    self.store.quarantine(self.key, entry, from).await?;
                 }
                 self.store.save_state(self.key, QUARANTINED, Vec::new()).await
             }

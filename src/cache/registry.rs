@@ -11,7 +11,7 @@ use super::distrust::Distrust;
 use super::error::{CacheError, OpenError};
 use super::judge::{Judge, JudgeSlot};
 use super::learning::{FlushMode, Learning};
-use super::parsed_entry::ParsedEntryCache;
+use super::parsed_prompts::ParsedPrompts;
 use super::pending::Pending;
 use super::policy_change::{History, Tuning};
 use super::reembedding::Reembedding;
@@ -51,7 +51,7 @@ pub struct Caches {
     registrations: Registrations,
     /// Held while a cache is made or removed by name: one at a time.
     pub(super) lifecycle: tokio::sync::Mutex<()>,
-    parsed: Arc<ParsedEntryCache>,
+    prompts: Arc<ParsedPrompts>,
     judge: JudgeSlot,
     /// What decides, with a count, which would-be hits are audited; see [`Caches::open_with_draws`].
     salt: u64,
@@ -95,7 +95,7 @@ impl Caches {
             caches: RwLock::default(),
             registrations: Registrations::default(),
             lifecycle: tokio::sync::Mutex::default(),
-            parsed: Arc::default(),
+            prompts: Arc::default(),
             judge: JudgeSlot::default(),
             salt,
         };
@@ -209,6 +209,13 @@ impl Caches {
         Ok(())
     }
 
+    /// Until all labels that are known have been learned from.
+    pub async fn settle(&self) {
+        for cache in self.registered() {
+            cache.settle().await;
+        }
+    }
+
     /// From now on `judge` is asked whether answers say the same, where nothing else tells. The first one stays.
     pub fn judged_by(&self, judge: Arc<dyn Judge>) {
         if self.judge.set(judge).is_err() {
@@ -295,7 +302,7 @@ impl Caches {
             pending: Pending::default(),
             learning: Arc::new(Learning::new(&name, setup.keep_decisions_millis(), self.salt)),
             setup: ArcSwap::from_pointee(setup),
-            parsed: Arc::clone(&self.parsed),
+            prompts: Arc::clone(&self.prompts),
             judge: JudgeSlot::clone(&self.judge),
             history: Mutex::default(),
             tuning: tokio::sync::Mutex::default(),

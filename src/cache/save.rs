@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::cache::Cache;
 use super::error::CacheError;
-use super::fresh_answer::{Fresh, Stored};
-use super::parsed_entry::says;
+use super::fresh_answer::Fresh;
 use super::pending::PendingSave;
 use crate::embed::{EmbedError, Prefix, TextEmbedding};
 use crate::prompt::{Cacheability, Question};
@@ -97,7 +96,6 @@ impl Cache {
                 None => *save.question.fingerprint.bytes(),
             },
             prompt: save.question.text,
-            says: says(&save.answer),
             answer: save.answer,
             attributes: save.attributes,
             created,
@@ -128,8 +126,7 @@ impl Cache {
         }
         let id = stored?;
         drop(kept);
-        let stored = asked.as_ref().map(|vector| Stored { created, vector });
-        self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer, stored });
+        self.learn_from(&Fresh { entry: id, scope, text, prompt: &prompt, answer: &answer, vector: asked.as_ref() });
         Ok(id)
     }
 

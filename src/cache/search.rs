@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::cache::Cache;
 use super::decision::{Considered, Decision, DecisionId};
 use super::lookup::{Found, Hit, Lookup, Strategy};
-use super::parsed_entry::ParsedEntry;
 use super::pending::Before;
 use super::place::{Near, Place};
 use super::setup::Setup;
 use super::trouble::Trouble;
+use crate::decide::text::Parsed;
 use crate::decide::{
     AnswerClass, Assessment, AssessmentRequest, CandidateState, Neighbour, Observation, Outcome, ParsedPrompt,
     PolicyDecision, PromptText, Query, RejectionReason, Verdict,
@@ -123,7 +123,8 @@ impl<'l> Search<'l> {
     async fn exact_in(&mut self, Place { scope, wanted }: &Place, text: TextHash) -> Result<(), Trouble> {
         let (cache, now) = (self.cache, self.now);
         let found = cache.store.find_exact(cache.key, *scope, text, wanted, now).await.map_err(Trouble::Store)?;
-        let same = |entry: &Entry| entry.prompt == self.lookup.question.text && self.is_usable(entry);
+        let can_be_given = |entry: &Entry| entry.curation.is_some() || self.lookup.need.is_met_by(&entry.answer);
+        let same = |entry: &Entry| entry.prompt == self.lookup.question.text && can_be_given(entry);
         if let Some(entry) = found.filter(same) {
             if cache.store.quarantined(cache.key, &entry.id) == Some(Quarantine::Everybody) {
                 self.rejections.push(RejectionReason::Quarantined);
@@ -136,11 +137,6 @@ impl<'l> Search<'l> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the caller can deliver an entry's answer. Curated ones are plain text, which everybody can.
-    fn is_usable(&self, entry: &Entry) -> bool {
-        entry.curation.is_some() || (self.lookup.usable)(&entry.answer)
     }
 
     async fn semantic(&mut self) -> Result<(), Trouble> {
@@ -172,8 +168,12 @@ impl<'l> Search<'l> {
             found => found?,
         };
         let started = Instant::now();
-        self.embedding = Some(self.assess(near));
+        let (embedding, served) = self.assess(near);
+        self.embedding = Some(embedding);
         telemetry::step(Step::Decide, started.elapsed());
+        for found in served {
+            self.serve_near(&found).await?;
+        }
         Ok(())
     }
 
@@ -219,25 +219,26 @@ impl<'l> Search<'l> {
         Ok(nearest)
     }
 
-    /// Asks the policy. Returns the prompt's vector.
-    fn assess(&mut self, near: Near<'_>) -> TextEmbedding {
+    /// Asks the policy. Returns the prompt's vector, and what is to be served.
+    fn assess(&mut self, near: Near<'_>) -> (TextEmbedding, Vec<Candidate>) {
         let Near { prompt, query: embedding, candidates } = near;
         if candidates.is_empty() {
-            return embedding;
+            return (embedding, Vec::new());
         }
         let (cache, lookup) = (self.cache, self.lookup);
         let policy = &Arc::clone(&self.setup).policy;
         let query = Query { prompt: &prompt, vector: &embedding.vector, is_lossy: embedding.lossy };
         let parsed: Vec<_> = match policy.ignores_texts() {
             true => Vec::new(),
-            false => candidates.iter().map(|found| cache.parsed.of(&found.entry)).collect(),
+            false => candidates.iter().map(|found| cache.prompts.of(found.entry.id, &found.entry.prompt)).collect(),
         };
-        let classes =
-            cache.learning.classes(candidates.iter().zip(&parsed).map(|(found, it)| (found.entry.id, it.class)));
+        let own = |found: &Candidate| (found.entry.id, AnswerClass(found.entry.answer.says));
+        let classes = cache.learning.classes(candidates.iter().map(own));
         let neighbours: Vec<Neighbour<'_>> = candidates
             .iter()
+            .zip(classes)
             .enumerate()
-            .map(|(place, found)| self.neighbour(found, parsed.get(place), classes.get(place)))
+            .map(|(place, (found, class))| self.neighbour(found, parsed.get(place), class))
             .collect();
         let request = AssessmentRequest {
             query,
@@ -262,15 +263,22 @@ impl<'l> Search<'l> {
             })
             .collect();
         let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
-        for place in served {
-            if self.hits.len() < lookup.max_results
-                && let Some(found) = candidates.get_mut(place).and_then(Option::take)
-            {
-                let age = self.now.since(found.entry.created);
-                self.serve(found.entry, found.cosine, Strategy::Semantic, age);
-            }
+        let served = served.into_iter().filter_map(|place| candidates.get_mut(place)?.take()).collect();
+        (embedding, served)
+    }
+
+    /// Serves a near entry, unless it went, or got another answer, after it had been found.
+    async fn serve_near(&mut self, found: &Candidate) -> Result<(), Trouble> {
+        if self.hits.len() >= self.lookup.max_results {
+            return Ok(());
         }
-        embedding
+        let Candidate { entry: Entry { id, created, .. }, cosine, .. } = found;
+        let entry = self.cache.store.get(self.cache.key, *id, self.now).await.map_err(Trouble::Store)?;
+        match entry.filter(|entry| entry.created == *created) {
+            Some(entry) => self.serve(entry, *cosine, Strategy::Semantic, self.now.since(*created)),
+            None => self.reason = Some("the answer was removed or replaced meanwhile".into()),
+        }
+        Ok(())
     }
 
     fn count_near(&self) -> usize {
@@ -280,22 +288,21 @@ impl<'l> Search<'l> {
     fn neighbour<'n>(
         &self,
         found: &'n Candidate,
-        parsed: Option<&'n Arc<ParsedEntry>>,
-        class: Option<&AnswerClass>,
+        parsed: Option<&'n Arc<Parsed>>,
+        answer: AnswerClass,
     ) -> Neighbour<'n> {
-        let Candidate { entry, vector, cosine, lossy, .. } = found;
-        let parsed = parsed.map(Arc::as_ref);
+        let Candidate { entry, vector, cosine, lossy } = found;
         Neighbour {
             entry: entry.id,
-            prompt: PromptText { text: &entry.prompt, parsed: parsed.map(|parsed| &parsed.parsed), is_lossy: *lossy },
+            prompt: PromptText { text: &entry.prompt, parsed: parsed.map(Arc::as_ref), is_lossy: *lossy },
             vector,
             cosine: *cosine,
-            answer: class.copied().unwrap_or(AnswerClass(0)),
-            is_literal: parsed.is_some_and(|parsed| parsed.is_literal),
+            answer,
+            is_literal: entry.answer.is_literal,
             state: CandidateState {
                 age_millis: self.now.since(entry.created),
                 is_quarantined: self.cache.store.quarantined(self.cache.key, &entry.id).is_some(),
-                is_deliverable: self.is_usable(entry),
+                is_deliverable: entry.curation.is_some() || self.lookup.need.is_met_by_gist(&entry.answer),
             },
         }
     }

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::cache::Cache;
 use super::error::CacheError;
 use super::line::{Line, LineEmbedding, fingerprint};
-use super::parsed_entry::says;
 use super::registry::{Caches, EMBEDDED_AT_ONCE};
 use super::save::usual_millis;
 use crate::embed::{EmbedError, Prefix};
@@ -173,7 +172,6 @@ impl Caches {
             cache: cache.key,
             fingerprint,
             prompt: question.text,
-            says: says(&answer),
             answer,
             attributes: Attributes::new(line.attributes),
             created,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use super::cache::Cache;
 use super::error::CacheError;
-use super::parsed_entry::says;
 use super::pending::PendingSave;
 use super::search::MAX_WAIT;
 use crate::decide::{Observation, Outcome};
@@ -164,7 +163,6 @@ impl Cache {
                 cache: self.key,
                 fingerprint: *fingerprint.bytes(),
                 prompt,
-                says: says(&answer),
                 answer,
                 attributes: Attributes::default(),
                 created,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::CommandError;
-use crate::cache::Caches;
+use crate::cache::{Caches, gist_of};
 use crate::config::{self, Settings};
 use crate::embed::{Embedder, Model, ModelIdentity};
 use crate::http::control::{self, Socket};
@@ -145,6 +145,7 @@ async fn open_store(settings: &Settings, model: &ModelIdentity) -> Result<Arc<Em
         path: settings.storage.path.clone(),
         durability: settings.storage.durability,
         max_bytes: settings.storage.max_bytes.bytes() as u64,
+        gist_of,
     };
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&options, &model)).await;
     opened.map_err(|error| OpenError::Io(error.into()))?.map(Arc::new)

@@ -101,7 +101,7 @@ mod tests {
     fn its_sums_are_of_the_latest_and_are_there_when_it_is_read_again() {
         let mut window = Window::default();
         for n in 0..250u8 {
-            window.add((f32::from(n) / 256.0, n % 2 == 0), 4);
+            window.add((f32::from(n) / 256.0, n.is_multiple_of(2)), 4);
         }
         let of_the_latest = Sums { wrong: 2, expected: f64::from(246 + 247 + 248 + 249) / 256.0 };
         assert_eq!(window.sums(), of_the_latest);

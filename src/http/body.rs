@@ -50,6 +50,29 @@ async fn collect(mut body: Body, limit: ByteLimit) -> Result<Bytes, BodyError> {
     if seen > limit.bytes() { Err(BodyError::TooLarge(limit)) } else { Ok(collected.freeze()) }
 }
 
+/// Throws away what is still to come of a body that is too large, as [`collect`] does. `seen` of it came before.
+pub(super) async fn drain(body: Body, seen: usize, limit: ByteLimit, patience: Duration) {
+    drain_pieces(&mut body.into_data_stream(), seen, limit, patience).await;
+}
+
+async fn drain_pieces(
+    pieces: &mut (impl Stream<Item = Result<Bytes, axum::Error>> + Unpin),
+    mut seen: usize,
+    limit: ByteLimit,
+    patience: Duration,
+) {
+    let until = limit.bytes().saturating_mul(DRAIN);
+    let drained = async {
+        while seen <= until
+            && let Some(Ok(piece)) = pieces.next().await
+        {
+            seen = seen.saturating_add(piece.len());
+        }
+    };
+    // Whoever takes longer sees a broken connection.
+    let _ = tokio::time::timeout(patience, drained).await;
+}
+
 /// Why a body that is passed on as it comes has ended early, once it has.
 pub(super) type Flaw = Arc<Mutex<Option<BodyError>>>;
 
@@ -69,7 +92,11 @@ pub(super) fn bounded(
                 let next = tokio::time::timeout(patience, pieces.next()).await;
                 let next = next.map_err(|_| BodyError::TimedOut(patience))?.transpose().map_err(BodyError::Broken)?;
                 let seen = seen.saturating_add(next.as_ref().map_or(0, Bytes::len));
-                if seen > limit.bytes() { Err(BodyError::TooLarge(limit)) } else { Ok((next, seen)) }
+                if seen > limit.bytes() {
+                    drain_pieces(&mut pieces, seen, limit, patience).await;
+                    return Err(BodyError::TooLarge(limit));
+                }
+                Ok((next, seen))
             };
             match next.await {
                 Ok((next, seen)) => Ok(next.map(|piece| (piece, (pieces, seen)))),

@@ -79,6 +79,8 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     let drained = async {
         graceful.shutdown().await;
         app.saves.wait().await;
+        // Answers that are being compared are labels, and a fit is what came of many.
+        app.caches.settle().await;
     };
     if tokio::time::timeout(patience, drained).await.is_err() {
         tracing::warn!("some requests were still in flight when server.drain_timeout ended");

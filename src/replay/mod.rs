@@ -18,7 +18,7 @@ pub use frontier::{Asked, frontier, hits_at};
 pub use tally::{Bin, CHECKPOINT, Counts, Digest, Seen, Tally};
 pub use trace::{Request, Trace, TraceError};
 
-use crate::cache::{self, Cache, CacheError, Caches, Lookup, Save};
+use crate::cache::{self, Cache, CacheError, Caches, Lookup, Save, gist_of};
 use crate::config::{CacheSettings, Durability, PolicyName, Settings};
 use crate::decide::Outcome;
 use crate::embed::{EmbedError, Embedder, Prefix};
@@ -127,7 +127,8 @@ pub async fn replay(
     }
     let folder = tempfile::tempdir()?;
     let model = embedder.identity().clone();
-    let options = OpenOptions { path: folder.path().into(), durability: Durability::Buffered, max_bytes: u64::MAX };
+    let options =
+        OpenOptions { path: folder.path().into(), durability: Durability::Buffered, max_bytes: u64::MAX, gist_of };
     let store = Arc::new(EmbeddedStore::open(&options, &model)?);
     let names = |number: usize| format!("policy-{number}");
     let caches: BTreeMap<String, CacheSettings> =

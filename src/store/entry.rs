@@ -43,6 +43,14 @@ pub struct Answer {
     pub vector: Option<ProviderVector>,
 }
 
+impl Answer {
+    /// The bytes of all that it says.
+    pub(super) fn size(&self) -> usize {
+        let of_vector = self.vector.as_ref().map_or(0, |vector| vector.components.len() * size_of::<f32>());
+        self.text.len() + self.completion.as_ref().map_or(0, String::len) + of_vector
+    }
+}
+
 /// A vector that a provider's model made of a prompt, as it is served. Nothing is searched by it.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct ProviderVector {
@@ -54,9 +62,25 @@ pub struct ProviderVector {
     pub components: Vec<f32>,
 }
 
-/// A stored entry.
+/// What there is to know of an answer without reading it. How it is made of one, whoever opens the store says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AnswerGist {
+    /// What it says, as a number: answers that say the same have the same.
+    pub says: u64,
+    /// Whether it is so short that other words say something else.
+    pub is_literal: bool,
+    /// Whether it says anything in plain text.
+    pub has_text: bool,
+    /// Whether it comes with how much was used to make it.
+    pub has_usage: bool,
+}
+
+/// Finds out the gist of an answer.
+pub type GistOf = for<'a> fn(&'a Answer) -> AnswerGist;
+
+/// A stored entry: with its answer, or with as much of it as is known.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct Entry<A = Answer> {
     /// Its name.
     pub id: EntryId,
     /// Who may be answered with it; compared again with the asker's after every read.
@@ -66,7 +90,7 @@ pub struct Entry {
     /// The prompt that was answered.
     pub prompt: String,
     /// The answer.
-    pub answer: Answer,
+    pub answer: A,
     /// What it can be filtered by.
     pub attributes: Attributes,
     /// When it was stored.
@@ -79,11 +103,19 @@ pub struct Entry {
     pub curation: Option<Curation>,
 }
 
-impl Entry {
+impl<A> Entry<A> {
     /// What its vector can be found by.
     #[must_use]
     pub fn index_tags(&self) -> Vec<Tag> {
         index_tags(&self.attributes, self.curation.as_ref())
+    }
+
+    /// The same entry with something else for its answer, and what it had.
+    pub(super) fn with_answer<B>(self, answer: B) -> (Entry<B>, A) {
+        let Self { id, scope, fingerprint, prompt, answer: before, attributes, created, expires, tags, curation } =
+            self;
+        let entry = Entry { id, scope, fingerprint, prompt, answer, attributes, created, expires, tags, curation };
+        (entry, before)
     }
 }
 
@@ -105,7 +137,7 @@ pub struct EntryFilter {
 impl EntryFilter {
     /// Whether `entry` is one of them.
     #[must_use]
-    pub fn admits(&self, entry: &Entry) -> bool {
+    pub fn admits<A>(&self, entry: &Entry<A>) -> bool {
         let admits = |chat| entry.curation.as_ref().is_some_and(|curation| curation.admits(chat));
         entry.attributes.carry(&self.attributes) && self.chat.as_ref().is_none_or(admits)
     }
@@ -146,7 +178,7 @@ pub struct Near {
 impl Selection {
     /// Whether all that can be seen without vectors holds for `entry`.
     #[must_use]
-    pub fn admits(&self, entry: &Entry) -> bool {
+    pub fn admits<A>(&self, entry: &Entry<A>) -> bool {
         entry.attributes.carry(&self.attributes)
             && self.tags.as_ref().is_none_or(|tags| entry.tags.has_any(tags))
             && self.stored_before.is_none_or(|before| entry.created < before)
@@ -186,9 +218,6 @@ pub struct NewEntry {
     pub curation: Option<Curation>,
     /// Milliseconds that its answer took to make: what a lookup that finds it saves.
     pub cost_millis: u32,
-    /// What its answer says, as a number: answers that say the same have the same. An entry that is quarantined stays so where it gets
-    /// another answer that says the same as the wrong one.
-    pub says: u64,
     /// Lookups that were answered with it elsewhere.
     pub uses: u32,
     /// The prompt's vector.

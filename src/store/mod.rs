@@ -22,8 +22,8 @@ use crate::index::ImageError;
 pub use attributes::{Attributes, Flaw};
 pub use curation::{ChatContext, Curation};
 pub use entry::{
-    Answer, Entry, EntryFilter, Holdings, Near, NewEntry, Position, ProviderVector, Selected, Selection, Stored,
-    StoredVector, Timestamp, Vector,
+    Answer, AnswerGist, Entry, EntryFilter, GistOf, Holdings, Near, NewEntry, Position, ProviderVector, Selected,
+    Selection, Stored, StoredVector, Timestamp, Vector,
 };
 pub use key::{CacheKey, EntryId, ScopeKey, TextHash};
 pub use quarantine::Quarantine;
@@ -74,7 +74,7 @@ impl From<ImageError> for StoreError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     /// The near entry.
-    pub entry: Entry,
+    pub entry: Entry<AnswerGist>,
     /// Whether its prompt's vector misses some of what it says.
     pub lossy: bool,
     /// Its prompt's vector.
@@ -94,9 +94,6 @@ pub struct Made {
     /// Of about so many.
     pub all: u64,
 }
-
-/// What an answer says, as a number: answers that say the same have the same.
-pub type Says = for<'a> fn(&'a Answer) -> u64;
 
 /// Whether acknowledged writes may be gone, reports of wrong answers among them: because their log was damaged, or because
 /// somebody mended the database.
@@ -174,7 +171,8 @@ pub trait Store: Send + Sync {
     /// How many entries in `scope` have a vector. Answers at once.
     fn count_near(&self, cache: CacheKey, scope: ScopeKey) -> usize;
 
-    /// The entries in `scope` with the `k` nearest vectors, nearest first, that are `wanted` and haven't expired at `now`. [`StoreError::OtherModel`] where the query is of another model than [`model`](Store::model).
+    /// The entries in `scope` with the `k` nearest vectors, nearest first, that are `wanted` and haven't expired at `now`. Their answers
+    /// aren't read; [`get`](Store::get) does that. [`StoreError::OtherModel`] where the query is of another model than [`model`](Store::model).
     async fn nearest(
         &self,
         cache: CacheKey,
@@ -201,10 +199,10 @@ pub trait Store: Send + Sync {
     /// What `cache` holds.
     fn holdings(&self, cache: CacheKey) -> Holdings;
 
-    /// Keeps an entry from somebody, durably, until it is [released](Store::release), removed, or gets an answer that says something
-    /// else. `says` tells what an answer says, as [`NewEntry::says`] does. Tells whether it was kept from fewer before; false where there is no such
-    /// entry. Where it fails, the entry is kept back all the same, but may come back with a restart.
-    async fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine, says: Says) -> Result<bool, StoreError>;
+    /// Keeps an entry from somebody, durably, until it is [released](Store::release), removed, or gets an answer that
+    /// [says](AnswerGist::says) something else. Tells whether it was kept from fewer before; false where there is no such entry. Where
+    /// it fails, the entry is kept back all the same, but may come back with a restart.
+    async fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine) -> Result<bool, StoreError>;
 
     /// Keeps an entry from nobody any more, durably. Tells whether it was.
     async fn release(&self, cache: CacheKey, id: EntryId) -> Result<bool, StoreError>;

@@ -123,7 +123,8 @@ async fn assert_searches_agree(store: &EmbeddedStore, worker: usize, model: &Con
         for candidate in &near {
             let number = candidate.entry.prompt.split(' ').nth(1).unwrap().parse::<u32>().unwrap();
             let version = model.get(&number).expect("an entry that isn't there is found");
-            assert_eq!(candidate.entry.answer.text, answer(worker, number, *version));
+            let entry = store.get(cache(worker), candidate.entry.id, NOW).await.unwrap().unwrap();
+            assert_eq!(entry.answer.text, answer(worker, number, *version));
         }
         assert_eq!(near.len(), model.len().min(5));
         if model.contains_key(&prompt) {

@@ -75,9 +75,9 @@ pub(super) fn id(worker: usize, prompt: u32) -> EntryId {
     EntryId::new(scope(worker), TextHash::of(&text(worker, prompt)), &Attributes::default())
 }
 
-/// Long enough that half of it would be noticed.
+/// Long enough that half of it would be noticed; some stay with their entries, and some lie apart.
 pub(super) fn answer(worker: usize, prompt: u32, version: u32) -> String {
-    format!("{worker} {prompt} {version};").repeat(1 + version as usize % 50)
+    format!("{worker} {prompt} {version};").repeat(1 + version as usize % 600)
 }
 
 pub(super) fn new_entry(worker: usize, prompt: u32, version: u32, model: &ModelIdentity) -> NewEntry {
@@ -91,7 +91,6 @@ pub(super) fn new_entry(worker: usize, prompt: u32, version: u32, model: &ModelI
         expires: expires(worker, prompt),
         tags: Tags::default(),
         curation: None,
-        says: 0,
         cost_millis: 1,
         uses: 0,
         vector: Vector::New(vector(&text(worker, prompt), model)),
@@ -116,7 +115,7 @@ pub(super) fn vector(text: &str, model: &ModelIdentity) -> TextEmbedding {
 
 /// Opens what is there with the model whose vectors fill it.
 pub(super) fn open(path: &Path, durability: Durability) -> EmbeddedStore {
-    let options = OpenOptions { path: path.into(), durability, max_bytes: u64::MAX };
+    let options = OpenOptions { path: path.into(), durability, max_bytes: u64::MAX, gist_of: refrain::cache::gist_of };
     let [mut model, other] = models();
     loop {
         match EmbeddedStore::open(&options, &model) {

@@ -2,6 +2,7 @@
 
 mod damaged;
 mod feedback;
+mod labels;
 mod lookup;
 mod registry;
 mod tuning;
@@ -36,7 +37,7 @@ impl World {
 
     pub(super) async fn open(&self) -> Caches {
         let (path, max_bytes) = (self.folder.path().into(), u64::MAX);
-        let options = OpenOptions { path, durability: Durability::Buffered, max_bytes };
+        let options = OpenOptions { path, durability: Durability::Buffered, max_bytes, gist_of };
         let store = Arc::new(EmbeddedStore::open(&options, self.embedder.identity()).unwrap());
         let named = self.embedder.identity().digest.clone();
         Caches::open(Arc::clone(&self.settings), named, store, self.embedder.clone()).await.unwrap()

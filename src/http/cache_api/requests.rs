@@ -3,7 +3,7 @@
 use super::langchain;
 use super::problem::Problem;
 use super::reader::Reader;
-use crate::cache::{Cache, Deletion, Lookup, Save, Strategy, chat_context, chat_question, read_chat};
+use crate::cache::{AnswerNeed, Cache, Deletion, Lookup, Save, Strategy, chat_context, chat_question, read_chat};
 use crate::decide::LookupConstraints;
 use crate::decide::text::with_context;
 use crate::embed::Cosine;
@@ -104,7 +104,7 @@ impl SearchFields {
             constraints,
             max_results,
             // A tool call has no text to reply with.
-            usable: |answer| !answer.text.is_empty(),
+            need: AnswerNeed::Text,
         };
         SearchRequest { lookup, explain }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::controls::Controls;
 use super::error::ApiError;
 use super::model_name::model_of;
-use crate::cache::{Cache, Lookup, Strategy, chat_context};
+use crate::cache::{AnswerNeed, Cache, Lookup, Strategy, chat_context};
 use crate::decide::LookupConstraints;
 use crate::http::auth::Caller;
 use crate::http::live::Live;
@@ -18,7 +18,7 @@ use crate::http::{App, body};
 use crate::llm::{self, Chat, Delivery, Document, FormatId, raw};
 use crate::prompt::{Cacheability, Partition, Question};
 use crate::router::ChatRequest;
-use crate::store::{Answer, Attributes};
+use crate::store::Attributes;
 use crate::telemetry;
 
 /// Bodies beyond this are parsed on a blocking thread.
@@ -186,18 +186,9 @@ impl IncomingChat {
             },
             max_results: 1,
             // Whoever asks for the usage counts on it, so an answer without one doesn't serve.
-            usable: if tells_usage { has_usage } else { |_| true },
+            need: if tells_usage { AnswerNeed::Usage } else { AnswerNeed::Nothing },
         }
     }
-}
-
-fn has_usage(answer: &Answer) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Reply {
-        usage: Option<serde::de::IgnoredAny>,
-    }
-    let reply = answer.completion.as_deref().and_then(|reply| serde_json::from_str::<Reply>(reply).ok());
-    reply.is_some_and(|reply| reply.usage.is_some())
 }
 
 /// What separates a request from others beside what its body says: see [`Partition`].

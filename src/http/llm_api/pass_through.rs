@@ -60,6 +60,10 @@ pub(in crate::http) async fn pass_through(
     let server = &app.settings.server;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > server.max_body.bytes()) {
+        // Whoever waits to be told whether to send it at all has sent nothing.
+        if !headers.contains_key(header::EXPECT) {
+            body::drain(body, 0, server.max_body, server.read_timeout.0).await;
+        }
         return Err(body::BodyError::TooLarge(server.max_body).into());
     }
     let (pieces, flaw) = body::bounded(body, server.max_body, server.read_timeout.0);

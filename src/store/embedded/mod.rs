@@ -29,8 +29,8 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{
-    Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, Holdings, Loss,
-    Made, NewEntry, Position, Quarantine, Says, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector,
+    Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, GistOf, Holdings,
+    Loss, Made, NewEntry, Position, Quarantine, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector,
     TextHash, Timestamp, Vector,
 };
 use crate::background;
@@ -86,6 +86,7 @@ impl Drop for Waiting<'_> {
 struct Inner {
     database: Database,
     spaces: ArcSwap<Spaces>,
+    gist_of: GistOf,
     eviction: EvictionIndex,
     quarantines: Quarantines,
     /// A write takes its text's stripe, under a shared hold on `all`; flushing holds `all` alone.
@@ -132,6 +133,8 @@ pub struct OpenOptions {
     pub durability: Durability,
     /// What all entries together may take on disk before compression.
     pub max_bytes: u64,
+    /// What is kept of answers so that they needn't be read.
+    pub gist_of: GistOf,
 }
 
 impl EmbeddedStore {
@@ -142,13 +145,14 @@ impl EmbeddedStore {
     /// # Errors
     /// See [`OpenError`]; among them a database that another model's vectors fill.
     pub fn open(options: &OpenOptions, model: &ModelIdentity) -> Result<Self, OpenError> {
-        let database = Database::open(&options.path, options.durability, model)?;
+        let database = Database::open(options, model)?;
         let current = Arc::new(Space::new(model, database.current_slot()));
         // Before anything is served.
         let quarantines = Quarantines::new(database.quarantines()?);
         let inner = Arc::new(Inner {
             database,
             spaces: ArcSwap::from_pointee(Spaces { current, next: None }),
+            gist_of: options.gist_of,
             eviction: EvictionIndex::new(options.max_bytes),
             quarantines,
             stripes: std::array::from_fn(|_| Mutex::new(())),
@@ -428,8 +432,9 @@ impl Inner {
             curation: new.curation,
         };
         let (cost_millis, stripe) = (new.cost_millis, stripe(text));
-        let is_released = self.quarantines.get(cache, &id).is_some_and(|quarantined| !quarantined.holds_for(new.says));
-        Ok(Put { cache, text, entry, vector, lossy, wanted, tags, cost_millis, uses, stripe, is_released })
+        let gist = (self.gist_of)(&entry.answer);
+        let is_released = self.quarantines.get(cache, &id).is_some_and(|quarantined| !quarantined.holds_for(gist.says));
+        Ok(Put { cache, text, entry, gist, vector, lossy, wanted, tags, cost_millis, uses, stripe, is_released })
     }
 
     fn stored(&self, cache: CacheKey, EntryRecord { entry, vectors }: EntryRecord) -> Stored {
@@ -451,7 +456,7 @@ impl Inner {
 
     /// The vector of an entry that is about to be replaced, and whether it is lossy.
     fn vector_before(&self, key: VectorKey) -> Result<(Option<(Slot, Embedding)>, bool), StoreError> {
-        let record = self.database.entry_record(key.cache, key.id)?;
+        let record = self.database.gist(key.cache, key.id)?;
         for space in self.spaces.load().all() {
             if let Some(vector) = self.database.vector(space.slot, key)? {
                 let lossy = record.is_some_and(|record| record.vectors.lossy.has(space.slot));
@@ -518,14 +523,14 @@ impl Inner {
     }
 
     /// See [`Store::quarantine`].
-    fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine, says: Says) -> Result<bool, StoreError> {
-        let Some(seen) = self.database.entry(cache, id)? else { return Ok(false) };
+    fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine) -> Result<bool, StoreError> {
+        let Some(seen) = self.database.gist(cache, id)? else { return Ok(false) };
         let _all = self.all.read();
-        let _stripe = self.lock(stripe(TextHash::of(&seen.prompt)));
-        let Some(entry) = self.database.entry(cache, id)? else { return Ok(false) };
+        let _stripe = self.lock(stripe(TextHash::of(&seen.entry.prompt)));
+        let Some(EntryRecord { entry, .. }) = self.database.gist(cache, id)? else { return Ok(false) };
         let before = self.quarantines.get(cache, &id).map(|quarantined| quarantined.from);
         let from = before.map_or(from, |before| before.max(from));
-        let quarantined = Quarantined { from, says: Some(says(&entry.answer)) };
+        let quarantined = Quarantined { from, says: Some(entry.answer.says) };
         self.quarantines.add(cache, id, quarantined);
         self.database.set_quarantine(cache, id, Some(&quarantined))?;
         Ok(before < Some(from))
@@ -536,7 +541,7 @@ impl Inner {
         if self.quarantines.get(cache, &id).is_none() {
             return Ok(false);
         }
-        let text = self.database.entry(cache, id)?.map(|entry| TextHash::of(&entry.prompt));
+        let text = self.database.gist(cache, id)?.map(|record| TextHash::of(&record.entry.prompt));
         let _all = self.all.read();
         let _stripe = text.map(|text| self.lock(stripe(text)));
         self.database.set_quarantine(cache, id, None)?;
@@ -590,7 +595,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn get(&self, cache: CacheKey, id: EntryId, now: Timestamp) -> Result<Option<Entry>, StoreError> {
-        self.blocking(move |inner| Ok(inner.database.entry(cache, id)?.filter(|entry| entry.expires > now))).await
+        let found = match self.inner.database.entry(cache, id, Tier::Memory) {
+            Err(Unread::NotInMemory) => {
+                self.blocking(move |inner| Ok(inner.database.entry(cache, id, Tier::Disk)?)).await?
+            }
+            found => found?,
+        };
+        Ok(found.filter(|entry| entry.expires > now))
     }
 
     async fn find_exact(
@@ -657,7 +668,7 @@ impl Store for EmbeddedStore {
             let vectors = space.memory.vectors(cache, scope, nearest.iter().map(|neighbour| &neighbour.key));
             for (neighbour, vector) in nearest.into_iter().zip(vectors) {
                 // An entry deleted since the search is no candidate; tags are hashes, so what they stand for is compared whole.
-                let record = inner.database.entry_record(cache, neighbour.key)?;
+                let record = inner.database.gist(cache, neighbour.key)?;
                 let (Some(EntryRecord { entry, vectors }), Some(vector)) = (record, vector) else {
                     continue;
                 };
@@ -694,8 +705,8 @@ impl Store for EmbeddedStore {
         Holdings { entries, bytes, curated, curated_bytes }
     }
 
-    async fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine, says: Says) -> Result<bool, StoreError> {
-        self.blocking(move |inner| inner.quarantine(cache, id, from, says)).await
+    async fn quarantine(&self, cache: CacheKey, id: EntryId, from: Quarantine) -> Result<bool, StoreError> {
+        self.blocking(move |inner| inner.quarantine(cache, id, from)).await
     }
 
     async fn release(&self, cache: CacheKey, id: EntryId) -> Result<bool, StoreError> {
@@ -724,13 +735,19 @@ impl Store for EmbeddedStore {
         let selection = selection.clone();
         self.blocking(move |inner| {
             let (mut count, mut first) = (0, Vec::new());
-            inner.for_each_selected(cache, &selection, now, |selected| {
+            inner.for_each_selected(cache, &selection, now, |entry, cosine| {
                 count += 1;
                 if first.len() < most {
-                    first.push(selected);
+                    first.push((entry.id, cosine));
                 }
             })?;
-            Ok((count, first))
+            let mut selected = Vec::with_capacity(first.len());
+            for (id, cosine) in first {
+                // One may be gone by now.
+                let entry = inner.database.entry(cache, id, Tier::Disk)?;
+                selected.extend(entry.map(|entry| Selected { entry, cosine }));
+            }
+            Ok((count, selected))
         })
         .await
     }

@@ -12,7 +12,7 @@ use super::super::{CacheKey, EntryId, Quarantine};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Quarantined {
     pub(super) from: Quarantine,
-    /// What the wrong answer says; see [`NewEntry::says`](super::super::NewEntry::says). None where that isn't known.
+    /// What the wrong answer says; see [`AnswerGist::says`](super::super::AnswerGist::says). None where that isn't known.
     pub(super) says: Option<u64>,
 }
 

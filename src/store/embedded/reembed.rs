@@ -228,7 +228,7 @@ impl Inner {
     ) -> Result<Vec<MadeVector>, StoreError> {
         let mut entries = Vec::with_capacity(keys.len());
         for key in keys {
-            match self.database.entry(key.cache, key.id) {
+            match self.database.record(key.cache, key.id).map(|found| found.map(|record| record.entry)) {
                 Ok(Some(entry)) if entry.scope == key.scope => entries.push((*key, entry.prompt)),
                 // It was removed.
                 Ok(_) => {}
@@ -257,7 +257,7 @@ impl Inner {
         let current = self.current();
         let mut vectors = Vec::with_capacity(made.len());
         for MadeVector { key, made, .. } in made {
-            let Some(of) = self.database.entry_record(key.cache, key.id)?.filter(|of| of.vectors.wanted) else {
+            let Some(of) = self.database.record(key.cache, key.id)?.filter(|of| of.vectors.wanted) else {
                 continue;
             };
             self.recount(space, &current, *key)?;

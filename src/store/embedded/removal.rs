@@ -2,10 +2,10 @@
 
 use super::database::Deletions;
 use super::eviction::Excess;
-use super::record::{ExpiryKey, VectorKey};
+use super::record::{EntryRecord, ExpiryKey, VectorKey};
 use super::{AT_ONCE, Inner, stripe};
 use crate::config::Durability;
-use crate::store::{CacheKey, Entry, EntryId, Selection, StoreError, TextHash, Timestamp};
+use crate::store::{AnswerGist, CacheKey, Entry, EntryId, Selection, StoreError, TextHash, Timestamp};
 use crate::telemetry;
 
 /// An entry that is to be removed.
@@ -18,7 +18,7 @@ pub(super) struct RemovalTarget {
 }
 
 impl RemovalTarget {
-    fn of(cache: CacheKey, entry: &Entry) -> Self {
+    fn of<A>(cache: CacheKey, entry: &Entry<A>) -> Self {
         Self { cache, id: entry.id, stripe: Some(stripe(TextHash::of(&entry.prompt))) }
     }
 }
@@ -54,9 +54,9 @@ impl Inner {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let mut selected = Vec::new();
-        self.for_each_selected(cache, selection, now, |found| selected.push(RemovalTarget::of(cache, &found.entry)))?;
+        self.for_each_selected(cache, selection, now, |entry, _| selected.push(RemovalTarget::of(cache, &entry)))?;
         // One may have been replaced since. Its text, and so what is near to it, is the same.
-        let still = |entry: &Entry| entry.expires > now && selection.admits(entry);
+        let still = |entry: &Entry<AnswerGist>| entry.expires > now && selection.admits(entry);
         let (mut deleted, mut unreadable) = (0, None);
         for some in selected.chunks(AT_ONCE) {
             let removed = self.remove(some, Vec::new(), Durability::Buffered, still)?;
@@ -134,7 +134,7 @@ impl Inner {
         targets: &[RemovalTarget],
         expiries: Vec<ExpiryKey>,
         durability: Durability,
-        condition: impl Fn(&Entry) -> bool,
+        condition: impl Fn(&Entry<AnswerGist>) -> bool,
     ) -> Result<Removed, StoreError> {
         let mut removed = Removed::default();
         let mut locked = Vec::with_capacity(targets.len());
@@ -149,8 +149,8 @@ impl Inner {
         let mut deletions = Deletions { expiries, ..Deletions::default() };
         for (RemovalTarget { cache, id, .. }, _) in locked {
             // Read again under the lock: it may just have been replaced.
-            match self.database.entry(*cache, *id) {
-                Ok(Some(entry)) if condition(&entry) => deletions.entries.push((*cache, entry)),
+            match self.database.gist(*cache, *id) {
+                Ok(Some(EntryRecord { entry, .. })) if condition(&entry) => deletions.entries.push((*cache, entry)),
                 Ok(Some(_)) => {}
                 Ok(None) => deletions.missing.push((*cache, *id)),
                 Err(error) => removed.unreadable.push((*id, error)),
@@ -173,14 +173,14 @@ impl Inner {
         if known.is_some() {
             return Ok(*known);
         }
-        Ok(match self.database.entry(*cache, *id)? {
-            Some(entry) => Some(stripe(TextHash::of(&entry.prompt))),
+        Ok(match self.database.gist(*cache, *id)? {
+            Some(record) => Some(stripe(TextHash::of(&record.entry.prompt))),
             None => self.eviction.record(*cache, id).map(|record| record.stripe),
         })
     }
 
     /// An entry was removed from the database. The caller holds its stripe.
-    fn forget(&self, cache: CacheKey, entry: &Entry) {
+    fn forget<A>(&self, cache: CacheKey, entry: &Entry<A>) {
         let (scope, id) = (entry.scope, entry.id);
         self.eviction.removed(cache, &id);
         self.quarantines.remove(cache, &id);

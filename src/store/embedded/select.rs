@@ -1,6 +1,6 @@
 //! Going through a cache's entries for those that are selected.
 
-use super::super::{CacheKey, Entry, Near, Selected, Selection, StoreError, Timestamp};
+use super::super::{AnswerGist, CacheKey, Entry, Near, Selection, StoreError, Timestamp};
 use super::Inner;
 use super::record::VectorKey;
 use crate::embed::Cosine;
@@ -13,14 +13,14 @@ impl Inner {
         cache: CacheKey,
         selection: &Selection,
         now: Timestamp,
-        mut each: impl FnMut(Selected),
+        mut each: impl FnMut(Entry<AnswerGist>, Option<Cosine>),
     ) -> Result<(), StoreError> {
         let space = self.current();
         let embedding = selection.near.as_ref().and_then(|near| near.embedding.as_ref());
         if embedding.is_some_and(|embedding| embedding.model != space.model.digest) {
             return Err(StoreError::OtherModel);
         }
-        let cosine_to = |near: &Near, entry: &Entry| {
+        let cosine_to = |near: &Near, entry: &Entry<AnswerGist>| {
             if near.text == entry.prompt {
                 return Ok(Some(Cosine::ONE));
             }
@@ -29,7 +29,7 @@ impl Inner {
             Ok::<_, StoreError>(vector.map(|vector| embedding.vector.cosine(&vector)))
         };
         let mut failure = None;
-        self.database.for_each_entry(cache, |entry| {
+        self.database.for_each_gist(cache, |entry| {
             if entry.expires <= now || !selection.admits(&entry) {
                 return;
             }
@@ -44,7 +44,7 @@ impl Inner {
                     }
                 },
             };
-            each(Selected { entry, cosine });
+            each(entry, cosine);
         })?;
         // What can't be compared isn't near.
         if let Some(error) = failure {

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rocksdb::{ColumnFamilyDescriptor, DB, WriteBatch};
+use rocksdb::{DB, WriteBatch};
 
 use super::super::super::{CacheName, StoreError, TextHash};
 use super::super::quarantines::Quarantined;
 use super::super::record::{
-    self, EntryRecord, ExpiryKey, GraphKey, Slot, VectorKey, decode, decode_entry, decode_record, decode_vector,
+    self, EntryRecord, ExpiryKey, GraphKey, InRecord, Slot, VectorKey, check_answer, decode, decode_answer,
+    decode_entry, decode_record, decode_vector,
 };
 use super::models::{Models, identity};
 use super::scan::Scan;
@@ -69,6 +70,9 @@ impl fmt::Display for Problem {
             Self::Unreadable { family, places } => {
                 let what = match *family {
                     family::ENTRIES => "of entries: those are lost, and all others are served. A backup has them",
+                    family::ANSWERS => {
+                        "of answers: their entries are lost, and all others are served. A backup has them"
+                    }
                     family::VECTORS_A | family::VECTORS_B => {
                         "of vectors: their entries serve exact texts only, until `refrain reembed` has made them anew"
                     }
@@ -120,8 +124,7 @@ fn open_to_read(path: &Path) -> Result<DB, OpenError> {
         return Err(OpenError::Incomplete { path: path.to_owned(), missing });
     }
     let (options, shared) = (options::of_database()?, options::Shared::new());
-    let families = there.iter().map(|name| ColumnFamilyDescriptor::new(name, shared.of_family(name)));
-    DB::open_cf_descriptors_read_only(&options, path, families.collect::<Vec<_>>(), false)
+    DB::open_cf_descriptors_read_only(&options, path, shared.families(&there), false)
         .map_err(|error| OpenError::new(path, error))
 }
 
@@ -142,6 +145,7 @@ impl Examiner<'_> {
         }
         self.look_at_rows(family::VECTORS_A, |key, value| VectorKey::read(key).and(decode_vector(value)).map(drop));
         self.look_at_rows(family::VECTORS_B, |key, value| VectorKey::read(key).and(decode_vector(value)).map(drop));
+        self.look_at_rows(family::ANSWERS, |key, value| record::read_entry_key(key).and(check_answer(value)));
         self.look_at_rows(family::EXACT, |_, value| decode::<Vec<EntryId>>(value).map(drop));
         self.look_at_rows(family::EXPIRY, |key, _| ExpiryKey::read(key).map(drop));
         self.look_at_rows(family::GRAPHS, |key, _| GraphKey::read(key).map(drop));
@@ -216,6 +220,12 @@ impl Examiner<'_> {
         self.found.entries = self.look_at_rows(family::ENTRIES, |key, value| {
             let (cache, id) = record::read_entry_key(key)?;
             let EntryRecord { entry, vectors: about } = decode_entry(value)?;
+            if let InRecord::Apart(gist) = entry.answer {
+                let found = db.cf_handle(family::ANSWERS).map(|family| db.get_pinned_cf(family, key));
+                let found = found.and_then(Result::ok).flatten();
+                let answer = found.and_then(|bytes| decode_answer(&bytes, &entry, gist).ok().flatten());
+                answer.ok_or_else(|| StoreError::Damaged("its answer is missing".into()))?;
+            }
             let scope = entry.scope;
             without_vector += u64::from(about.wanted && !has(vectors, &VectorKey { cache, scope, id }.bytes()));
             let by_text = ids(&record::exact_key(cache, scope, TextHash::of(&entry.prompt)));
@@ -248,8 +258,7 @@ pub fn mend(path: &Path, nothing_was_reported: bool) -> Result<PathBuf, OpenErro
     there.extend(
         family::ALL.iter().map(|name| (*name).to_owned()).filter(|name| !there.contains(name)).collect::<Vec<_>>(),
     );
-    let families = there.iter().map(|name| ColumnFamilyDescriptor::new(name, shared.of_family(name)));
-    let db = DB::open_cf_descriptors(&options, path, families.collect::<Vec<_>>()).map_err(wrong)?;
+    let db = DB::open_cf_descriptors(&options, path, shared.families(&there)).map_err(wrong)?;
     let mut batch = WriteBatch::default();
     let of =
         |name| db.cf_handle(name).ok_or_else(|| OpenError::Damaged(StoreError::Damaged(format!("no family {name}"))));

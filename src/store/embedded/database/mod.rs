@@ -1,6 +1,7 @@
 //! The only folder that knows RocksDB.
 
 mod decisions;
+mod entries;
 mod exact;
 mod examine;
 mod files;
@@ -16,33 +17,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, ErrorKind, FlushOptions, IteratorMode, Options,
-    WriteBatch, WriteOptions,
+    ColumnFamily, DB, DBRecoveryMode, ErrorKind, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
 use super::super::{
-    CacheKey, CacheName, Curation, Entry, EntryId, Loss, Position, ScopeKey, StoreError, TextHash, Timestamp,
+    AnswerGist, CacheKey, CacheName, Curation, Entry, EntryId, GistOf, Loss, ScopeKey, StoreError, TextHash, Timestamp,
 };
+use super::OpenOptions;
 use super::eviction::EntryCost;
 use super::quarantines::Quarantined;
 use super::record::{
-    self, AboutVectors, EntryRecord, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_entry,
-    decode_record, decode_vector, encode, encode_entry, encode_record, encode_vector,
+    self, AboutVectors, EncodedEntry, ExpiryKey, Slot, Slots, VectorKey, VectorRecord, decode, decode_record,
+    decode_vector, encode, encode_entry, encode_record, encode_vector,
 };
 use crate::config::Durability;
 use crate::embed::{Embedding, ModelIdentity};
 use crate::index::Tag;
 use crate::telemetry;
 
-pub(super) use exact::{Sought, Tier, Unread};
+pub(super) use entries::{Tier, Unread};
+pub(super) use exact::Sought;
 pub use examine::{Examination, Problem, StateOnDisk, examine, mend};
 pub(super) use graphs::Generations;
 use models::Models;
 pub(super) use models::NewVector;
 use scan::{Damage, Scan};
 
-/// Of the layout of column families and keys. The fourth one has a family for quarantines; one of the third becomes it when it is opened.
-const SCHEMA: u32 = 4;
+/// Of the layout of column families and keys. The fourth one has a family for quarantines, the fifth one for answers; those from the
+/// third on become it when they are opened.
+const SCHEMA: u32 = 5;
 const UPGRADED_FROM: u32 = 3;
 /// What RocksDB says of a log whose last write is cut short, which happens where a process or a machine ends in the midst of it.
 const TORN: [&str; 3] = ["truncated header", "truncated record body", "error reading trailing data"];
@@ -57,7 +60,7 @@ const PAGE_BYTES: usize = 4 << 20;
 mod family {
     /// [`models::KEY`](super::models) → schema, and which model's vectors are where.
     pub(super) const META: &str = "default";
-    /// [`entry_key`](super::record::entry_key) → [`EntryRecord`](super::EntryRecord).
+    /// [`entry_key`](super::record::entry_key) → [`EntryRecord`](super::record::EntryRecord).
     pub(super) const ENTRIES: &str = "entries";
     /// [`VectorKey`](super::VectorKey) → vector, expiry and tags: what the index is loaded from. One of the two is of the
     /// model that is in use, the other one empty or of the model that will be.
@@ -84,8 +87,13 @@ mod family {
     /// [`entry_key`](super::record::entry_key) → [`Quarantined`](super::Quarantined): entries that are kept from somebody.
     pub(super) const QUARANTINE: &str = "quarantine";
 
-    pub(super) const ALL: [&str; 12] =
-        [META, ENTRIES, VECTORS_A, VECTORS_B, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH, DECISIONS, QUARANTINE];
+    /// [`entry_key`](super::record::entry_key) → an answer that doesn't lie in the entry's record.
+    pub(super) const ANSWERS: &str = "answers";
+
+    pub(super) const ALL: [&str; 13] = [
+        META, ENTRIES, VECTORS_A, VECTORS_B, EXACT, EXPIRY, CACHES, STATE, GRAPHS, WORTH, DECISIONS, QUARANTINE,
+        ANSWERS,
+    ];
 }
 
 /// Why a database can't be used. Each message says what to do.
@@ -227,6 +235,7 @@ pub(super) struct Put {
     pub(super) cache: CacheKey,
     pub(super) text: TextHash,
     pub(super) entry: Entry,
+    pub(super) gist: AnswerGist,
     /// Where its vector goes, if it has one. None is left elsewhere.
     pub(super) vector: Option<(Slot, Embedding)>,
     pub(super) lossy: bool,
@@ -244,7 +253,7 @@ pub(super) struct Put {
 #[derive(Default)]
 pub(super) struct Deletions {
     /// Entries, with all that is kept of them.
-    pub(super) entries: Vec<(CacheKey, Entry)>,
+    pub(super) entries: Vec<(CacheKey, Entry<AnswerGist>)>,
     /// Entries that aren't there, though it is written what they take.
     pub(super) missing: Vec<(CacheKey, EntryId)>,
     /// Expiries that were looked at.
@@ -254,6 +263,8 @@ pub(super) struct Deletions {
 pub(super) struct Database {
     db: DB,
     durability: Durability,
+    /// How the gist is found out of answers that were written without one.
+    gist_of: GistOf,
     /// Whether its directory lets nothing be written.
     is_read_only: bool,
     /// Whether acknowledged writes may have been lost, and nobody has taken account of that yet.
@@ -262,14 +273,14 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn open(path: &Path, durability: Durability, model: &ModelIdentity) -> Result<Self, OpenError> {
+    pub(super) fn open(options: &OpenOptions, model: &ModelIdentity) -> Result<Self, OpenError> {
+        let OpenOptions { path, durability, gist_of, .. } = options;
         let there = files::families(path)?;
         let mut options = options::of_database()?;
         let shared = options::Shared::new();
-        let descriptor = |name: &str| ColumnFamilyDescriptor::new(name, shared.of_family(name));
-        let families = || family::ALL.map(descriptor);
+        let families = || shared.families(family::ALL);
         // Where nothing can be written, no family can be made.
-        let families_there = || there.iter().map(|name| descriptor(name)).collect::<Vec<_>>();
+        let families_there = || shared.families(&there);
         let ((mut db, is_read_only), log) =
             replay_what_can_be_read(&mut options, |options| match DB::open_cf_descriptors(options, path, families()) {
                 Ok(db) => Ok((db, false)),
@@ -292,7 +303,14 @@ impl Database {
         }
         let models = models::identify(&db, path, model, is_read_only)?.into();
         let suspects_loss = log == Log::Damaged || has_key(&db, family::META, LOSS)?;
-        let database = Self { db, durability, is_read_only, suspects_loss: suspects_loss.into(), models };
+        let database = Self {
+            db,
+            durability: *durability,
+            gist_of: *gist_of,
+            is_read_only,
+            suspects_loss: suspects_loss.into(),
+            models,
+        };
         if !is_read_only {
             files::mark_open(path)?;
             if suspects_loss {
@@ -349,46 +367,6 @@ impl Database {
         self.db.write(batch).map_err(failed)
     }
 
-    pub(super) fn entry(&self, cache: CacheKey, id: EntryId) -> Result<Option<Entry>, StoreError> {
-        Ok(self.entry_record(cache, id)?.map(|record| record.entry))
-    }
-
-    pub(super) fn entry_record(&self, cache: CacheKey, id: EntryId) -> Result<Option<EntryRecord>, StoreError> {
-        let found = self.db.get_pinned_cf(self.family(family::ENTRIES)?, record::entry_key(cache, id));
-        found.map_err(failed)?.map(|bytes| decode_entry(&bytes)).transpose()
-    }
-
-    /// The `most` entries behind a position, or fewer where they are large. Those that can't be read are left out, and that is
-    /// logged.
-    pub(super) fn page(
-        &self,
-        cache: Option<CacheKey>,
-        after: Option<Position>,
-        most: usize,
-    ) -> Result<Vec<(CacheKey, EntryRecord)>, StoreError> {
-        let last = after.map(|after| record::entry_key(after.cache, after.entry));
-        let from: &[u8] = match (&last, &cache) {
-            (Some(last), _) => last,
-            (None, Some(cache)) => &cache.0,
-            (None, None) => &[],
-        };
-        let mut page = Vec::with_capacity(most);
-        let (mut bytes, mut damage) = (0, Damage::default());
-        for item in Scan::from(&self.db, self.family(family::ENTRIES)?, from) {
-            let Some((key, value)) = damage.sort_out(item) else { continue };
-            let Some((of, _)) = damage.sort_out(record::read_entry_key(&key)) else { continue };
-            if page.len() == most || bytes > PAGE_BYTES || cache.is_some_and(|cache| cache != of) {
-                break;
-            }
-            bytes += value.len();
-            if last.is_none_or(|last| *key != last) {
-                page.extend(damage.sort_out(decode_entry(&value)).map(|record| (of, record)));
-            }
-        }
-        damage.report();
-        Ok(page)
-    }
-
     /// Makes a copy of everything as it is now, of hard links where the file system allows.
     pub(super) fn backup(&self, directory: &Path) -> Result<(), StoreError> {
         if self.is_read_only {
@@ -427,7 +405,7 @@ impl Database {
         let models = self.models.read();
         let lossy = Slots::only(put.vector.as_ref().map_or(models.slot(), |(slot, _)| *slot), put.lossy);
         let about = AboutVectors { wanted: put.wanted, lossy };
-        batch.put_cf(self.family(family::ENTRIES)?, entry_key, encode_entry(entry, about)?);
+        self.write_entry(batch, &entry_key, &encode_entry(entry, &entry.answer, put.gist, about)?)?;
         batch.put_cf(self.family(family::EXACT)?, record::exact_key(*cache, entry.scope, *text), encode(&ids)?);
         let expiry = ExpiryKey { at: entry.expires, cache: *cache, id: entry.id };
         batch.put_cf(self.family(family::EXPIRY)?, expiry.bytes(), []);
@@ -450,6 +428,21 @@ impl Database {
         Ok(record)
     }
 
+    /// An answer that lay apart goes where the one that replaces it doesn't.
+    fn write_entry(
+        &self,
+        batch: &mut WriteBatch,
+        key: &[u8],
+        EncodedEntry { record, answer }: &EncodedEntry,
+    ) -> Result<(), StoreError> {
+        batch.put_cf(self.family(family::ENTRIES)?, key, record);
+        match answer {
+            Some(answer) => batch.put_cf(self.family(family::ANSWERS)?, key, answer),
+            None => batch.delete_cf(self.family(family::ANSWERS)?, key),
+        }
+        Ok(())
+    }
+
     /// Removes what `deletions` say, all or nothing.
     pub(super) fn delete(&self, deletions: &Deletions, durability: Durability) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
@@ -458,7 +451,7 @@ impl Database {
         for (cache, entry) in &deletions.entries {
             let (cache, text) = (*cache, TextHash::of(&entry.prompt));
             let entry_key = record::entry_key(cache, entry.id);
-            for name in [family::ENTRIES, family::WORTH, family::QUARANTINE] {
+            for name in [family::ENTRIES, family::ANSWERS, family::WORTH, family::QUARANTINE] {
                 batch.delete_cf(self.family(name)?, entry_key);
             }
             let vector_key = VectorKey { cache, scope: entry.scope, id: entry.id }.bytes();
@@ -493,11 +486,9 @@ impl Database {
     /// Removes a whole cache, which is a range of keys. What knows of its entries' expiry is left behind, and does no harm.
     pub(super) fn flush(&self, cache: CacheKey) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        let vectors = [family::VECTORS_A, family::VECTORS_B];
-        for name in [family::ENTRIES, family::EXACT, family::GRAPHS, family::WORTH, family::QUARANTINE]
-            .into_iter()
-            .chain(vectors)
-        {
+        let of_entries = [family::ENTRIES, family::ANSWERS, family::EXACT, family::WORTH, family::QUARANTINE];
+        let of_vectors = [family::VECTORS_A, family::VECTORS_B, family::GRAPHS];
+        for name in of_entries.into_iter().chain(of_vectors) {
             let family = self.family(name)?;
             match after(cache) {
                 Some(end) => batch.delete_range_cf(family, cache.0.to_vec(), end.to_vec()),
@@ -654,22 +645,6 @@ impl Database {
     fn ids_of_text(&self, cache: CacheKey, scope: ScopeKey, text: TextHash) -> Result<Vec<EntryId>, StoreError> {
         let found = self.db.get_pinned_cf(self.family(family::EXACT)?, record::exact_key(cache, scope, text));
         found.map_err(failed)?.map_or_else(|| Ok(Vec::new()), |bytes| decode(&bytes))
-    }
-
-    /// Calls `each` for every entry of a cache that can be read. That some can't is logged.
-    pub(super) fn for_each_entry(&self, cache: CacheKey, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
-        let mut damage = Damage::default();
-        for item in Scan::from(&self.db, self.family(family::ENTRIES)?, &cache.0) {
-            let Some((key, value)) = damage.sort_out(item) else { continue };
-            if !key.starts_with(&cache.0) {
-                break;
-            }
-            if let Some(EntryRecord { entry, .. }) = damage.sort_out(decode_entry(&value)) {
-                each(entry);
-            }
-        }
-        damage.report();
-        Ok(())
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {

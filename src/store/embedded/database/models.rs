@@ -8,8 +8,11 @@ use std::path::Path;
 
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
-use super::super::super::StoreError;
-use super::super::record::{AboutVectors, EntryRecord, Slot, VectorKey, decode, encode, encode_entry, encode_vector};
+use super::super::super::{Entry, StoreError};
+use super::super::record::{
+    AboutVectors, EntryRecord, InRecord, Slot, VectorKey, decode, encode, encode_entry, encode_vector,
+    encode_without_answer,
+};
 use super::{Database, OpenError, SCHEMA, UPGRADED_FROM, VectorRecord, failed, family, record};
 use crate::embed::ModelIdentity;
 
@@ -83,7 +86,7 @@ pub(in super::super) struct NewVector {
     /// Whether it is lossy.
     pub(in super::super) lossy: bool,
     /// The entry that it belongs to.
-    pub(in super::super) of: EntryRecord,
+    pub(in super::super) of: EntryRecord<InRecord>,
 }
 
 impl Database {
@@ -149,12 +152,30 @@ impl Database {
             if of.vectors.lossy.has(slot) != *lossy {
                 let entry_key = record::entry_key(key.cache, key.id);
                 let about = AboutVectors { lossy: of.vectors.lossy.with(slot, *lossy), ..of.vectors };
-                let value = encode_entry(&of.entry, about)?;
-                batch.put_cf(self.family(family::ENTRIES)?, entry_key, value);
+                self.rewrite(&mut batch, &entry_key, &of.entry, about)?;
             }
         }
         // They can be made again.
         self.db.write(batch).map_err(failed)
+    }
+
+    /// Writes an entry as it is, but for what is known of its vectors.
+    fn rewrite(
+        &self,
+        batch: &mut WriteBatch,
+        key: &[u8],
+        entry: &Entry<InRecord>,
+        vectors: AboutVectors,
+    ) -> Result<(), StoreError> {
+        let (gist, answer) = match &entry.answer {
+            InRecord::Apart(gist) => {
+                batch.put_cf(self.family(family::ENTRIES)?, key, encode_without_answer(entry, *gist, vectors)?);
+                return Ok(());
+            }
+            InRecord::Short(gist, answer) => (*gist, answer),
+            InRecord::Whole(answer) => ((self.gist_of)(answer), answer),
+        };
+        self.write_entry(batch, key, &encode_entry(entry, answer, gist, vectors)?)
     }
 
     /// The family of a slot.

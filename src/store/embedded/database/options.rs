@@ -1,6 +1,9 @@
 //! How RocksDB is set: for all families, and for each by what is in it.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompactionStyle, DBCompressionType, Env, FifoCompactOptions, Options};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType, Env, FifoCompactOptions,
+    Options,
+};
 
 use super::super::super::StoreError;
 use super::{failed, family};
@@ -79,6 +82,12 @@ impl Use {
 impl Shared {
     pub(super) fn new() -> Self {
         Self { blocks: Cache::new_lru_cache(BLOCK_CACHE) }
+    }
+
+    /// Families with the options of each.
+    pub(super) fn families<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> Vec<ColumnFamilyDescriptor> {
+        let descriptor = |name: N| ColumnFamilyDescriptor::new(name.as_ref(), self.of_family(name.as_ref()));
+        names.into_iter().map(descriptor).collect()
     }
 
     pub(super) fn of_family(&self, name: &str) -> Options {
