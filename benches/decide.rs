@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 use refrain::config;
 use refrain::decide::text::Parsed;
 use refrain::decide::{
-    AnswerClass, AnsweredQuery, AssessmentRequest, BudgetPolicy, CandidateState, Change, ErrorBudget, Labels,
-    LookupConstraints, ModelPrior, Neighbour, ParsedPrompt, PerEntryPolicy, Policy, PolicyParams, PromptText, Query,
-    Share, Spending, Trainer, Tunables, Verdict,
+    AnswerClass, AnsweredQuery, AssessmentRequest, BudgetPolicy, CandidateState, Change, ErrorBudget, Judgement,
+    Labels, LookupConstraints, ModelPrior, Neighbour, ParsedPrompt, PerEntryPolicy, Policy, PolicyParams, PromptText,
+    Query, Share, Spending, Trainer, Tunables, Verdict,
 };
 use refrain::embed::{Embedding, Model};
 use refrain::replay::{Asked, frontier, hits_at};
@@ -359,11 +359,12 @@ fn replay(
                 flipped |= flip;
                 right != flip
             };
-            let right: Vec<_> = assessment.candidates.iter().map(|one| Some(label(one.answer == answer))).collect();
+            let right: Vec<_> =
+                assessment.candidates.iter().map(|one| Some(Judgement::sure(label(one.answer == answer)))).collect();
             // Whose label is wrong, of that the fresh answer was misread.
             let fresh = if flipped { AnswerClass::of(&prompt.text) } else { answer };
             let answered = Some(AnsweredQuery { query, answer: fresh });
-            let labels = Labels { right: &right, reliability: 1.0, answered };
+            let labels = Labels { of: &right, answered };
             if trainer.learn(&assessment, &labels, &spending, params.tunables) == Change::Sounded {
                 seen.alarms.push(number);
             }

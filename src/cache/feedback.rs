@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::decision::DecisionId;
 use super::decisions::Label;
-use super::learning::LabelContext;
+use super::learning::Finding;
 use crate::decide::LabelSource;
 use crate::store::{EntryId, Quarantine, StoreError, Timestamp};
 
@@ -98,10 +98,10 @@ impl Cache {
             self.store.quarantine(self.key, entry, from).await?;
         }
         if let Some(assessment) = &logged.assessment {
-            let of_best = |place| (Some(place) == assessment.best).then_some(correct);
-            let right: Vec<_> = (0..assessment.candidates.len()).map(of_best).collect();
-            let context = LabelContext { source: LabelSource::Feedback, answered: None };
-            self.learning.learn((id, assessment), &right, context, &self.setup());
+            let finding = Finding { right: correct, source: LabelSource::Feedback };
+            let of_best = |place| (Some(place) == assessment.best).then_some(finding);
+            let found: Vec<_> = (0..assessment.candidates.len()).map(of_best).collect();
+            self.learning.learn((id, assessment), &found, None, &self.setup());
         } else {
             let label = Label { source: LabelSource::Feedback, right: correct, at: Timestamp::now() };
             self.learning.decisions.lock().label(id, label);

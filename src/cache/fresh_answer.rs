@@ -6,19 +6,20 @@ use super::cache::Cache;
 use super::decision::DecisionId;
 use super::gist::answer_text;
 use super::judge::{Judge, Pair};
-use super::learning::{LabelContext, Learning};
+use super::learning::{Finding, Learning};
 use super::setup::Setup;
 use crate::decide::text::Parsed;
 use crate::decide::{
-    self, AnswerClass, AnsweredQuery, Assessment, CandidateFeatures, LabelSource, Likeness, ParsedPrompt, Query,
+    self, AnswerClass, AnsweredQuery, Assessment, CandidateFeatures, LabelSource, ParsedPrompt, Query,
 };
-use crate::embed::{Cosine, Embedder, Embedding, Prefix};
+use crate::embed::{Embedder, Embedding, Prefix};
 use crate::prompt::Question;
-use crate::store::{Answer, Attributes, CacheKey, EntryId, ScopeKey, Store, StoreError, TextHash, Timestamp};
+use crate::store::{Answer, Attributes, CacheKey, EntryId, ScopeKey, Store, TextHash, Timestamp};
 
-/// Long answers whose vectors are at least this near say the same, and at most that near don't; between, nobody knows.
-const SAME_MEANING: f32 = 0.85;
-const OTHER_MEANING: f32 = 0.6;
+/// Candidates about which a judge is asked at most, of one answer. Arbitrary.
+const MAX_ASKED: usize = 3;
+/// Where one candidate was right, others are asked about only that are as probably right: they may be of the same class. Arbitrary.
+const PROBABLE: f64 = 0.5;
 
 /// A fresh answer, from which labels are made.
 pub(super) struct Fresh<'a> {
@@ -44,25 +45,25 @@ impl Cache {
         let Some((id, assessment)) = answered else { return };
         let text = answer_text(fresh.answer);
         let (class, is_literal) = (AnswerClass::of(text), decide::is_literal(text));
-        let likeness = |evidence: &CandidateFeatures| match evidence.answer == class {
-            true => Likeness::Same,
-            false if is_literal && evidence.is_literal => Likeness::Different,
-            false => Likeness::Unclear,
+        let find = |candidate: &CandidateFeatures| {
+            let finding = |right, source| Some(Finding { right, source });
+            match self.learning.agree(candidate.answer, class) {
+                _ if candidate.answer == class => finding(true, LabelSource::FreshAnswer),
+                _ if is_literal && candidate.is_literal => finding(false, LabelSource::FreshAnswer),
+                Some(right) => finding(right, LabelSource::Judge),
+                None => None,
+            }
         };
-        let likenesses: Vec<Likeness> = assessment.candidates.iter().map(likeness).collect();
-        if !likenesses.contains(&Likeness::Unclear) {
-            let right: Vec<_> = likenesses.iter().map(|likeness| Some(*likeness == Likeness::Same)).collect();
+        let found: Vec<_> = assessment.candidates.iter().map(find).collect();
+        if found.iter().all(Option::is_some) {
             let asked = known.map(|(known, vector)| (as_asked(fresh.prompt, &known), vector));
-            let context =
-                LabelContext { source: LabelSource::FreshAnswer, answered: with_answer(asked.as_ref(), class) };
-            self.learning.learn((id, &assessment), &right, context, &setup);
+            self.learning.learn((id, &assessment), &found, with_answer(asked.as_ref(), class), &setup);
             return;
         }
         let comparison = Comparison {
             id,
             assessment,
-            likenesses,
-            entry: fresh.entry,
+            found,
             prompt: fresh.prompt.to_owned(),
             answer: text.to_owned(),
             class,
@@ -95,8 +96,8 @@ impl Cache {
 struct Comparison {
     id: DecisionId,
     assessment: Arc<Assessment>,
-    likenesses: Vec<Likeness>,
-    entry: EntryId,
+    /// What is known already.
+    found: Vec<Option<Finding>>,
     prompt: String,
     answer: String,
     class: AnswerClass,
@@ -110,47 +111,45 @@ struct Comparison {
 }
 
 impl Comparison {
-    async fn run(self) {
-        let mut right = Vec::with_capacity(self.likenesses.len());
-        let mut source = LabelSource::Meaning;
-        for (likeness, evidence) in self.likenesses.iter().zip(&self.assessment.candidates) {
-            right.push(match likeness {
-                Likeness::Same => Some(true),
-                Likeness::Different => Some(false),
-                // What can't be found out is no label.
-                Likeness::Unclear => self.compare(evidence.entry).await.ok().flatten().map(|(right, from)| {
-                    if from == LabelSource::Judge {
-                        source = from;
-                    }
-                    right
-                }),
-            });
+    async fn run(mut self) {
+        let count = self.assessment.candidates.len();
+        // The one that would have been served first: what is found of it says most.
+        let order =
+            self.assessment.best.into_iter().chain((0..count).filter(|place| Some(*place) != self.assessment.best));
+        let mut asked = 0;
+        for place in order {
+            if self.found[place].is_some() {
+                continue;
+            }
+            let CandidateFeatures { entry, answer, .. } = self.assessment.candidates[place];
+            // By what was found of the others meanwhile.
+            if let Some(right) = self.learning.agree(answer, self.class) {
+                self.found[place] = Some(Finding { right, source: LabelSource::Judge });
+                continue;
+            }
+            // What can't be found out is no label.
+            let Ok(Some(stored)) = self.store.get(self.key, entry, Timestamp::now()).await else { continue };
+            let stored = answer_text(&stored.answer);
+            let predicted = self.assessment.raw.get(place).copied().unwrap_or(0.5);
+            let is_answered = self.found.iter().flatten().any(|finding| finding.right);
+            let may_ask = asked < MAX_ASKED && (!is_answered || predicted > PROBABLE);
+            let stored_class = AnswerClass::of(stored);
+            if surely_unlike(&self.setup.embedder, &self.answer, stored).await {
+                self.found[place] = Some(Finding { right: false, source: LabelSource::Meaning });
+            } else if let Some(judge) = self.judge.as_ref().filter(|_| may_ask) {
+                asked += 1;
+                let pair = Pair { question: &self.prompt, fresh: &self.answer, stored };
+                let Some(right) = judge.agree(pair).await else { continue };
+                let finding = Finding { right, source: LabelSource::Judge };
+                self.found[place] = Some(finding);
+                self.learning.relate((stored_class, self.class), finding, predicted, &self.setup);
+            }
         }
-        if let Some(same) = right.iter().position(|right| *right == Some(true)) {
-            let class = self.assessment.candidates[same].answer;
-            self.learning.join(self.entry, class);
-        }
-        if right.iter().any(Option::is_some) {
+        if self.found.iter().any(Option::is_some) {
             let asked = self.known.as_ref().map(|(known, vector)| (as_asked(&self.prompt, known), vector));
-            let context = LabelContext { source, answered: with_answer(asked.as_ref(), self.class) };
-            self.learning.learn((self.id, &self.assessment), &right, context, &self.setup);
+            let answered = with_answer(asked.as_ref(), self.class);
+            self.learning.learn((self.id, &self.assessment), &self.found, answered, &self.setup);
         }
-    }
-
-    /// Whether the candidate's answer says the same, and who says so. A judge is asked where the vectors of the two don't tell.
-    async fn compare(&self, candidate: EntryId) -> Result<Option<(bool, LabelSource)>, StoreError> {
-        let Some(entry) = self.store.get(self.key, candidate, Timestamp::now()).await? else { return Ok(None) };
-        let stored = answer_text(&entry.answer);
-        let by_meaning = match decide::compare(&self.answer, stored) {
-            Likeness::Same => Some(true),
-            Likeness::Different => Some(false),
-            Likeness::Unclear => same_meaning(&self.setup.embedder, &self.answer, stored).await,
-        };
-        let Some(judge) = self.judge.as_ref().filter(|_| by_meaning.is_none()) else {
-            return Ok(by_meaning.map(|right| (right, LabelSource::Meaning)));
-        };
-        let judged = judge.agree(Pair { question: &self.prompt, fresh: &self.answer, stored }).await;
-        Ok(judged.map(|right| (right, LabelSource::Judge)))
     }
 }
 
@@ -166,13 +165,9 @@ fn with_answer<'a>(
     asked.map(|(prompt, vector)| AnsweredQuery { query: Query::new(prompt, vector), answer })
 }
 
-/// Whether two answers say the same, by the cosine of their vectors. None where that doesn't tell, or nobody has time.
-async fn same_meaning(embedder: &Embedder, a: &str, b: &str) -> Option<bool> {
-    let (a, b) = tokio::join!(embedder.embed(a, Prefix::Query), embedder.embed(b, Prefix::Query));
-    let cosine: Cosine = a.ok()?.vector.cosine(&b.ok()?.vector);
-    match cosine.get() {
-        near if near >= SAME_MEANING => Some(true),
-        far if far <= OTHER_MEANING => Some(false),
-        _ => None,
-    }
+/// Whether two answers surely say different things. Where that can't be found out now, they don't.
+async fn surely_unlike(embedder: &Embedder, a: &str, b: &str) -> bool {
+    let (of_a, of_b) = tokio::join!(embedder.embed(a, Prefix::Query), embedder.embed(b, Prefix::Query));
+    let (Ok(of_a), Ok(of_b)) = (of_a, of_b) else { return false };
+    decide::surely_unlike(a, b, of_a.vector.cosine(&of_b.vector))
 }

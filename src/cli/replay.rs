@@ -10,7 +10,7 @@ use crate::config::{self, DEFAULT_CACHE, Settings};
 use crate::decide::Share;
 use crate::embed::{Embedder, Embedding, Model};
 use crate::replay::report::{self, Report};
-use crate::replay::{Candidate, Counts, Replayed, Tally, Trace, hits_at, replay};
+use crate::replay::{AnsweredWith, Candidate, Counts, Replayed, Tally, Trace, hits_at, replay};
 
 /// Budgets that are tried where none is named.
 const BUDGETS: [f64; 3] = [0.01, 0.02, 0.05];
@@ -43,6 +43,12 @@ pub(super) struct ReplayArguments {
     /// `embedding` for lines of JSON. Requests without one find equal texts only.
     #[arg(long, value_name = "COLUMN")]
     embeddings: Option<String>,
+    /// Answer misses with the lines' `response` instead of their group, and label as in service, by comparing responses.
+    #[arg(long)]
+    responses: bool,
+    /// With `--responses`: a judge is asked as in service, one that knows the groups and errs in this share of the pairs.
+    #[arg(long, value_name = "SHARE", requires = "responses")]
+    judge_error: Option<f64>,
     /// Write a page with plots.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -66,6 +72,10 @@ pub(super) fn run(settings: Settings, arguments: &ReplayArguments) -> Result<(),
         shuffle(&mut trace.requests, seed);
     }
     trace.requests.truncate(arguments.requests.unwrap_or(usize::MAX));
+    let answered_with = match arguments.responses {
+        true => AnsweredWith::Response { judge_error: arguments.judge_error },
+        false => AnsweredWith::Group,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let replayed = runtime.block_on(async {
         let embedding = remembering(&settings.embedding, trace.requests.len());
@@ -78,7 +88,7 @@ pub(super) fn run(settings: Settings, arguments: &ReplayArguments) -> Result<(),
         };
         let bar = ProgressBar::new((trace.requests.len() * candidates.len()) as u64)
             .with_style(ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} requests {per_sec} {eta}")?);
-        let replayed = replay(&settings, embedder, &trace, &candidates, &|| bar.inc(1)).await?;
+        let replayed = replay(&settings, embedder, &trace, &candidates, answered_with, &|| bar.inc(1)).await?;
         bar.finish_and_clear();
         Ok::<_, CommandError>(replayed)
     })?;

@@ -46,9 +46,9 @@ impl<K: Eq + Hash + Clone, V: Clone, const MAX: usize> BoundedMap<K, V, MAX> {
         self.make_room();
     }
 
-    pub(super) fn remove(&mut self, key: &K) {
-        self.young.remove(key);
-        self.old.remove(key);
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        // It is in one of them.
+        self.young.remove(key).or_else(|| self.old.remove(key))
     }
 
     fn make_room(&mut self) {

@@ -84,6 +84,24 @@ impl Centres {
         }
     }
 
+    /// The prompts of `part` are prompts of `whole` from now on.
+    pub(super) fn join(&mut self, part: AnswerClass, whole: AnswerClass) {
+        let Self { sums, by_age, .. } = self;
+        let Some(part) = sums.remove(&part) else { return };
+        let joined = sums.entry_with(whole, || {
+            by_age.push_back(whole);
+            Arc::default()
+        });
+        if joined.of.sum.is_empty() {
+            *joined = part;
+        } else if part.of.fits(&joined.of.sum) {
+            let joined = Arc::make_mut(joined);
+            joined.of.join(&part.of);
+            joined.words.join(&part.words, WORDS);
+            joined.in_use = true;
+        }
+    }
+
     /// Whether an answer has a centre.
     pub(super) fn knows(&self, answer: &AnswerClass) -> bool {
         self.sums.get(answer).is_some()
@@ -131,6 +149,12 @@ impl Mean {
         }
         self.count += weight;
         self.sum.iter_mut().zip(vector).for_each(|(sum, value)| *sum += weight * value);
+    }
+
+    /// All that came to another one, of the same dimension.
+    fn join(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum.iter_mut().zip(&other.sum).for_each(|(sum, more)| *sum += more);
     }
 
     /// All that came count half.

@@ -2,6 +2,7 @@
 
 use super::query::PromptText;
 use super::text::{Differences, Parsed};
+use super::unread;
 use crate::embed::Cosine;
 
 /// Two prompts side by side.
@@ -14,6 +15,8 @@ pub struct Comparison {
     /// Whether they have the same words in the same order, whatever their case, spaces and punctuation. Only known of lossy
     /// ones.
     pub same_words: bool,
+    /// Whether they differ in what isn't read of them.
+    pub unread_differs: bool,
     /// What they say differently. Only known where the query was parsed.
     pub differences: Option<Differences>,
 }
@@ -28,7 +31,8 @@ impl Comparison {
             Some(other) => Differences::between(parsed, other),
             None => Differences::between(parsed, &Parsed::new(candidate.text)),
         });
-        Self { cosine, is_lossy, same_words, differences }
+        let unread_differs = unread::differ(query.text, candidate.text);
+        Self { cosine, is_lossy, same_words, unread_differs, differences }
     }
 
     /// Whether the vectors miss something and the words differ: nobody knows then how alike the prompts are.

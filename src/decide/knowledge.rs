@@ -8,6 +8,7 @@ use super::answer::AnswerClass;
 use super::auditor::Auditor;
 use super::bounded::BoundedMap;
 use super::calibration::Calibration;
+use super::classes::AnswerClasses;
 use super::drift::DriftMonitor;
 use super::estimator::Estimator;
 use super::params::PolicyParams;
@@ -18,7 +19,7 @@ use crate::store::EntryId;
 
 /// Entries of which the per-entry policy keeps observations, and those whose answers are known to say the same as others do.
 /// Arbitrary.
-const MAX_ENTRIES: usize = 50_000;
+pub(super) const MAX_ENTRIES: usize = 50_000;
 
 /// What a cache has learned: decisions are made from it and don't change it. Policies share it, so that nothing is lost where the
 /// operator chooses another one.
@@ -33,15 +34,22 @@ pub struct Knowledge {
     pub(super) alarms: u64,
     pub(super) observations: BoundedMap<EntryId, Arc<Observations>, MAX_ENTRIES>,
     pub(super) reliabilities: Reliabilities,
-    /// Entries whose answers say the same as others do, though in other words.
+    /// Entries whose answers were found to say the same as others do, by builds before answers had classes.
     pub(super) synonyms: BoundedMap<EntryId, AnswerClass, MAX_ENTRIES>,
+    pub(super) classes: AnswerClasses,
 }
 
 impl Knowledge {
     /// The class of an entry's answer: its own, or that of an answer that it was found to say the same as.
     #[must_use]
     pub fn class(&self, entry: &EntryId, own: AnswerClass) -> AnswerClass {
-        self.synonyms.get(entry).copied().unwrap_or(own)
+        self.classes.whole(self.synonyms.get(entry).copied().unwrap_or(own))
+    }
+
+    /// Whether two answers say the same, as far as that is known.
+    #[must_use]
+    pub fn agree(&self, a: AnswerClass, b: AnswerClass) -> Option<bool> {
+        self.classes.agree(a, b)
     }
 
     /// Whether anything is known of an entry itself.

@@ -11,6 +11,7 @@ use super::answer::AnswerClass;
 use super::auditor::{Audit, Auditor, MeanDoubt};
 use super::calibration::Calibration;
 use super::centres::Centres;
+use super::classes::AnswerClasses;
 use super::drift::DriftMonitor;
 use super::estimator::Estimator;
 use super::features::FEATURES;
@@ -97,6 +98,7 @@ impl From<LearnerV0> for (Trainer, SpendingState) {
                 .collect(),
             reliabilities: before.reliabilities,
             synonyms: before.joined.into_iter().collect(),
+            classes: AnswerClasses::default(),
         };
         let trainer = Trainer {
             knowledge,

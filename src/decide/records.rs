@@ -68,6 +68,16 @@ impl Records {
         Record::log_odds(self.answers.get(answer), DOUBT_OF_ANSWERS)
     }
 
+    /// What is known of `part` is known of `whole` from now on.
+    pub(super) fn join(&mut self, part: AnswerClass, whole: AnswerClass) {
+        if let Some(Record { surprise, information }) = self.answers.remove(&part) {
+            self.answers.update(whole, |record| {
+                record.surprise += surprise;
+                record.information += information;
+            });
+        }
+    }
+
     /// An answer that was predicted to be right with the probability `predicted` was right, or wasn't.
     pub(super) fn add(&mut self, entry: EntryId, answer: AnswerClass, predicted: f64, right: bool, weight: f64) {
         let p = predicted.clamp(1e-4, 1.0 - 1e-4);

@@ -62,6 +62,9 @@ pub enum RejectionReason {
     },
     /// The caller's API can't carry this answer.
     NotDeliverable,
+    /// The two prompts differ in characters that the model doesn't read.
+    #[serde(rename = "unread")]
+    UnreadDiffers,
 }
 
 /// What rules candidates out whatever a policy predicts of them.
@@ -83,6 +86,9 @@ impl Screening<'_> {
         }
         if comparison.is_ambiguous() {
             reasons.push(RejectionReason::Ambiguous);
+        }
+        if comparison.unread_differs {
+            reasons.push(RejectionReason::UnreadDiffers);
         }
         if self.strict {
             let what = comparison.differences.iter().flat_map(Differences::names);
@@ -113,7 +119,13 @@ mod tests {
     use super::*;
 
     fn comparison(cosine: f32) -> Comparison {
-        Comparison { cosine: Cosine::new(cosine), is_lossy: false, same_words: false, differences: None }
+        Comparison {
+            cosine: Cosine::new(cosine),
+            is_lossy: false,
+            same_words: false,
+            unread_differs: false,
+            differences: None,
+        }
     }
 
     fn screened(

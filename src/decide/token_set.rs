@@ -72,14 +72,27 @@ impl Words {
     /// One more prompt, which counts `weight`; no more than about `most` words are remembered.
     pub(super) fn add(&mut self, TokenSet(words): &TokenSet, weight: f32, most: usize) {
         self.prompts += weight;
-        for word in words {
-            match self.with.binary_search_by_key(word, |(word, _)| *word) {
-                Ok(at) => self.with[at].1 += weight,
-                Err(at) => self.with.insert(at, (*word, weight)),
-            }
+        words.iter().for_each(|word| self.count(*word, weight));
+        while self.with.len() > most {
+            self.halve();
+        }
+    }
+
+    /// All that came to another one.
+    pub(super) fn join(&mut self, other: &Self, most: usize) {
+        self.prompts += other.prompts;
+        for (word, count) in &other.with {
+            self.count(*word, *count);
         }
         while self.with.len() > most {
             self.halve();
+        }
+    }
+
+    fn count(&mut self, word: u32, more: f32) {
+        match self.with.binary_search_by_key(&word, |(word, _)| *word) {
+            Ok(at) => self.with[at].1 += more,
+            Err(at) => self.with.insert(at, (word, more)),
         }
     }
 

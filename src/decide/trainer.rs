@@ -10,6 +10,7 @@ use super::assessment::{Assessment, Verdict};
 use super::auditor::Auditor;
 use super::candidate::CandidateFeatures;
 use super::centres::Centres;
+use super::classes::{Evidence, Joined};
 use super::drift::Change;
 use super::features::FEATURES;
 use super::knowledge::Knowledge;
@@ -38,12 +39,32 @@ pub struct Trainer {
 /// What became known of an assessment's candidates.
 #[derive(Debug, Clone, Copy)]
 pub struct Labels<'l> {
-    /// Of each candidate, whether its answer was right, where that is known.
-    pub right: &'l [Option<bool>],
-    /// How often such labels are right, from 0.5 to 1.
-    pub reliability: f64,
+    /// Of each candidate, what was found of its answer, where anything was.
+    pub of: &'l [Option<Judgement>],
     /// The prompt with its fresh answer, if it is at hand.
     pub answered: Option<AnsweredQuery<'l>>,
+}
+
+/// Whether an answer was right, and how often whoever says so is right, from 0.5 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judgement {
+    /// It was.
+    pub right: bool,
+    /// See above.
+    pub reliability: f64,
+}
+
+impl Judgement {
+    /// By somebody who never errs.
+    #[must_use]
+    pub fn sure(right: bool) -> Self {
+        Self { right, reliability: 1.0 }
+    }
+
+    /// How much it counts: a coin's tells nothing.
+    fn trust(self) -> f64 {
+        (2.0 * self.reliability - 1.0).clamp(0.0, 1.0).powi(2)
+    }
 }
 
 /// A fit that is due: everything that it needs, so that it can be made elsewhere.
@@ -92,19 +113,19 @@ impl Trainer {
         spending: &Spending,
         tunables: &Tunables,
     ) -> Change {
-        let Labels { right, reliability, answered } = *labels;
+        let Labels { of, answered } = *labels;
         let training = &tunables.training;
-        let trust = (2.0 * reliability - 1.0).clamp(0.0, 1.0).powi(2);
         if let Some(answered) = answered {
-            self.locate(answered, assessment, right, trust, training);
+            self.locate(answered, assessment, of, training);
         }
         let stands_for = match assessment.verdict {
             Verdict::Audited => (1.0 / assessment.audit_rate.max(f64::MIN_POSITIVE)).min(training.max_audit_weight),
             _ => 1.0,
         };
         let mut change = Change::None;
-        for (place, (candidate, right)) in assessment.candidates.iter().zip(right).enumerate() {
-            let Some(right) = *right else { continue };
+        for (place, (candidate, judgement)) in assessment.candidates.iter().zip(of).enumerate() {
+            let Some(judgement) = *judgement else { continue };
+            let (right, trust) = (judgement.right, judgement.trust());
             let is_best = Some(place) == assessment.best;
             let raw = assessment.raw.get(place).copied().unwrap_or(0.5);
             self.knowledge.estimator.records.add(candidate.entry, candidate.answer, raw, right, trust);
@@ -157,28 +178,31 @@ impl Trainer {
         &mut self,
         answered: AnsweredQuery<'_>,
         assessment: &Assessment,
-        right: &[Option<bool>],
-        trust: f64,
+        of: &[Option<Judgement>],
         training: &TrainingTunables,
     ) {
         let AnsweredQuery { query, answer: fresh } = answered;
         let vector = query.vector.as_slice();
         self.scatter.add(vector);
         let centres = &mut self.knowledge.estimator.centres;
-        let candidates = || assessment.candidates.iter().zip(&assessment.raw).zip(right);
-        let has_answer = candidates().find(|(_, right)| **right == Some(true));
-        let has_answer = has_answer.map(|((candidate, _), _)| candidate.answer);
-        if let Some(answer) = has_answer.or_else(|| centres.knows(&fresh).then_some(fresh)) {
+        let judged = || {
+            let candidates = assessment.candidates.iter().zip(&assessment.raw).zip(of);
+            candidates.filter_map(|((candidate, raw), of)| Some((candidate, *raw, (*of)?)))
+        };
+        let has_answer = judged().find(|(_, _, judgement)| judgement.right);
+        let has_answer = has_answer.map(|(candidate, _, judgement)| (candidate.answer, judgement.trust()));
+        // What its own text says needs nobody to find it.
+        if let Some((answer, trust)) = has_answer.or_else(|| centres.knows(&fresh).then_some((fresh, 1.0))) {
             if let Some((away, others)) = centres.away(&answer, vector) {
                 self.scatter.add_within(&away, others);
             }
             #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
             centres.add(answer, vector, query.tokens(), trust as f32);
         }
-        let wrong = candidates().filter(|(_, right)| **right == Some(false));
-        for ((candidate, raw), _) in wrong.filter(|((_, raw), _)| **raw > training.nearly_taken) {
+        let wrong = judged().filter(|(_, _, judgement)| !judgement.right);
+        for (candidate, raw, judgement) in wrong.filter(|(_, raw, _)| *raw > training.nearly_taken) {
             #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-            centres.push_away(&candidate.answer, vector, (trust * raw) as f32);
+            centres.push_away(&candidate.answer, vector, (judgement.trust() * raw) as f32);
         }
     }
 
@@ -206,15 +230,22 @@ impl Trainer {
         let mut knowledge = Knowledge {
             reliabilities: self.knowledge.reliabilities.clone(),
             synonyms: self.knowledge.synonyms.clone(),
+            classes: self.knowledge.classes.clone(),
             ..Knowledge::default()
         };
         knowledge.estimator.records = self.knowledge.estimator.records.clone();
         Self { knowledge, generation: self.generation + 1, ..Self::default() }
     }
 
-    /// `entry`'s answer says the same as those of `class`, though in other words.
-    pub fn join(&mut self, entry: EntryId, class: AnswerClass) {
-        self.knowledge.synonyms.insert(entry, class);
+    /// Somebody found that `later` says the same as `earlier`, or doesn't. What is known of answers that become one is joined.
+    /// `predicted` is how probable it was before that they say the same.
+    pub fn relate(&mut self, earlier: AnswerClass, later: AnswerClass, judgement: Judgement, predicted: f64) {
+        let Judgement { right: same, reliability } = judgement;
+        let evidence = Evidence { same, reliability, predicted };
+        if let Some(Joined { part, whole }) = self.knowledge.classes.add(earlier, later, evidence) {
+            self.knowledge.estimator.records.join(part, whole);
+            self.knowledge.estimator.centres.join(part, whole);
+        }
     }
 
     /// `source` said the same as a more reliable one, or didn't.

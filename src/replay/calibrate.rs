@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use crate::decide::{
     AnswerClass, AnsweredQuery, AssessmentRequest, BudgetPolicy, CandidateFeatures, CandidateState, ErrorBudget,
-    Example, Examples, FEATURES, Labels, LookupConstraints, Metric, ModelPrior, Neighbour, ParsedPrompt, Policy,
-    PolicyParams, PromptText, Query, Scatter, SourceKind, Spending, Trainer, Tunables, Verdict,
+    Example, Examples, FEATURES, Judgement, Labels, LookupConstraints, Metric, ModelPrior, Neighbour, ParsedPrompt,
+    Policy, PolicyParams, PromptText, Query, Scatter, SourceKind, Spending, Trainer, Tunables, Verdict,
 };
 use crate::embed::{Embedder, Embedding, Prefix};
 use crate::store::{Attributes, CacheKey, EntryId, ScopeKey, TextHash};
@@ -148,12 +148,13 @@ impl Labelled {
             let Some(assessment) = decision.assessment else { continue };
             let answer = AnswerClass::of(&asked.group);
             let same = |candidate: &CandidateFeatures| candidate.answer == answer;
-            let right: Vec<_> = assessment.candidates.iter().map(|candidate| Some(same(candidate))).collect();
+            let right: Vec<_> =
+                assessment.candidates.iter().map(|candidate| Some(Judgement::sure(same(candidate)))).collect();
             let example =
                 |candidate: &CandidateFeatures| ModelPrior::example(candidate.vector(), same(candidate), weight);
             examples.extend(assessment.candidates.iter().map(example));
             let answered = Some(AnsweredQuery { query, answer });
-            trainer.learn(&assessment, &Labels { right: &right, reliability: 1.0, answered }, &spending, tunables);
+            trainer.learn(&assessment, &Labels { of: &right, answered }, &spending, tunables);
             if let Some(job) = trainer.due(&policy.prior, tunables) {
                 trainer.adopt(job.run(&policy.prior));
             }

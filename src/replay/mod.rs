@@ -1,11 +1,12 @@
 //! Replaying a trace through caches with different policies, side by side.
 //!
 //! Each policy has a cache of its own in a store that is thrown away afterwards. What runs is the code that serves: lookups,
-//! embedding, index, rules, saves, labels. Every miss and every audit is answered with the request's own group and stored; a hit is
-//! wrong where its entry belongs to another group.
+//! embedding, index, rules, saves, labels. Every miss and every audit is answered with the request's own group, or with its response, and
+//! stored; a hit is wrong where its entry belongs to another group.
 
 mod calibrate;
 mod frontier;
+mod judge;
 pub mod report;
 mod tally;
 mod trace;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use calibrate::{Labelled, Pair, Vectors};
 pub use frontier::{Asked, frontier, hits_at};
+use judge::GroupJudge;
 pub use tally::{Bin, CHECKPOINT, Counts, Digest, Seen, Tally};
 pub use trace::{Request, Trace, TraceError};
 
@@ -101,6 +103,18 @@ impl Candidate {
     }
 }
 
+/// What misses are answered with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AnsweredWith {
+    /// The name of the request's group: so all labels are right.
+    Group,
+    /// The request's response, where it has one. Labels come as they do in service, from comparing responses.
+    Response {
+        /// In which share of the pairs a judge errs, if there is one. It knows the groups.
+        judge_error: Option<f64>,
+    },
+}
+
 /// What came of a replay.
 #[derive(Debug)]
 pub struct Replayed {
@@ -120,6 +134,7 @@ pub async fn replay(
     embedder: Embedder,
     trace: &Trace,
     candidates: &[Candidate],
+    answered_with: AnsweredWith,
     progress: &(impl Fn() + Sync),
 ) -> Result<Replayed, ReplayError> {
     if trace.requests.is_empty() {
@@ -135,12 +150,15 @@ pub async fn replay(
         candidates.iter().enumerate().map(|(number, candidate)| (names(number), candidate.settings.clone())).collect();
     let settings = Arc::new(Settings { caches, ..settings.clone() });
     let caches = Caches::open_with_draws(settings, model.digest, store, embedder, 0).await?;
+    if let AnsweredWith::Response { judge_error: Some(error) } = answered_with {
+        caches.judged_by(Arc::new(GroupJudge::new(trace, error)));
+    }
     let asked = embed_all(&caches, trace).await;
     let frontier = tokio::task::block_in_place(|| frontier::frontier(&asked));
     let each = candidates
         .iter()
         .enumerate()
-        .map(|(number, candidate)| run(&caches, names(number), candidate, trace, progress));
+        .map(|(number, candidate)| run(&caches, names(number), candidate, (trace, answered_with), progress));
     let tallies = futures_util::future::try_join_all(each).await?;
     caches.store().close().await.map_err(CacheError::from)?;
     Ok(Replayed { tallies, frontier })
@@ -165,7 +183,7 @@ async fn run(
     caches: &Caches,
     id: String,
     candidate: &Candidate,
-    trace: &Trace,
+    (trace, answered_with): (&Trace, AnsweredWith),
     progress: &(impl Fn() + Sync),
 ) -> Result<Tally, ReplayError> {
     let cache = caches.get(TENANT, &id)?;
@@ -187,7 +205,8 @@ async fn run(
         tally.digest.add(decision, found.hits.first().map(|hit| hit.entry.id));
         tally.add(number, length, &Seen { outcome: decision.outcome, served, best, nearest });
         if matches!(decision.outcome, Outcome::Miss | Outcome::Audit) {
-            let answer = Answer { text: request.group.clone(), ..Answer::default() };
+            let response = request.response.as_ref().filter(|_| answered_with != AnsweredWith::Group);
+            let answer = Answer { text: response.unwrap_or(&request.group).clone(), ..Answer::default() };
             let is_known = candidate.stores_only_what_was_wrong() && best.is_some_and(|(_, _, right)| right);
             let (question, embedding) = (lookup.question, found.embedding);
             if is_known {

@@ -19,8 +19,8 @@ use super::decisions::{Decisions, Label, Logged};
 use super::setup::Setup;
 use crate::config::Reliability;
 use crate::decide::{
-    AnswerClass, AnsweredQuery, Assessment, AssessmentRequest, Change, Knowledge, LabelSource, Labels, LearnerStatus,
-    ModelPrior, Policy, PolicyDecision, PolicyParams, Spending, SpendingState, Trainer, Tunables,
+    AnswerClass, AnsweredQuery, Assessment, AssessmentRequest, Change, Judgement, Knowledge, LabelSource, Labels,
+    LearnerStatus, ModelPrior, Policy, PolicyDecision, PolicyParams, Spending, SpendingState, Trainer, Tunables,
 };
 use crate::store::{CacheName, EntryId, ScopeKey, TextHash, Timestamp};
 use crate::telemetry::{self, CacheLabels};
@@ -28,6 +28,9 @@ use crate::telemetry::{self, CacheLabels};
 /// What is learned takes at most about so many times as much in memory as it is written in: numbers are written short, and what a map has is
 /// beside it. Arbitrary, on the side of caution.
 const OVER_WRITTEN: u64 = 3;
+
+/// Who is right less often than this isn't believed.
+const LEAST_RELIABILITY: f64 = 0.75;
 
 /// What one cache has learned.
 pub(super) struct Learning {
@@ -140,22 +143,22 @@ impl Learning {
         LearnerStatus::new(&self.knowledge.load(), &self.spending, params, quarantined)
     }
 
-    /// Learns what labels say about each candidate of an assessment.
+    /// Learns what was found of each candidate's answer. Who errs too often isn't believed.
     pub(super) fn learn(
         self: &Arc<Self>,
         (id, assessment): (DecisionId, &Assessment),
-        right: &[Option<bool>],
-        LabelContext { source, answered }: LabelContext<'_>,
+        found: &[Option<Finding>],
+        answered: Option<AnsweredQuery<'_>>,
         setup: &Setup,
     ) {
         let tunables = setup.policy.params().map_or_else(Tunables::shipped, |params| params.tunables);
         let change = self.change(|trainer| {
-            let set = set_for(&setup.settings.reliability.unwrap_or_default(), source);
-            let reliability = trainer.knowledge().reliability(source, set);
-            trainer.learn(assessment, &Labels { right, reliability, answered }, &self.spending, tunables)
+            let judgement = |found: &Option<Finding>| judgement((*found)?, trainer.knowledge(), setup);
+            let of: Vec<_> = found.iter().map(judgement).collect();
+            trainer.learn(assessment, &Labels { of: &of, answered }, &self.spending, tunables)
         });
-        let of_best = assessment.best.and_then(|best| right.get(best).copied().flatten());
-        if let Some(right) = of_best {
+        let of_best = assessment.best.and_then(|best| found.get(best).copied().flatten());
+        if let Some(Finding { right, source }) = of_best {
             telemetry::label(self.labels(), source.name(), right);
             let label = Label { source, right, at: Timestamp::now() };
             let earlier = self.decisions.lock().label(id, label);
@@ -183,9 +186,8 @@ impl Learning {
         if a.source == b.source {
             return;
         }
-        let settings = setup.settings.reliability.unwrap_or_default();
         self.change(|trainer| {
-            let of = |label: Label| trainer.knowledge().reliability(label.source, set_for(&settings, label.source));
+            let of = |label: Label| reliability(label.source, trainer.knowledge(), setup);
             let lesser = if of(a) < of(b) { a } else { b };
             trainer.compare(lesser.source, a.right == b.right);
         });
@@ -210,9 +212,24 @@ impl Learning {
         });
     }
 
-    /// `entry`'s answer says the same as those of `class`, though in other words.
-    pub(super) fn join(&self, entry: EntryId, class: AnswerClass) {
-        self.change(|trainer| trainer.join(entry, class));
+    /// It was found that `later` says the same as `earlier`, which was `predicted` with this probability, or that it doesn't.
+    pub(super) fn relate(
+        &self,
+        (earlier, later): (AnswerClass, AnswerClass),
+        finding: Finding,
+        predicted: f64,
+        setup: &Setup,
+    ) {
+        self.change(|trainer| {
+            if let Some(judgement) = judgement(finding, trainer.knowledge(), setup) {
+                trainer.relate(earlier, later, judgement, predicted);
+            }
+        });
+    }
+
+    /// Whether two answers say the same, as far as that is known.
+    pub(super) fn agree(&self, a: AnswerClass, b: AnswerClass) -> Option<bool> {
+        self.knowledge.load().agree(a, b)
     }
 
     /// Until all labels that are known have been learned from.
@@ -278,10 +295,19 @@ fn set_for(reliability: &Reliability, source: LabelSource) -> Option<f64> {
     }
 }
 
-/// Where a label comes from.
-#[derive(Clone, Copy)]
-pub(super) struct LabelContext<'a> {
+/// What somebody found of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) right: bool,
     pub(super) source: LabelSource,
-    /// The prompt with its fresh answer, if there is one and the prompt is known whole.
-    pub(super) answered: Option<AnsweredQuery<'a>>,
+}
+
+/// What a finding counts; none where its source errs too often.
+fn judgement(Finding { right, source }: Finding, knowledge: &Knowledge, setup: &Setup) -> Option<Judgement> {
+    let reliability = reliability(source, knowledge, setup);
+    (reliability >= LEAST_RELIABILITY).then_some(Judgement { right, reliability })
+}
+
+fn reliability(source: LabelSource, knowledge: &Knowledge, setup: &Setup) -> f64 {
+    knowledge.reliability(source, set_for(&setup.settings.reliability.unwrap_or_default(), source))
 }

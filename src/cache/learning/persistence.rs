@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Learning;
-use crate::decide::{LearnerV0, SpendingState, Trainer};
+use crate::decide::{LearnerV0, SpendingState, Trainer, TrainerV1};
 use crate::embed::ModelDigest;
 use crate::store::{State, StateError, write_state};
 
@@ -28,13 +28,21 @@ pub enum FlushMode {
 }
 
 /// The version of what is written.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What was learned, as it is kept: of one model's cosines.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Saved {
     model: ModelDigest,
     trainer: Trainer,
+    spending: SpendingState,
+}
+
+/// The same as builds of the first version wrote it.
+#[derive(serde::Deserialize)]
+struct SavedV1 {
+    model: ModelDigest,
+    trainer: TrainerV1,
     spending: SpendingState,
 }
 
@@ -48,12 +56,18 @@ struct SavedV0 {
 impl Saved {
     fn read(bytes: &[u8]) -> Result<Self, StateError> {
         let state = State::read(bytes, VERSION)?;
-        if state.version() == VERSION {
-            return state.value();
-        }
-        let SavedV0 { model, learner } = state.value()?;
-        let (trainer, spending) = learner.into();
-        Ok(Self { model, trainer, spending })
+        Ok(match state.version() {
+            0 => {
+                let SavedV0 { model, learner } = state.value()?;
+                let (trainer, spending) = learner.into();
+                Self { model, trainer, spending }
+            }
+            1 => {
+                let SavedV1 { model, trainer, spending } = state.value()?;
+                Self { model, trainer: trainer.into(), spending }
+            }
+            _ => state.value()?,
+        })
     }
 }
 

@@ -29,6 +29,7 @@ use entities::Names;
 use language::Language;
 use lists::{Lists, overlap, sorted};
 use numbers::Numbers;
+pub(super) use numbers::digits_of;
 use order::Order;
 use scope_words::Meanings;
 use units::Units;

@@ -53,6 +53,11 @@ pub(super) fn words() -> impl Iterator<Item = (&'static str, NumberWord)> {
     WORDS.iter().zip(0..).map(|((word, _), place)| (*word, NumberWord(place)))
 }
 
+/// The digits of a number that is written as a word, in small letters.
+pub(in crate::decide) fn digits_of(word: &str) -> Option<&'static str> {
+    WORDS.iter().find(|(known, _)| *known == word).map(|(_, digits)| *digits)
+}
+
 /// What numbers a prompt names, in any order: hashes of their shortest spellings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Numbers {

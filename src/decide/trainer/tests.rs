@@ -48,9 +48,10 @@ fn feature(at: usize, trainer: &Trainer, prompt: &str, asked: &Embedding, near: 
 fn teach(trainer: &mut Trainer, prompt: &str, asked: &Embedding, near: &[Neighbour<'_>], right: AnswerClass) {
     let prompt = ParsedPrompt::of(prompt);
     let assessment = assessed(trainer, &prompt, asked, near);
-    let truths: Vec<_> = assessment.candidates.iter().map(|candidate| Some(candidate.answer == right)).collect();
+    let truths: Vec<_> =
+        assessment.candidates.iter().map(|candidate| Some(Judgement::sure(candidate.answer == right))).collect();
     let answered = Some(AnsweredQuery { query: Query::new(&prompt, asked), answer: right });
-    let labels = Labels { right: &truths, reliability: 1.0, answered };
+    let labels = Labels { of: &truths, answered };
     trainer.learn(&assessment, &labels, &Spending::default(), Tunables::shipped());
 }
 
