@@ -49,8 +49,8 @@ impl Cache {
             let finding = |right, source| Some(Finding { right, source });
             match self.learning.agree(candidate.answer, class) {
                 _ if candidate.answer == class => finding(true, LabelSource::FreshAnswer),
-                _ if is_literal && candidate.is_literal => finding(false, LabelSource::FreshAnswer),
                 Some(right) => finding(right, LabelSource::Judge),
+                None if is_literal && candidate.is_literal => finding(false, LabelSource::FreshAnswer),
                 None => None,
             }
         };

@@ -182,6 +182,7 @@ impl Trainer {
         training: &TrainingTunables,
     ) {
         let AnsweredQuery { query, answer: fresh } = answered;
+        let fresh = self.knowledge.classes.whole(fresh);
         let vector = query.vector.as_slice();
         self.scatter.add(vector);
         let centres = &mut self.knowledge.estimator.centres;

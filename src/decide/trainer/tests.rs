@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::decide::estimator::Estimator;
 use crate::decide::features::{CENTRE_MARGIN, WORDS_MARGIN};
 use crate::decide::policy::tests::entry;
 use crate::decide::{
@@ -116,4 +117,33 @@ fn a_fit_is_due_after_some_labels_and_not_taken_after_an_alarm() {
     trainer.begin_anew(&tunables.training);
     trainer.adopt(fitted);
     assert_eq!(trainer.knowledge.estimator.coefficients, None);
+}
+
+#[test]
+fn what_is_known_of_answers_that_say_the_same_is_joined() {
+    let mut trainer = Trainer::default();
+    let [one, other] = [AnswerClass(1), AnswerClass(2)];
+    let prompt = ParsedPrompt::of("where is the card");
+    let asked = vector([1.0, 0.0, 0.0]);
+    let estimator = &mut trainer.knowledge.estimator;
+    estimator.records.add(entry("b"), other, 0.9, false, 1.0);
+    for _ in 0..2 {
+        estimator.centres.add(other, asked.as_slice(), Query::new(&prompt, &asked).tokens(), 1.0);
+    }
+    let known = estimator.records.of_answer(&other);
+    assert!(known < 0.0);
+
+    trainer.relate(one, other, Judgement::sure(true), 0.5);
+    let knowledge = trainer.knowledge();
+    assert_eq!((knowledge.class(&entry("b"), other), knowledge.agree(one, other)), (one, Some(true)));
+    let Estimator { records, centres, .. } = &knowledge.estimator;
+    assert_eq!((records.of_answer(&one), records.of_answer(&other)), (known, 0.0));
+    let (away, prompts) = centres.away(&one, asked.as_slice()).unwrap();
+    assert_eq!((away, prompts, centres.knows(&other)), (vec![0.0; 3], 2.0, false));
+    // A second answer joins what is there.
+    let third = AnswerClass(3);
+    trainer.knowledge.estimator.centres.add(third, &[0.0, 1.0, 0.0], Query::new(&prompt, &asked).tokens(), 1.0);
+    trainer.relate(other, third, Judgement::sure(true), 0.5);
+    let (_, prompts) = trainer.knowledge().estimator.centres.away(&one, asked.as_slice()).unwrap();
+    assert_eq!(prompts, 3.0);
 }
