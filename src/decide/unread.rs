@@ -68,11 +68,14 @@ fn case_tells(a: &str, b: &str) -> bool {
     let mut begins = true;
     for word in a.split_whitespace() {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-        let lower = bare.to_ascii_lowercase();
         let is_acronym = bare.len() > 1 && bare.bytes().all(|byte| byte.is_ascii_uppercase());
-        let is_name = !begins && !is_acronym && bare.starts_with(|c: char| c.is_ascii_uppercase());
-        let is_other = (is_acronym && ACRONYMS.contains(&&*lower)) || (is_name && NAMES.contains(&&*lower));
-        if is_other && words(b).any(|other| other == lower) && !words(b).any(|other| other == bare) {
+        let is_name = !begins && bare.len() > 1 && bare.starts_with(|c: char| c.is_ascii_uppercase());
+        let others = if is_acronym { &ACRONYMS[..] } else { &NAMES[..] };
+        let other = (is_acronym || is_name).then(|| others.iter().find(|other| other.eq_ignore_ascii_case(bare)));
+        if let Some(Some(other)) = other
+            && words(b).any(|word| word == *other)
+            && !words(b).any(|word| word == bare)
+        {
             return true;
         }
         begins = word.ends_with(['.', '!', '?', ':']);
