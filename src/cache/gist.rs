@@ -48,7 +48,7 @@ fn has_usage(answer: &Answer) -> bool {
     reply.is_some_and(|reply| reply.usage.is_some())
 }
 
-/// What an answer must come with, so that whoever asks can be given it. Curated ones are plain text, which everybody can.
+/// What an answer must come with, so that whoever asks can be given it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AnswerNeed {
     /// Any answer will do.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::cache::Cache;
 use super::decision::{Considered, Decision, DecisionId};
+use super::gist::AnswerNeed;
 use super::lookup::{Found, Hit, Lookup, Strategy};
 use super::pending::Before;
 use super::place::{Near, Place};
@@ -123,8 +124,9 @@ impl<'l> Search<'l> {
     async fn exact_in(&mut self, Place { scope, wanted }: &Place, text: TextHash) -> Result<(), Trouble> {
         let (cache, now) = (self.cache, self.now);
         let found = cache.store.find_exact(cache.key, *scope, text, wanted, now).await.map_err(Trouble::Store)?;
-        let can_be_given = |entry: &Entry| entry.curation.is_some() || self.lookup.need.is_met_by(&entry.answer);
-        let same = |entry: &Entry| entry.prompt == self.lookup.question.text && can_be_given(entry);
+        let same = |entry: &Entry| {
+            entry.prompt == self.lookup.question.text && self.can_be_given(entry, AnswerNeed::is_met_by)
+        };
         if let Some(entry) = found.filter(same) {
             if cache.store.quarantined(cache.key, &entry.id) == Some(Quarantine::Everybody) {
                 self.rejections.push(RejectionReason::Quarantined);
@@ -137,6 +139,11 @@ impl<'l> Search<'l> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the caller can be given an entry's answer. Curated ones are plain text, which everybody can.
+    fn can_be_given<A>(&self, entry: &Entry<A>, is_met_by: impl FnOnce(AnswerNeed, &A) -> bool) -> bool {
+        entry.curation.is_some() || is_met_by(self.lookup.need, &entry.answer)
     }
 
     async fn semantic(&mut self) -> Result<(), Trouble> {
@@ -302,7 +309,7 @@ impl<'l> Search<'l> {
             state: CandidateState {
                 age_millis: self.now.since(entry.created),
                 is_quarantined: self.cache.store.quarantined(self.cache.key, &entry.id).is_some(),
-                is_deliverable: entry.curation.is_some() || self.lookup.need.is_met_by_gist(&entry.answer),
+                is_deliverable: self.can_be_given(entry, AnswerNeed::is_met_by_gist),
             },
         }
     }

@@ -46,30 +46,18 @@ struct KnowledgeV1 {
 
 impl From<TrainerV1> for Trainer {
     fn from(before: TrainerV1) -> Self {
-        let TrainerV1 { knowledge, examples, scatter, next_fit, generation } = before;
-        let KnowledgeV1 {
-            estimator,
-            labels,
-            auditor,
-            calibration,
-            drift,
-            alarms,
-            observations,
-            reliabilities,
-            synonyms,
-        } = knowledge;
-        let classes = AnswerClasses::default();
+        let TrainerV1 { knowledge: known, examples, scatter, next_fit, generation } = before;
         let knowledge = Knowledge {
-            estimator,
-            labels,
-            auditor,
-            calibration,
-            drift,
-            alarms,
-            observations,
-            reliabilities,
-            synonyms,
-            classes,
+            estimator: known.estimator,
+            labels: known.labels,
+            auditor: known.auditor,
+            calibration: known.calibration,
+            drift: known.drift,
+            alarms: known.alarms,
+            observations: known.observations,
+            reliabilities: known.reliabilities,
+            synonyms: known.synonyms,
+            classes: AnswerClasses::default(),
         };
         Self { knowledge, examples, scatter, next_fit, generation }
     }

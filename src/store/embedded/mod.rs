@@ -29,9 +29,9 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{
-    Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId, GistOf, Holdings,
-    Loss, Made, NewEntry, Position, Quarantine, ScopeKey, Selected, Selection, Store, StoreError, Stored, StoredVector,
-    TextHash, Timestamp, Vector,
+    AnswerGist, Attributes, CacheKey, CacheName, Candidate, ChatContext, EmbedTexts, Entry, EntryFilter, EntryId,
+    GistOf, Holdings, Loss, Made, NewEntry, Position, Quarantine, ScopeKey, Selected, Selection, Store, StoreError,
+    Stored, StoredVector, TextHash, Timestamp, Vector,
 };
 use crate::background;
 use crate::config::Durability;
@@ -86,7 +86,6 @@ impl Drop for Waiting<'_> {
 struct Inner {
     database: Database,
     spaces: ArcSwap<Spaces>,
-    gist_of: GistOf,
     eviction: EvictionIndex,
     quarantines: Quarantines,
     /// A write takes its text's stripe, under a shared hold on `all`; flushing holds `all` alone.
@@ -152,7 +151,6 @@ impl EmbeddedStore {
         let inner = Arc::new(Inner {
             database,
             spaces: ArcSwap::from_pointee(Spaces { current, next: None }),
-            gist_of: options.gist_of,
             eviction: EvictionIndex::new(options.max_bytes),
             quarantines,
             stripes: std::array::from_fn(|_| Mutex::new(())),
@@ -374,9 +372,11 @@ impl Inner {
     /// Writes all entries or none.
     fn put(&self, new: Vec<NewEntry>, durability: Durability) -> Result<(), StoreError> {
         let texts: Vec<TextHash> = new.iter().map(|new| TextHash::of(&new.prompt)).collect();
+        // Finding out a gist reads the whole answer, so it is done before others have to wait.
+        let gists: Vec<AnswerGist> = new.iter().map(|new| self.database.gist_of(&new.answer)).collect();
         let all = self.all.read();
         let stripes = self.lock_all(texts.iter().map(|text| stripe(*text)));
-        let puts = new.into_iter().zip(texts).map(|(new, text)| self.prepare(new, text));
+        let puts = new.into_iter().zip(texts).zip(gists).map(|((new, text), gist)| self.prepare(new, text, gist));
         let puts = puts.collect::<Result<Vec<Put>, _>>()?;
         let caches: BTreeSet<CacheKey> = puts.iter().map(|put| put.cache).collect();
         let records = self.database.put(&puts, durability)?;
@@ -398,7 +398,7 @@ impl Inner {
     }
 
     /// What is to be written. The caller holds its stripe.
-    fn prepare(&self, new: NewEntry, text: TextHash) -> Result<Put, StoreError> {
+    fn prepare(&self, new: NewEntry, text: TextHash, gist: AnswerGist) -> Result<Put, StoreError> {
         let (cache, scope) = (new.cache, new.scope());
         let id = new.id();
         let is_pinned = || self.eviction.record(cache, &id).is_some_and(|record| record.is_pinned);
@@ -432,7 +432,6 @@ impl Inner {
             curation: new.curation,
         };
         let (cost_millis, stripe) = (new.cost_millis, stripe(text));
-        let gist = (self.gist_of)(&entry.answer);
         let is_released = self.quarantines.get(cache, &id).is_some_and(|quarantined| !quarantined.holds_for(gist.says));
         Ok(Put { cache, text, entry, gist, vector, lossy, wanted, tags, cost_millis, uses, stripe, is_released })
     }

@@ -177,6 +177,10 @@ impl Database {
         Ok(())
     }
 
+    pub(in super::super) fn gist_of(&self, answer: &Answer) -> AnswerGist {
+        (self.gist_of)(answer)
+    }
+
     fn record_with(
         &self,
         cache: CacheKey,

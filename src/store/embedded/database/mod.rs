@@ -263,7 +263,7 @@ pub(super) struct Deletions {
 pub(super) struct Database {
     db: DB,
     durability: Durability,
-    /// How the gist is found out of answers that were written without one.
+    /// How the gist of an answer is found out.
     gist_of: GistOf,
     /// Whether its directory lets nothing be written.
     is_read_only: bool,

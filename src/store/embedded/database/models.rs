@@ -173,7 +173,7 @@ impl Database {
                 return Ok(());
             }
             InRecord::Short(gist, answer) => (*gist, answer),
-            InRecord::Whole(answer) => ((self.gist_of)(answer), answer),
+            InRecord::Whole(answer) => (self.gist_of(answer), answer),
         };
         self.write_entry(batch, key, &encode_entry(entry, answer, gist, vectors)?)
     }
